@@ -1,0 +1,32 @@
+"""The contract of every framing: one packet in, its messages out. A pure machine: no socket, no clock."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from feedhandler._records cimport Message, Packet
+
+cdef enum:                      # Frame.kind
+    FRAME_NONE = 0              # nothing for the arbiter (debug text, a part of a message)
+    FRAME_DATA = 1
+    FRAME_HEARTBEAT = 2         # first_seq = the next number that will be sent
+    FRAME_END = 3               # end of session; first_seq = last number + 1
+    FRAME_UNSEQUENCED = 4       # messages without numbers (blank wrappers)
+    FRAME_LOGIN = 5             # streams: accepted; session and first_seq say where it goes on
+    FRAME_REJECTED = 6          # streams: refused; `detail` is the reason's character
+    FRAME_BAD = 7               # lengths or counts do not add up, or another protocol: refused whole
+
+cdef struct Frame:
+    uint64_t session[2]         # the session id as 16 bytes, zero-padded
+    uint64_t first_seq          # number of messages[0]
+    int64_t send_time           # ns since the Unix epoch; 0 = the protocol has none
+    int32_t count               # messages, as many as were written to `out`
+    int32_t kind
+    int32_t more                # 1: call parse() again with the same packet for what follows
+    int32_t detail
+
+cdef class Framing:
+    """One per line. Datagram framings keep no state; stream framings hold the unfinished message between packets."""
+    cdef readonly str name
+    cdef readonly bint stream               # packets are runs of bytes of a stream
+    cdef readonly int heartbeat_ms          # the protocol's own; 0 = none
+    cdef readonly bint has_send_time
+
+    cdef void parse(self, const Packet *packet, Frame *frame, Message *out, int capacity) noexcept nogil
+    cdef void reset(self) noexcept nogil

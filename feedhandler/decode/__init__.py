@@ -1,0 +1,1 @@
+"""Protocols: one folder each, found by being there."""

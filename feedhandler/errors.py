@@ -1,0 +1,43 @@
+"""The exceptions of feedhandler, by what the caller can do about them. Messages say what was expected and the remedy."""
+
+
+class FeedError(Exception):
+    """The root of all errors that feedhandler raises on purpose."""
+
+
+class ConfigError(FeedError):
+    """A configuration file or argument is wrong; the message names file, key, what was expected and what was found."""
+
+
+class BackendError(FeedError):
+    """A way to the wire cannot be had here; the message gives the reason and the remedy."""
+
+
+class ReceiverError(FeedError):
+    """A line failed while running."""
+
+
+class SessionError(FeedError):
+    """The other side refused or ended the session; the message gives its reason."""
+
+
+class CaptureError(FeedError):
+    """A capture file is damaged or of an unknown kind. Every whole packet before the damage has been given out."""
+
+
+class SegmentError(FeedError):
+    """A shared segment cannot be made or attached to: absent, in use, no room, no permission."""
+
+
+class LayoutError(SegmentError):
+    """The segment was written by another version of feedhandler; the message names both layouts."""
+
+
+class WriterDiedError(FeedError):
+    """The process that wrote the segment is dead."""
+
+
+class UnknownSymbolError(FeedError, KeyError):
+    """The directory holds no such symbol, or holds it on several venues; the message names them."""
+
+    __str__ = Exception.__str__
