@@ -1,5 +1,5 @@
 """The contract of every receiver: packets in."""
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from feedhandler._records cimport LINE_COUNTERS, Packet
 
@@ -31,7 +31,7 @@ cdef class Receiver:
 
     cdef int64_t now(self) noexcept nogil:
         """The clock of an idle turn in ns since the Unix epoch; INT64_MIN where time passes only with packets (files)."""
-        return -0x7fffffffffffffff - 1
+        return INT64_MIN
 
     cdef void bind(self, uint64_t *counters, int stride_words) noexcept:
         """Count into the segment's line records from now on; what was counted before is carried over."""
