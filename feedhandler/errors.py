@@ -1,4 +1,4 @@
-"""The exceptions of feedhandler, by what the caller can do about them. Messages say what was expected and the remedy."""
+"""The exceptions, by what the caller can do about them. Messages say what was expected and the remedy."""
 
 
 class FeedError(Exception):
