@@ -1,0 +1,230 @@
+"""The configuration of a handler: one TOML file, checked on load, as frozen dataclasses.
+
+`load(path)` reads a file, `parse(text, source)` a text, `example()` writes a documented sample with every key. Every
+mistake is a ConfigError that names file and line, the key, what was expected and what was found.
+"""
+
+import datetime
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from feedhandler.errors import ConfigError
+from feedhandler.settings import (
+    Place,
+    address,
+    boolean,
+    check_keys,
+    choice,
+    day,
+    example_lines,
+    integer,
+    mode,
+    read_table,
+    setting,
+    several,
+    shown,
+    text,
+)
+
+BACKENDS = ("auto", "sockets", "af_xdp", "rdma")
+STALE_ON = ("unknown_order", "over_execution", "duplicate_order", "full", "price_range")
+SAMPLE_DAY = datetime.date(2026, 11, 22)
+LINES_MAX = 64  # lines that one receiver serves
+_NAME = text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, '.', '_' and '-', at most 64 of them")
+_SHORT = text(r"[!-~]{1,15}", "a name of 1 to 15 visible ASCII characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Shm:
+    """The shared-memory segment: where it lies and who may attach."""
+
+    name: str = setting(MISSING, _NAME, "strategies attach to this name", "nasdaq")
+    dir: str = setting("/dev/shm", text(r"/.*", "an absolute path"), "a tmpfs or hugetlbfs")
+    mode: int = setting(0o640, mode(), "permissions of the segment")
+    group: str = setting(
+        "", text(r"[^:\s]*", 'the name of a Unix group, or ""'), 'its Unix group; "" = the writer\'s own'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Sizes of the order books; memory is taken once, at the start."""
+
+    depth: int = setting(10, integer(1, 256), "price levels published per side")
+    instruments: int = setting(16384, integer(1, 1 << 20), "symbols there is room for")
+    orders: int = setting(2_000_000, integer(1, 1 << 30), "live orders there is room for")
+    stale_on: tuple[str, ...] = setting(STALE_ON, several(choice(*STALE_ON)), "faults after which a book is STALE")
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The event ring."""
+
+    events: int = setting(65536, integer(64, 1 << 30, power_of_two=True), "slots of 64 bytes; a power of two")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How the hot thread runs: the table [handler]."""
+
+    backend: str = setting("auto", choice(*BACKENDS), "the way to the wire: " + ", ".join(BACKENDS))
+    wait: str = setting("adaptive", choice("spin", "adaptive", "block"), "spin, adaptive (spin, then block) or block")
+    spin_us: int = setting(50, integer(0, 1_000_000), "adaptive: microseconds of spinning before it blocks")
+    cpu: tuple[int, ...] = setting((), several(integer(0, 4095)), "CPUs for the hot thread; [] = any")
+    wake_us: int = setting(50, integer(1, 1_000_000), "sleeping readers are woken at most this often")
+    latency_sample: int = setting(64, integer(1, 1 << 20), "latency is measured on one packet in so many")
+    lock_memory: bool = setting(False, boolean(), "mlockall: nothing is ever paged out")
+    busy_poll_us: int = setting(0, integer(0, 1_000_000), "SO_BUSY_POLL on the sockets; 0 = off")
+    receive_buffer: int = setting(8_388_608, integer(4096, 1 << 30), "bytes asked of the kernel per socket")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One copy of a channel's messages: a multicast group, or the server of a stream session."""
+
+    name: str = setting(MISSING, _SHORT, "shown in top and in the line table", "A")
+    port: int = setting(MISSING, integer(1, 65535), "UDP port, or the server's TCP port", 26400)
+    group: str = setting("", address(multicast=True), "multicast group", "239.192.0.1")
+    host: str = setting("", text(r"\S+", "a host name or address"), "the server's name or address", "127.0.0.1")
+    interface: str = setting("", text(r"[^\s/]{1,15}", "the name of a network interface, as eth0"), "joins here", "lo")
+    source: str = setting("", address(multicast=False), 'source-specific join; "" = any source')
+    username: str = setting("", text(r"[ -~]{0,6}", "at most 6 ASCII characters"), "login")
+    password: str = setting("", text(r"[ -~]{0,10}", "at most 10 ASCII characters"), "login", repr=False)
+    requested_session: str = setting("", text(r"[ -~]{0,10}", "at most 10 ASCII characters"), '"" = the current one')
+
+
+DATAGRAM_KEYS = ("group", "interface", "source")
+STREAM_KEYS = ("host", "username", "password", "requested_session")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One numbered flow of messages, carried by one or more lines."""
+
+    name: str = setting(MISSING, _SHORT, "shown in top and in the channel table", "itch")
+    protocol: str = setting(MISSING, text(r"\w+", "the name of a protocol"), "what the messages are", "itch50")
+    session: str = setting(MISSING, text(r"\w+", "the name of a session protocol"), "what carries them", "moldudp64")
+    venue: str = setting(MISSING, text(r"[!-~]{1,8}", "1 to 8 visible ASCII characters"), "market (ISO 10383)", "XNAS")
+    date: datetime.date | None = setting(None, day(), "session date; unset = today at the exchange", SAMPLE_DAY)  # noqa: RUF009
+    reorder_us: int = setting(1000, integer(0, 10_000_000), "a hole open for so long is a gap")
+    window_messages: int = setting(
+        8192, integer(16, 1 << 20, power_of_two=True), "messages that may wait; a power of two"
+    )
+    silence_ms: int = setting(0, integer(0, 86_400_000), "STALE after so long without a packet; 0 = 3 × heartbeat")
+    skew_ms: int = setting(1000, integer(0, 3_600_000), "lines may lie this far apart")
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All there is to say to a handler."""
+
+    shm: Shm
+    books: Books
+    ring: Ring
+    handler: Run
+    channels: tuple[Channel, ...]
+
+
+def load(path: str | Path) -> Config:
+    """The configuration in a TOML file. Raises ConfigError."""
+    path = Path(path)
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: expected UTF-8 text, found other bytes") from None
+
+
+def parse(document: str, source: str = "<config>") -> Config:
+    """The configuration in a TOML text; `source` names it in errors. Raises ConfigError."""
+    try:
+        tables = tomllib.loads(document)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: expected TOML, found: {error}") from None
+    place = Place(source, document)
+    check_keys(tables, ("shm", "books", "ring", "handler", "channel"), place)
+    shm = read_table(Shm, tables.get("shm", {}), place.at("shm"))
+    books = read_table(Books, tables.get("books", {}), place.at("books"))
+    ring = read_table(Ring, tables.get("ring", {}), place.at("ring"))
+    run = read_table(Run, tables.get("handler", {}), place.at("handler"))
+    found = _tables(tables, "channel", "itch", place)
+    channels = tuple(_channel(table, place.at("channel", i)) for i, table in enumerate(found))
+    _none_twice(
+        (c.name for c in channels), "a channel name", [place.at("channel", i, "name") for i in range(len(found))]
+    )
+    lines = [
+        (line, place.at("channel", i, "line", j)) for i, c in enumerate(channels) for j, line in enumerate(c.lines)
+    ]
+    targets = [place.at("group" if line.group else "host") for line, place in lines]
+    _none_twice((_target(line) for line, _ in lines), "an address", targets)
+    if len(lines) > LINES_MAX:
+        raise lines[LINES_MAX][1].error(f"at most {LINES_MAX} lines in all", f"{len(lines)}")
+    return Config(shm, books, ring, run, channels)
+
+
+def _channel(table: Any, place: Place) -> Channel:
+    check_keys(table, [f.name for f in fields(Channel) if f.name != "lines"] + ["line"], place)
+    stream = _stream(table.get("session"), place.at("session"))
+    lines = []
+    for i, entry in enumerate(_tables(table, "line", "A", place)):
+        here = place.at("line", i)
+        if stream:
+            lines.append(read_table(Line, entry, here, without=DATAGRAM_KEYS, required=("host",)))
+        else:
+            lines.append(read_table(Line, entry, here, without=STREAM_KEYS, required=("group", "interface")))
+    _none_twice((line.name for line in lines), "a line name", [place.at("line", i, "name") for i in range(len(lines))])
+    return read_table(Channel, table, place, nested={"lines": ("line", tuple(lines))})
+
+
+def _stream(session: Any, place: Place) -> bool:
+    """Whether a session's lines are streams."""
+    return bool(session == "soupbintcp")
+
+
+def _tables(table: Mapping[str, Any], key: str, example: str, place: Place) -> list[Any]:
+    """The entries of an array of tables that must have at least one."""
+    found = table.get(key)
+    if not isinstance(found, list) or not found:
+        header = ".".join([str(step) for step in place.path if isinstance(step, str)] + [key])
+        what = "nothing" if found is None else shown(found)
+        raise place.at(key).error(f'at least one [[{header}]] with name = "{example}" and the rest', what)
+    return found
+
+
+def _target(line: Line) -> str:
+    """Where a line's packets come from: no two lines may share it."""
+    if line.group:
+        return f"{line.group}:{line.port} on {line.interface}" + (f" from {line.source}" if line.source else "")
+    return f"{line.host}:{line.port}"
+
+
+def _none_twice(values: Iterable[str], what: str, places: list[Place]) -> None:
+    seen: set[str] = set()
+    for value, place in zip(values, places, strict=True):
+        if value in seen:
+            raise place.error(f"{what} of its own", f"{value} a second time")
+        seen.add(value)
+
+
+def example() -> str:
+    """A documented sample with every key: two multicast lines, and a stream session as a comment."""
+    second = {"name": "B", "group": "239.192.0.2"}
+    line_a = example_lines(Line, without=STREAM_KEYS)
+    line_b = [f'{name} = "{value}"' for name, value in second.items()] + ["port = 26400", 'interface = "lo"']
+    stream = [f"# {line}" for line in example_lines(Line, without=DATAGRAM_KEYS)]
+    parts: list[tuple[str, list[str]]] = [
+        ("# The feed as strategies see it.\n[shm]", example_lines(Shm)),
+        ("[books]", example_lines(Books)),
+        ("[ring]", example_lines(Ring)),
+        ("[handler]", example_lines(Run)),
+        ("[[channel]]", example_lines(Channel)),
+        ("[[channel.line]]", line_a),
+        ("[[channel.line]]", line_b),
+        ('# With session = "soupbintcp" a line is the server of a stream instead:\n# [[channel.line]]', stream),
+    ]
+    return "\n\n".join("\n".join([head, *lines]) for head, lines in parts) + "\n"
