@@ -4,7 +4,7 @@ Nothing is lost in silence: what is dropped, refused or doubted has a counter he
 `feedhandler.counters`; a test checks the two against each other.
 """
 
-cdef enum ChannelCounter:
+cdef enum:                      # ChannelRecord.counters; anonymous, so that the names index pointers
     CH_MESSAGES = 0             # delivered to the decoder and decoded, each sequence number once
     CH_EVENTS
     CH_GAPS                     # holes that stayed open
@@ -30,7 +30,7 @@ cdef enum ChannelCounter:
     CH_UNKNOWN_INSTRUMENT       # messages for an id of the feed that has no directory entry
     CHANNEL_COUNTERS_USED
 
-cdef enum LineCounter:
+cdef enum:                      # LineRecord.counters
     LN_PACKETS = 0
     LN_BYTES
     LN_MESSAGES
