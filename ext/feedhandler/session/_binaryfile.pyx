@@ -1,0 +1,80 @@
+"""Nasdaq BinaryFILE 1.00, and any file of length-prefixed messages: shared/protocols/soupbintcp.md, last section.
+
+Big-endian u16 length, then the message, over and over. Message n of the file has number n; a length of 0 ends the
+session. There is no session name: the session is 16 zero bytes.
+"""
+cimport cython
+from libc.stdint cimport uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from feedhandler._records cimport Message, Packet
+from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_NONE, Frame, Framing
+from feedhandler.session._stitch cimport FH_BLOCK_MAX, fh_stitch_advance, fh_stitch_clear, fh_stitch_peek
+
+
+@cython.final
+cdef class BinaryFileFraming(Framing):
+    """The messages of a BinaryFILE, handed in as runs of bytes of any length."""
+
+    def __cinit__(self):
+        self.name = "binaryfile"
+        self.stream = True
+        self.next_seq = 1
+        self.memory = <uint8_t *> malloc(2 * FH_BLOCK_MAX)
+        if self.memory == NULL:
+            raise MemoryError()
+        self.stitch.held = self.memory
+        self.stitch.other = self.memory + FH_BLOCK_MAX
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a message that is not whole yet; other than 0 at the end of a file, the file was cut."""
+        return self.stitch.held_bytes
+
+    cdef void parse(self, const Packet *packet, Frame *frame, Message *out, int capacity) noexcept nogil:
+        cdef const uint8_t *block
+        cdef uint32_t length = 0
+        cdef int count = 0
+        frame.kind = FRAME_NONE
+        frame.more = 0
+        frame.detail = 0
+        frame.send_time = 0
+        frame.session[0] = 0
+        frame.session[1] = 0
+        frame.first_seq = self.next_seq
+        if self.ended:
+            frame.kind = FRAME_BAD if packet.len > 0 else FRAME_NONE
+            frame.count = 0
+            return
+        while True:
+            if count == capacity:
+                frame.more = 1
+                break
+            block = fh_stitch_peek(&self.stitch, packet.data, packet.len, &length)
+            if block == NULL:
+                break
+            if length == 0:
+                if count > 0:                   # first the data; this block is looked at again
+                    frame.more = 1
+                    break
+                fh_stitch_advance(&self.stitch, length)
+                frame.kind = FRAME_END
+                frame.more = self.stitch.position < packet.len      # what follows the end is bad
+                fh_stitch_clear(&self.stitch)
+                self.ended = True
+                break
+            out[count].data = block
+            out[count].len = length
+            count += 1
+            fh_stitch_advance(&self.stitch, length)
+        frame.count = count
+        if count > 0:
+            frame.kind = FRAME_DATA
+            self.next_seq += count
+
+    cdef void reset(self) noexcept nogil:
+        fh_stitch_clear(&self.stitch)
+        self.next_seq = 1
+        self.ended = False

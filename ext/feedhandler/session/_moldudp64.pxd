@@ -1,0 +1,5 @@
+from feedhandler.session._framing cimport Framing
+
+
+cdef class MoldUdp64Framing(Framing):
+    pass

@@ -1,0 +1,9 @@
+from feedhandler.session._framing import Framing
+
+class BinaryFileFraming(Framing):
+    """Length-prefixed messages; message n has number n."""
+
+    ended: bool
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a message that is not whole yet."""

@@ -1,0 +1,11 @@
+from typing import Final
+
+from feedhandler.session._framing import Framing
+
+DEEP: Final[int]
+
+class IexTpFraming(Framing):
+    """IEX-TP 1 of one message protocol."""
+
+    protocol_id: int
+    def __init__(self, protocol_id: int = ...) -> None: ...
