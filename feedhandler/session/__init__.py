@@ -1,18 +1,17 @@
 """The framings by name. Adding one is a line in FRAMINGS and its file in ext/."""
 
 import importlib
-from typing import Any
 
 from feedhandler.errors import ConfigError
 from feedhandler.session._framing import Framing
 
 __all__ = ["Framing", "framing", "framings"]
 
-FRAMINGS = {
-    "moldudp64": "feedhandler.session._moldudp64:MoldUdp64Framing",
-    "iextp": "feedhandler.session._iextp:IexTpFraming",
-    "soupbintcp": "feedhandler.session._soupbintcp:SoupBinTcpFraming",
-    "binaryfile": "feedhandler.session._binaryfile:BinaryFileFraming",
+FRAMINGS: dict[str, tuple[str, tuple[str, ...]]] = {  # name: where it is, the options it takes
+    "moldudp64": ("feedhandler.session._moldudp64:MoldUdp64Framing", ()),
+    "iextp": ("feedhandler.session._iextp:IexTpFraming", ("protocol_id",)),
+    "soupbintcp": ("feedhandler.session._soupbintcp:SoupBinTcpFraming", ()),
+    "binaryfile": ("feedhandler.session._binaryfile:BinaryFileFraming", ()),
 }
 
 
@@ -21,7 +20,7 @@ def framings() -> tuple[str, ...]:
     return tuple(FRAMINGS)
 
 
-def framing(name: str, **options: Any) -> Framing:
+def framing(name: str, **options: int) -> Framing:
     """A new framing for one line: what cuts its packets, or its stream, into messages.
 
     Options: iextp takes `protocol_id` (0x8004, DEEP, unless told). Raises ConfigError for a name or option that is
@@ -29,10 +28,11 @@ def framing(name: str, **options: Any) -> Framing:
     """
     if name not in FRAMINGS:
         raise ConfigError(f"framing {name!r} is not known; choose one of: {', '.join(FRAMINGS)}")
-    module, kind = FRAMINGS[name].split(":")
-    try:
-        made = getattr(importlib.import_module(module), kind)(**options)
-    except (TypeError, OverflowError) as error:
-        raise ConfigError(f"framing {name!r} does not take these options: {options} ({error})") from None
+    place, known = FRAMINGS[name]
+    for option in options:
+        if option not in known:
+            raise ConfigError(f"framing {name!r} has no option {option!r}; it takes: {', '.join(known) or 'none'}")
+    module, kind = place.split(":")
+    made = getattr(importlib.import_module(module), kind)(**options)
     assert isinstance(made, Framing)
     return made
