@@ -32,7 +32,8 @@ from feedhandler.settings import (
 BACKENDS = ("auto", "sockets", "af_xdp", "rdma")
 STALE_ON = ("unknown_order", "over_execution", "duplicate_order", "full", "price_range")
 SAMPLE_DAY = datetime.date(2026, 11, 22)
-LINES_MAX = 64  # lines that one receiver serves
+LINES_MAX = 64  # lines that one hot thread serves
+CHANNELS_MAX = 32
 _NAME = text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, '.', '_' and '-', at most 64 of them")
 _SHORT = text(r"[!-~]{1,15}", "a name of 1 to 15 visible ASCII characters")
 
@@ -162,6 +163,8 @@ def parse(document: str, source: str = "<config>") -> Config:
     ]
     targets = [place.at("group" if line.group else "host") for line, place in lines]
     _none_twice((_target(line) for line, _ in lines), "an address", targets)
+    if len(channels) > CHANNELS_MAX:
+        raise place.at("channel", CHANNELS_MAX).error(f"at most {CHANNELS_MAX} channels", f"{len(channels)}")
     if len(lines) > LINES_MAX:
         raise lines[LINES_MAX][1].error(f"at most {LINES_MAX} lines in all", f"{len(lines)}")
     return Config(shm, books, ring, run, channels)

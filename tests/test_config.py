@@ -143,6 +143,10 @@ def test_no_channel_and_too_many_lines() -> None:
     lines = "".join(line.format(i, 1000 + i) for i in range(config.LINES_MAX))
     with pytest.raises(ConfigError, match="expected at most 64 lines in all, found 66"):
         config.parse(EXAMPLE + lines)
+    channel = '\n[[channel]]\nname = "c{0}"\nprotocol = "itch50"\nsession = "moldudp64"\nvenue = "XNAS"'
+    channels = "".join((channel + line).format(i, 1000 + i) for i in range(config.CHANNELS_MAX))
+    with pytest.raises(ConfigError, match=r"channel\[32\]: expected at most 32 channels, found 33"):
+        config.parse(EXAMPLE + channels)
 
 
 def test_broken_toml_names_the_line() -> None:

@@ -1,0 +1,48 @@
+"""The command `feedhandler`: one module per subcommand, each calling the package; heavy imports wait until it runs."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import typer
+
+from feedhandler.cli import common, doctor, run
+from feedhandler.errors import FeedError
+
+app = typer.Typer(
+    name="feedhandler",
+    help="Exchange market data from the wire to order books in shared memory.",
+    epilog=common.examples(
+        "feedhandler run --example > feed.toml", "feedhandler run feed.toml", "feedhandler top nasdaq"
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for module in (run, doctor):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage.
+
+    An error of the package is one sentence on stderr; FEEDHANDLER_DEBUG=1 shows where it came from.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except FeedError as error:
+        if os.environ.get("FEEDHANDLER_DEBUG") == "1":
+            raise
+        common.talk(f"feedhandler: {error}")
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a command as Ctrl-C does."""
+    raise KeyboardInterrupt
