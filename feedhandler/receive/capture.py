@@ -1,0 +1,210 @@
+"""Captures: pcap, pcapng and Nasdaq BinaryFILE, plain or compressed, recognised by their first bytes, not by name."""
+
+import mmap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from feedhandler.errors import CaptureError, ConfigError
+from feedhandler.receive._capture import BinaryFile, PacketFile
+from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter
+from feedhandler.receive.compressed import Compression, Unpacker, compression
+
+__all__ = [
+    "BinaryFileWriter",
+    "Destination",
+    "Kind",
+    "PcapWriter",
+    "PcapngWriter",
+    "Stream",
+    "kind",
+    "read",
+    "receiver",
+    "streams",
+]
+
+LINES_MAX = 64
+HEAD = 4096  # bytes by which a file is recognised
+PCAP_MAGIC = (b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1")
+PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
+
+Destination = tuple[str, int] | tuple[str, int, str]
+"""Where a line's packets go: address, port and, to take those of one sender only, its address."""
+
+
+class Kind(NamedTuple):
+    """What a file is."""
+
+    format: Literal["pcap", "pcapng", "binaryfile"]
+    compression: Compression | None
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The UDP packets of a capture that go to one destination."""
+
+    address: str
+    port: int
+    packets: int
+    payload_bytes: int
+    first_payload: bytes
+    """Payload of the first packet, at most 2048 bytes: by this a protocol can be recognised."""
+    first_ts: int
+    """Time of the first packet, ns since the Unix epoch."""
+
+    @property
+    def destination(self) -> tuple[str, int]:
+        """Address and port, as `receiver` takes them."""
+        return self.address, self.port
+
+
+def kind(path: str | Path) -> Kind:
+    """What the file at `path` is, by its content. Raises CaptureError when it is none of ours."""
+    path = Path(path)
+    packed, head = _head(path)
+    if head[:4] in PCAP_MAGIC:
+        return Kind("pcap", packed)
+    if head[:4] == PCAPNG_MAGIC:
+        return Kind("pcapng", packed)
+    if _is_binaryfile(head):
+        return Kind("binaryfile", packed)
+    if not head:
+        raise CaptureError(f"{path}: byte 0: the file is empty")
+    raise CaptureError(
+        f"{path}: byte 0: neither pcap, pcapng nor BinaryFILE: it begins with {head[:8].hex(' ')}"
+        + (f" (unpacked from {packed})" if packed else "")
+    )
+
+
+def receiver(path: str | Path, lines: Sequence[Destination] | None = None) -> PacketFile | BinaryFile:
+    """A receiver of the UDP payloads of a capture, or of the messages of a BinaryFILE.
+
+    `lines`: the destination of each line, in the order of their numbers; packets to others are counted as foreign.
+    Without it every destination in the file is a line, in order of appearance; when there are more than 64, the 64
+    with most packets. A BinaryFILE is one line, of runs of whole messages with their lengths.
+
+    Raises CaptureError when the file cannot be read or is of an unknown kind, ConfigError when `lines` is wrong. Damage
+    further on ends the input: every whole packet before it is given, then `error` says what it was.
+    """
+    path = Path(path)
+    what = kind(path)
+    if what.format == "binaryfile":
+        return BinaryFile(1, _source(path, what), str(path))
+    if lines is None:
+        lines = [s.destination for s in _largest(streams(path))] or [("0.0.0.0", 0)]
+    if not 1 <= len(lines) <= LINES_MAX:
+        raise ConfigError(f"{path}: a capture has 1 to {LINES_MAX} lines, not {len(lines)}")
+    return PacketFile(len(lines), _source(path, what), str(path), [_packed(line) for line in lines])
+
+
+def streams(path: str | Path, packets: int | None = None) -> list[Stream]:
+    """The destinations of a capture's UDP packets, in order of appearance; of its first `packets` datagrams, if given.
+
+    A damaged capture gives those before the damage. Raises CaptureError when the file is no packet capture.
+    """
+    path = Path(path)
+    what = kind(path)
+    if what.format == "binaryfile":
+        raise CaptureError(f"{path}: a BinaryFILE holds messages, not packets: it has no destinations")
+    seen: dict[tuple[bytes, int], list[int | bytes]] = {}
+    with PacketFile(1, _source(path, what), str(path), [_packed(("0.0.0.0", 0))]) as file:
+        file.tally(2**63 if packets is None else packets, seen)
+    found = []
+    for (address, port), (count, size, first, ts) in seen.items():
+        assert isinstance(count, int) and isinstance(size, int) and isinstance(first, bytes) and isinstance(ts, int)
+        found.append(Stream(_text(address), port, count, size, first, ts))
+    return found
+
+
+def read(path: str | Path) -> Iterator[tuple[int, tuple[str, int], bytes]]:
+    """Each UDP datagram of a capture as (ts_ns since the Unix epoch, (address, port) it goes to, payload).
+
+    Raises CaptureError, after the last whole packet, when the file is damaged.
+    """
+    path = Path(path)
+    what = kind(path)
+    if what.format == "binaryfile":
+        raise CaptureError(f"{path}: a BinaryFILE holds messages, not packets: read it with `receiver`")
+    names: dict[bytes, str] = {}
+    with PacketFile(1, _source(path, what), str(path), [_packed(("0.0.0.0", 0))]) as file:
+        while batch := file.datagrams(1000):
+            for ts, target, port, _, _, payload in batch:
+                name = names.get(target) or names.setdefault(target, _text(target))
+                yield ts, (name, port), payload
+        if file.error is not None:
+            raise file.error
+
+
+def _head(path: Path) -> tuple[Compression | None, bytes]:
+    """How the file is compressed, and its first bytes, unpacked."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError as error:
+        raise CaptureError(f"{path}: {error.strerror}") from error
+    packed = compression(head)
+    if packed is None:
+        return None, head
+    unpacker = Unpacker(path, packed)
+    buffer = bytearray(HEAD)
+    try:
+        head = bytes(buffer[: unpacker.readinto(memoryview(buffer))])
+    except ValueError as error:
+        raise CaptureError(f"{path}: {error}") from error
+    finally:
+        unpacker.close()
+    return packed, head
+
+
+def _is_binaryfile(head: bytes) -> bool:
+    """Does `head` look like length-prefixed messages? The format has no magic: the lengths must lead on to each other.
+
+    A message begins with a printable type character; a length of 0 is the mark of the end.
+    """
+    place = messages = 0
+    while place + 3 <= len(head) and messages < 16:
+        size = int.from_bytes(head[place : place + 2], "big")
+        if size and not 0x20 < head[place + 2] < 0x7F:
+            return False
+        if size > 2048 and messages < 2:
+            return False
+        place += 2 + size
+        messages += 1
+    return messages > 0 and (place <= len(head) or len(head) == HEAD or messages > 1)
+
+
+def _source(path: Path, what: Kind) -> mmap.mmap | Unpacker:
+    if what.compression is not None:
+        return Unpacker(path, what.compression)
+    with path.open("rb") as file:
+        mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapping.madvise(mmap.MADV_SEQUENTIAL)
+    return mapping
+
+
+def _largest(found: list[Stream]) -> list[Stream]:
+    if len(found) <= LINES_MAX:
+        return found
+    kept = {id(s) for s in sorted(found, key=lambda s: -s.packets)[:LINES_MAX]}
+    return [s for s in found if id(s) in kept]
+
+
+def _packed(line: Destination) -> tuple[bytes, int, bytes]:
+    address, port, *source = line
+    return _mapped(address), port, _mapped(source[0]) if source else bytes(16)
+
+
+def _mapped(text: str) -> bytes:
+    """An address as 16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise ConfigError(f"{text!r} is no IP address (a capture knows no host names)") from None
+    return address.packed if address.version == 6 else bytes(10) + b"\xff\xff" + address.packed
+
+
+def _text(packed: bytes) -> str:
+    address = IPv6Address(packed)
+    return str(address.ipv4_mapped or address)

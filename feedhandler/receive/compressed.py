@@ -1,0 +1,122 @@
+"""Files unpacked as they are read, in constant memory. What is cut or corrupt says so; what came before it is given."""
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import zstandard
+
+Compression = Literal["gzip", "zstd"]
+
+SLICE = 1 << 12  # packed bytes fed at once: bounds what a slice can unpack to
+PIECE = 1 << 18  # unpacked bytes asked of zlib at once
+
+
+def compression(head: bytes) -> Compression | None:
+    """How a file that begins with `head` (at least 4 bytes) is compressed; None when it is not."""
+    if head.startswith(b"\x1f\x8b"):
+        return "gzip"
+    if head.startswith(b"\x28\xb5\x2f\xfd"):
+        return "zstd"
+    return None
+
+
+class Unpacker:
+    """A compressed file as a source of its unpacked bytes, over any number of gzip members or zstd frames.
+
+    `readinto` raises ValueError, naming the byte of the packed file, when the data are cut or corrupt; all bytes that
+    could be unpacked before have been given out by then.
+    """
+
+    def __init__(self, path: Path, kind: Compression) -> None:
+        self.kind = kind
+        self.file: IO[bytes] = path.open("rb")
+        self.packed = b""
+        self.ready = memoryview(b"")
+        self.machine: Any = None
+        self.fault: ValueError | None = None
+
+    def close(self) -> None:
+        """Close the packed file."""
+        self.file.close()
+
+    def readinto(self, target: memoryview) -> int:
+        """Fill `target` with unpacked bytes; how many, 0 at the end only. Raises ValueError on damage."""
+        given = 0
+        while given < len(target):
+            if not self.ready:
+                if self.fault is None and not self._unpack():
+                    break
+                if self.fault is not None:
+                    if given:
+                        break
+                    raise self.fault
+                continue
+            taken = min(len(self.ready), len(target) - given)
+            target[given : given + taken] = self.ready[:taken]
+            self.ready = self.ready[taken:]
+            given += taken
+        return given
+
+    def _unpack(self) -> bool:
+        """Unpack one more slice into `ready`, or note the fault; False at the end."""
+        if not self.packed:
+            self.packed = self.file.read(SLICE)
+        if not self.packed:
+            if self.machine is None:
+                return False
+            if self.kind == "gzip" and (rest := self.machine.decompress(b"", PIECE)):  # held back by the bound
+                self.ready = memoryview(rest)
+            else:
+                self.fault = ValueError(f"byte {self.file.tell()}: the {self.kind} data end before their end mark")
+            return True
+        try:
+            self._feed()
+        except (zlib.error, zstandard.ZstdError) as error:
+            self.fault = ValueError(f"near byte {self.file.tell()}: corrupt {self.kind} data: {error}")
+        return True
+
+    def _feed(self) -> None:
+        if self.machine is None:
+            if self.kind == "gzip" and not self.packed.strip(b"\0"):  # padding behind the last member
+                self.packed = b""
+                return
+            packed_by_gzip = self.kind == "gzip"
+            self.machine = zlib.decompressobj(31) if packed_by_gzip else zstandard.ZstdDecompressor().decompressobj()
+        if self.kind == "gzip":
+            self.ready = memoryview(self.machine.decompress(self.packed, PIECE))
+            self.packed = self.machine.unconsumed_tail or self.machine.unused_data
+        else:
+            self.ready = memoryview(self.machine.decompress(self.packed))
+            self.packed = self.machine.unused_data
+        if self.machine.eof:
+            self.machine = None
+
+
+class Sink(Protocol):
+    """What is written to and closed."""
+
+    def write(self, data: bytes, /) -> int: ...
+    def close(self) -> None: ...
+
+
+def open_packed(path: Path) -> Sink:
+    """A file to be written, compressed as its name says: .gz, .zst or plain. The same input gives the same bytes."""
+    if path.suffix == ".gz":
+        return _Gzip(path)
+    if path.suffix == ".zst":
+        return zstandard.ZstdCompressor(level=3).stream_writer(path.open("wb"), closefd=True)
+    return path.open("wb", buffering=1 << 20)
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzip file without name and time in its head, that closes what it writes to."""
+
+    def __init__(self, path: Path) -> None:
+        self.target = path.open("wb")
+        super().__init__(filename="", mode="wb", compresslevel=6, fileobj=self.target, mtime=0)
+
+    def close(self) -> None:
+        super().close()
+        self.target.close()
