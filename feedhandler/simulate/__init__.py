@@ -1,0 +1,7 @@
+"""An exchange in a box: a believable day of Nasdaq ITCH 5.0, written to files or served on the wire."""
+
+from feedhandler.simulate._exchange import Exchange
+from feedhandler.simulate.files import write
+from feedhandler.simulate.market import Market
+
+__all__ = ["Exchange", "Market", "write"]
