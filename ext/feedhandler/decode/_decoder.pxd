@@ -3,6 +3,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from feedhandler._records cimport Event, InstrumentRecord, Run
 from feedhandler._instruments cimport Instruments
 
+cdef enum:
+    UNREPRESENTABLE = 255       # in a rendered character table: the message is malformed
+
 cdef class Decoder:
     """Messages in, events out. One per channel.
 
@@ -13,6 +16,11 @@ cdef class Decoder:
       side  SIDE_NONE  on A          the side of the order that the C before it, in the same message, removed (a replace)
     A T that belongs to an execution is followed directly by its F, which names the resting order.
     `seq` is left 0; FLAG_LAST stands on the last event of each message.
+
+    decode() takes messages from `first` on, writes their events and gives their number; `taken` is the number of
+    messages used up. It stops early for two reasons: fewer than MAX_EVENTS_PER_MESSAGE places are left in `out` (call
+    again), or the next message is malformed. So `taken` 0, with that many places given, says: messages[first] is
+    malformed. Nothing is counted or remembered of a message that is not taken.
     """
     cdef Instruments instruments
     cdef readonly str protocol
@@ -21,11 +29,42 @@ cdef class Decoder:
     cdef int64_t midnight                   # ns since the Unix epoch of the session's midnight; 0 = unknown (BAD_TS)
     cdef uint32_t session_date              # yyyymmdd
     cdef uint32_t *by_id                    # 65536 words: the feed's small id -> instrument; 0 = not known
-    cdef uint64_t *types                    # 256 words: messages by type byte
+    cdef uint64_t *names                    # feeds that name symbols: the symbol as sent -> instrument; see symbols.h
+    cdef uint32_t names_mask
+    cdef uint32_t names_used
+    cdef uint64_t *types                    # 256 words: messages by type byte; a message without bytes counts as type 0
     cdef uint64_t *counters                 # the channel's, in the segment, or own memory
     cdef uint64_t *own_counters
+    cdef uint8_t price_decimals, size_decimals
+    cdef readonly int taken                 # of the last decode_bytes(): messages used up
 
     cdef int decode(self, const Run *run, int32_t first, Event *out, int capacity, int32_t *taken) noexcept nogil
     cdef bint valid(self, const uint8_t *data, uint32_t len) noexcept nogil
     cdef void begin(self, int64_t midnight, uint32_t session_date) noexcept nogil
     cdef void bind(self, uint64_t *counters) noexcept
+    # For rendered decoders, off the beaten path. name(): the instrument of a symbol that the short cuts did not find,
+    # entered in the directory if it is new, 0 if there is no room; known from now on by `feed_id` (0 = by its symbol).
+    # enter(): the same for a directory message, which says more and may give an id another symbol.
+    cdef uint32_t name(self, uint32_t feed_id, const uint8_t *symbol, uint32_t length) noexcept nogil
+    cdef void enter(self, uint32_t feed_id, const uint8_t *symbol, uint32_t length, uint64_t lot, bint test) noexcept nogil
+    cdef void remember(self, const uint8_t *symbol, uint32_t index) noexcept nogil
+
+
+cdef inline Event *put(Event *event, int64_t ts_event, int64_t ts_recv, uint64_t order_id, int64_t price, uint64_t size,
+                       uint64_t channel_seq, uint64_t last_word) noexcept nogil:
+    """Write one event whole and in whole words, so that it can be copied at once; the place behind it."""
+    cdef uint64_t *words = <uint64_t *> event
+    words[0] = 0
+    words[1] = <uint64_t> ts_event
+    words[2] = <uint64_t> ts_recv
+    words[3] = order_id
+    words[4] = <uint64_t> price
+    words[5] = size
+    words[6] = channel_seq
+    words[7] = last_word
+    return event + 1
+
+
+cdef inline uint64_t word(uint64_t instrument, uint64_t action, uint64_t side, uint64_t flags) noexcept nogil:
+    """The last word of an event, but for its line."""
+    return instrument | action << 32 | side << 40 | flags << 48

@@ -1,0 +1,343 @@
+"""The language of the tables: what is on the wire, and what it means to a book.
+
+A protocol is one `Protocol` of `Message` rows. From it are made the compiled decoder (`render`), the plain-Python oracle
+and encoder (`interpret`), the NumPy view (`arrays`) and the test strategies. This module imports nothing of the
+package: tables are read before anything is built. All values here are checked when the table is made; a row that does
+not add up raises `TableError` with the row's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PRICE_EXPONENT = -9
+REST = 2**64 - 1  # as an event's size: all that is left of the order
+INT64_MAX = 2**63 - 1
+EVENTS_MAX = 4  # MAX_EVENTS_PER_MESSAGE
+ACTIONS = frozenset("ACMFTRSN")
+TRADING = frozenset({"UNKNOWN", "PRE_OPEN", "TRADING", "QUOTE_ONLY", "PAUSED", "HALTED", "CLOSED"})
+
+
+class TableError(ValueError):
+    """A protocol's table contradicts itself; the message names the row."""
+
+
+@dataclass(frozen=True)
+class FieldType:
+    """How one field stands on the wire. `decimals` is set for prices, `maximum` is the greatest raw value allowed."""
+
+    name: str
+    kind: Literal["uint", "int", "char", "alpha", "price"]
+    size: int
+    decimals: int = 0
+    signed: bool = False
+    maximum: int | None = None
+
+    @property
+    def scale(self) -> int:
+        """Raw price x scale = price in units of 1e-9."""
+        return int(10 ** (-PRICE_EXPONENT - self.decimals))
+
+    @property
+    def limits(self) -> tuple[int | None, int | None]:
+        """Least and greatest raw price that can be represented in an event; None where the type allows no other."""
+        top = INT64_MAX // self.scale
+        least = -top if self.signed else None
+        greatest = top if self.maximum is None else min(top, self.maximum)
+        bits = self.size * 8 - (1 if self.signed else 0)
+        return least, (greatest if greatest < 2**bits - 1 else None)
+
+
+u8 = FieldType("u8", "uint", 1)
+u16 = FieldType("u16", "uint", 2)
+u32 = FieldType("u32", "uint", 4)
+u48 = FieldType("u48", "uint", 6)
+u64 = FieldType("u64", "uint", 8)
+i64 = FieldType("i64", "int", 8, signed=True)
+char = FieldType("char", "char", 1)
+
+
+def alpha(length: int) -> FieldType:
+    """ASCII text, left-justified, blanks on the right."""
+    if length < 1:
+        raise TableError(f"alpha({length}): at least one character")
+    return FieldType(f"alpha({length})", "alpha", length)
+
+
+def price(length: int, *, decimals: int, signed: bool = False, maximum: int | None = None) -> FieldType:
+    """An integer with so many implied decimals; `maximum` is the greatest raw value that the document allows."""
+    if length not in (4, 8):
+        raise TableError(f"price({length}): 4 or 8 bytes")
+    if not 0 <= decimals <= -PRICE_EXPONENT:
+        raise TableError(f"price with {decimals} decimals: 0 to {-PRICE_EXPONENT}")
+    if signed and length != 8:
+        raise TableError("signed prices have 8 bytes")
+    return FieldType(f"price({length})", "price", length, decimals, signed, maximum)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One character of the wire into one of ours: a side (`B`, `A`, `N`) or the name of a trading status.
+
+    A character that is not in the table makes `otherwise`; without it, the message is malformed.
+    """
+
+    field: str
+    table: Mapping[str, str]
+    otherwise: str | None = None
+
+
+@dataclass(frozen=True)
+class Bit:
+    """True when a bit of `mask` is set in a one-byte field."""
+
+    field: str
+    mask: int
+
+
+@dataclass(frozen=True)
+class Equal:
+    """True when a one-character field has this value."""
+
+    field: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event that a message makes; strings are names of the message's fields.
+
+    `size` is a field, REST, or (of a status) a Choice of trading statuses. What is left out is 0, or none of its kind.
+    The last event of a message carries LAST, unless `last` names the bit that says so.
+    """
+
+    action: str
+    order_id: str | None = None
+    side: Choice | str = "N"
+    price: str | None = None
+    size: str | int | Choice = 0
+    when: Equal | None = None  # made only then; never the last event of a message
+    whole_channel: bool = False  # of no instrument
+    level: bool = False  # MBP: the price level's new total, not an order
+    last: Bit | None = None
+
+
+@dataclass(frozen=True)
+class Directory:
+    """What a message tells the instrument directory, besides the symbol: the round lot, whether it is a test symbol."""
+
+    lot: str | None = None
+    test: Equal | Bit | None = None
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a message with its place; `offset` counts from the type byte."""
+
+    name: str
+    type: FieldType
+    offset: int
+
+
+@dataclass(frozen=True)
+class Message:
+    """One row: type character, stated total length (type byte included), our name, fields in the order of the wire.
+
+    The stated length is a checksum of the row.
+    """
+
+    type: str
+    length: int
+    name: str
+    section: str
+    fields: tuple[tuple[str, FieldType], ...]
+    event: Event | tuple[Event, ...] = ()
+    directory: Directory | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.type) != 1 or not 0 < ord(self.type) < 256:
+            raise TableError(f"{self.name}: the type is one character, not {self.type!r}")
+        if not self.name.isidentifier():
+            raise TableError(f"{self.name!r}: the name of a message is an identifier")
+        names = [name for name, _ in self.fields]
+        for name in names:
+            if names.count(name) > 1 or name in ("type", "name", "seq") or not name.isidentifier():
+                raise TableError(f"{self.name}: a field may not be named {name!r}, or not twice")
+        end = 1 + sum(kind.size for _, kind in self.fields)
+        if end != self.length:
+            raise TableError(f"{self.name}: fields end at {end}, the specification says {self.length}")
+        for number, event in enumerate(self.events):
+            self._check_event(event, number == len(self.events) - 1)
+        if len(self.events) > EVENTS_MAX:
+            raise TableError(f"{self.name}: {len(self.events)} events, at most {EVENTS_MAX}")
+        if self.directory:
+            self._expect(self.directory.lot, "lot", "uint")
+            if self.directory.test:
+                self._expect(self.directory.test.field, "test", "uint", "char", size=1)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        return (self.event,) if isinstance(self.event, Event) else self.event
+
+    @cached_property
+    def layout(self) -> dict[str, Field]:
+        """The fields by name, with their offsets."""
+        fields, offset = {}, 1
+        for name, kind in self.fields:
+            fields[name] = Field(name, kind, offset)
+            offset += kind.size
+        return fields
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """The character tables that this message's events use, each once."""
+        found = [c for event in self.events for c in (event.side, event.size) if isinstance(c, Choice)]
+        return tuple(c for n, c in enumerate(found) if c not in found[:n])
+
+    @property
+    def prices(self) -> tuple[Field, ...]:
+        """The price fields that this message's events use, each once."""
+        return tuple(self.layout[name] for name in dict.fromkeys(e.price for e in self.events) if name is not None)
+
+    def _expect(self, name: str | None, role: str, *kinds: str, size: int | None = None) -> None:
+        if name is None:
+            return
+        if name not in self.layout:
+            raise TableError(f"{self.name}: {role} names the field {name!r}, which the message does not have")
+        kind = self.layout[name].type
+        if kind.kind not in kinds or (size is not None and kind.size != size):
+            raise TableError(f"{self.name}: {role} cannot be made of {name!r}, which is {kind.name}")
+
+    def _check_event(self, event: Event, last: bool) -> None:
+        if event.action not in ACTIONS:
+            raise TableError(f"{self.name}: unknown action {event.action!r}; one of {' '.join(sorted(ACTIONS))}")
+        self._expect(event.order_id, "order_id", "uint", "int")
+        self._expect(event.price, "price", "price")
+        if isinstance(event.side, Choice):
+            self._check_choice(event.side, "side", frozenset("BAN"))
+        elif event.side not in ("B", "A", "N"):
+            raise TableError(f"{self.name}: unknown side {event.side!r}")
+        if isinstance(event.size, Choice):
+            self._check_choice(event.size, "size", TRADING)
+        elif isinstance(event.size, str):
+            self._expect(event.size, "size", "uint")
+        if event.when:
+            if last:
+                raise TableError(f"{self.name}: the last event of a message cannot be conditional")
+            self._expect(event.when.field, "when", "char")
+        if event.last:
+            self._expect(event.last.field, "last", "uint", size=1)
+
+    def _check_choice(self, choice: Choice, role: str, ours: frozenset[str]) -> None:
+        self._expect(choice.field, role, "char")
+        results = set(choice.table.values()) | ({choice.otherwise} if choice.otherwise is not None else set())
+        if not results <= ours or any(len(theirs) != 1 for theirs in choice.table):
+            raise TableError(f"{self.name}: {role} maps to {sorted(results)}; known are {sorted(ours)}")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How `ts_event` is made: nanoseconds in `field`, since the session's midnight in a zone, or since the Unix epoch.
+
+    `zone` is the exchange's zone in either case: it says what the session's date is.
+    """
+
+    field: str
+    since: Literal["midnight", "epoch"]
+    zone: str
+
+
+@dataclass(frozen=True)
+class ById:
+    """Instruments are named by a small number of the day; messages that also carry `symbol` can introduce one.
+
+    `bits` 16 says that a plain array serves as the map. Number 0 names nobody.
+    """
+
+    field: str
+    symbol: str
+    bits: int = 16
+
+
+@dataclass(frozen=True)
+class BySymbol:
+    """Instruments are named by an 8-character symbol in every message."""
+
+    symbol: str
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All there is of a protocol above its framing."""
+
+    name: str  # of the folder, in configurations and on the command line
+    title: str  # for people: document and version
+    byte_order: Literal["big", "little"]
+    framing: str  # name in feedhandler.session
+    book: Literal["orders", "levels"]
+    venue: str  # default venue (MIC), at most 8 characters
+    clock: Clock
+    instrument: ById | BySymbol
+    messages: tuple[Message, ...]
+    price_exponent: int = PRICE_EXPONENT  # of the events
+    size_exponent: int = 0
+    price_decimals: int = 4  # as sent
+    size_decimals: int = 0
+    by_type: dict[str, Message] = field(init=False, repr=False, compare=False)
+    by_name: dict[str, Message] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_type", {m.type: m for m in self.messages})
+        object.__setattr__(self, "by_name", {m.name: m for m in self.messages})
+        if len(self.by_type) != len(self.messages) or len(self.by_name) != len(self.messages):
+            raise TableError(f"{self.name}: two messages have the same type or the same name")
+        if self.price_exponent != PRICE_EXPONENT:
+            raise TableError(f"{self.name}: price_exponent {self.price_exponent}; events carry prices in 1e-9")
+        if len(self.venue) > 8:
+            raise TableError(f"{self.name}: a venue has at most 8 characters: {self.venue!r}")
+        if isinstance(self.instrument, ById) and self.instrument.bits != 16:
+            raise TableError(f"{self.name}: ids of {self.instrument.bits} bits; decoders map ids of 16")
+        for message in self.messages:
+            self._check(message)
+
+    def message(self, name: str) -> Message:
+        """The row of this name. Raises KeyError with the names there are."""
+        if name not in self.by_name:
+            raise KeyError(f"{self.name} has no message {name!r}; it has {', '.join(self.by_name)}")
+        return self.by_name[name]
+
+    def symbol_of(self, message: Message) -> Field | None:
+        """The field in which this message names its instrument's symbol, if it does."""
+        return message.layout.get(self.instrument.symbol)
+
+    def read(self, path: str | Path, *, strict: bool = True) -> dict[str, np.ndarray[Any, np.dtype[np.void]]]:
+        """A file of length-prefixed messages as structured arrays by message name; see `feedhandler.decode.arrays`."""
+        from feedhandler.decode import arrays
+
+        return arrays.read(self, path, strict=strict)
+
+    def _check(self, message: Message) -> None:
+        stamp = message.layout.get(self.clock.field)
+        if message.events and (stamp is None or stamp.type.kind not in ("uint", "int")):
+            raise TableError(f"{message.name}: makes events, but has no time in {self.clock.field!r}")
+        symbol = self.symbol_of(message)
+        if symbol and symbol.type.kind != "alpha":
+            raise TableError(f"{message.name}: {symbol.name!r} is {symbol.type.name}; a symbol is alpha")
+        named = any(not event.whole_channel for event in message.events) or message.directory is not None
+        if isinstance(self.instrument, BySymbol):
+            if named and (symbol is None or symbol.type.size != 8):
+                raise TableError(f"{message.name}: has no symbol of 8 characters in {self.instrument.symbol!r}")
+        elif named and message.layout.get(self.instrument.field, Field("", u8, 0)).type is not u16:
+            raise TableError(f"{message.name}: has no u16 in {self.instrument.field!r} to name its instrument")
+        if message.directory and symbol is None:
+            raise TableError(f"{message.name}: fills the directory, but carries no symbol")
+        for used in message.prices:
+            if used.type.decimals > -PRICE_EXPONENT:
+                raise TableError(f"{message.name}: {used.name} has more decimals than an event's price")
