@@ -1,18 +1,28 @@
 """Builds the extensions: renders the decoders from their tables, finds every .pyx, applies one set of directives."""
 
 import os
+import re
 import shutil
 import sys
+import tempfile
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
-from setuptools.command.build_py import build_py
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
 os.chdir(ROOT)
-EXT, GENERATED = Path("ext"), Path("build/generated")
+EXT, GENERATED, CYTHONIZED, PUBLIC = (
+    Path("ext"),
+    Path("build/generated"),
+    Path("build/cython"),
+    Path("feedhandler/include"),
+)
+JOBS = int(os.environ.get("FEEDHANDLER_JOBS") or len(os.sched_getaffinity(0)))
 DEBUG = os.environ.get("FEEDHANDLER_DEBUG") == "1"  # bounds checks, -O1 -g; used by the sanitizer build
 SANITIZE = os.environ.get("FEEDHANDLER_SANITIZE", "")  # e.g. "address,undefined"
 
@@ -23,6 +33,7 @@ if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
     LINK += [f"-fsanitize={SANITIZE}"]
 FLAGS += os.environ.get("FEEDHANDLER_CFLAGS", "").split()
+SWITCHES, STAMP = f"{DEBUG} {FLAGS}\n", Path("build/.switches")
 
 
 def render_decoders() -> None:
@@ -63,36 +74,70 @@ def extensions() -> list[Extension]:
     return found
 
 
-class BuildPy(build_py):
-    """Copies the public .pxd files and C headers into the package, so that users can cimport from a wheel."""
+def changed_switches() -> bool:
+    """Whether the switches differ from the last build's: neither Cython nor setuptools looks at them by itself."""
+    return STAMP.exists() and STAMP.read_text() != SWITCHES
+
+
+class BuildExt(build_ext):
+    """Notes the switches of a build that went through."""
 
     def run(self) -> None:
-        copy_public_headers(Path("feedhandler"))
         super().run()
+        STAMP.parent.mkdir(parents=True, exist_ok=True)
+        STAMP.write_text(SWITCHES)
 
 
-def copy_public_headers(package: Path) -> None:
-    for pxd in EXT.joinpath("feedhandler").rglob("*.pxd"):
-        _copy(pxd, package / pxd.relative_to(EXT / "feedhandler"))
-    for header in Path("ext/include").glob("*.h"):
-        _copy(header, package / "include" / header.name)
+def copy_public_headers() -> None:
+    """The .pxd files and C headers below feedhandler/include, where `feedhandler.get_include()` finds them.
+
+    One folder for both, because Cython finds a .pxd beside its module in a wheel but not behind an editable install.
+    """
+    for root, suffix in ((EXT, "*.pxd"), (GENERATED, "*.pxd"), (EXT / "include", "*.h")):
+        for source in root.rglob(suffix):
+            target = PUBLIC / source.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists() or target.read_bytes() != source.read_bytes():
+                shutil.copyfile(source, target)
 
 
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if not target.exists() or target.read_bytes() != source.read_bytes():
-        shutil.copyfile(source, target)
+@contextmanager
+def no_performance_hints() -> Iterator[None]:
+    """Cython's "performance hint" lines are errors where FEEDHANDLER_STRICT=1 (as in `make build`).
+
+    They show a hot method that takes the GIL after each call. Cython and its worker processes write them to file
+    descriptor 2 and forget them, so that is where they are read, and the C file is removed to see them again.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            log.seek(0)
+            said = log.read().decode(errors="replace")
+            sys.stderr.write(said)
+    hints = re.findall(r"^performance hint: ([^:]+):.*$", said, re.MULTILINE)
+    if hints and os.environ.get("FEEDHANDLER_STRICT") == "1" and not DEBUG:
+        for source in set(hints):
+            CYTHONIZED.joinpath(source).with_suffix(".c").unlink(missing_ok=True)
+        raise SystemExit(f"performance hints in {', '.join(sorted(set(hints)))}: see above")
 
 
 render_decoders()
-setup(
-    ext_modules=cythonize(
+copy_public_headers()
+with no_performance_hints():
+    modules = cythonize(
         extensions(),
         include_path=["ext", str(GENERATED)],
-        build_dir="build/cython",
+        build_dir=str(CYTHONIZED),
         annotate=DEBUG and not SANITIZE,
-        force=DEBUG,
-        nthreads=int(os.environ.get("FEEDHANDLER_JOBS", os.cpu_count() or 1)),
+        force=changed_switches(),
+        nthreads=JOBS,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,
@@ -102,6 +147,9 @@ setup(
             "embedsignature": True,
             "freethreading_compatible": False,
         },
-    ),
-    cmdclass={"build_py": BuildPy},
+    )
+setup(
+    ext_modules=modules,
+    options={"build_ext": {"parallel": JOBS, "force": changed_switches()}},
+    cmdclass={"build_ext": BuildExt},
 )
