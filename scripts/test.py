@@ -1,0 +1,108 @@
+"""`make test`: every check, one part after the other, each with its time; `scripts/test.py lint types` runs only those.
+
+The last line is `N passed, N failed`: tests of all parts, and each part that is no test-suite as one.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "--durations-min=3")
+FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "60")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One check: what it is called, what to run (after the interpreter), which budget its time counts against."""
+
+    name: str
+    command: Sequence[str]
+    budget: str = "tests"
+
+
+@dataclass
+class Outcome:
+    """What a part said. `counts` are pytest's, where it is a test-suite."""
+
+    part: Part
+    seconds: float
+    failed: bool
+    counts: dict[str, int] = field(default_factory=dict)
+    real_data: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def tally(self) -> tuple[int, int]:
+        """(passed, failed): of its tests, or the part as one."""
+        passed, failed = self.counts.get("passed", 0), self.counts.get("failed", 0)
+        if self.failed:
+            return passed, max(failed, 1)
+        return (passed, 0) if self.counts else (1, 0)
+
+
+BUDGETS = {"build": 240, "tests": 360, "asan": 240, "fuzz": 60 + 15}  # seconds; the fuzzer's own start on top
+PARTS = (
+    Part("lint", ("-m", "ruff", "check", "--quiet", ".")),
+    Part("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
+    Part("types", ("-m", "mypy")),
+    Part("stubs", ("scripts/stubs.py",)),
+    Part("pytest", PYTEST),
+    Part("wheel", (*PYTEST, "-m", "packaging", "tests/test_project_packaging.py")),
+    Part("asan", ("scripts/asan.py", "--wire"), "asan"),
+    Part("fuzz", ("-m", "tests.fuzz", "--seconds", FUZZ_SECONDS), "fuzz"),
+)
+
+
+def run(part: Part) -> Outcome:
+    """Run one part with its output passed on."""
+    print(f"\n── {part.name} " + "─" * (76 - len(part.name)), flush=True)
+    begin = time.monotonic()
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
+        environment = os.environ | {"FEEDHANDLER_TEST_REPORT": report.name}
+        code = subprocess.run([sys.executable, *part.command], cwd=ROOT, env=environment, check=False).returncode
+        text = report.read()
+    said = json.loads(text) if text else {}
+    seconds = time.monotonic() - begin
+    print(f"   {part.name}: {'ok' if code == 0 else f'FAILED (code {code})'}, {seconds:.1f} s", flush=True)
+    return Outcome(part, seconds, code != 0, said.get("all", {}), said.get("real_data", {}))
+
+
+def summary(outcomes: Sequence[Outcome], setup_seconds: float) -> None:
+    """Print the time of each part beside the budgets, the real-data tests, and the closing line."""
+    print("\n── times " + "─" * 71)
+    print(f"  {'set-up, build':14} {setup_seconds:7.1f} s")
+    for outcome in outcomes:
+        print(f"  {outcome.part.name:14} {outcome.seconds:7.1f} s   {'FAILED' if outcome.failed else ''}".rstrip())
+    spent = {"build": setup_seconds} | dict.fromkeys(list(BUDGETS)[1:], 0.0)
+    for outcome in outcomes:
+        spent[outcome.part.budget] += outcome.seconds
+    said = [f"{k} {v:.0f} of {BUDGETS[k]} s{' OVER BUDGET' if v > BUDGETS[k] else ''}" for k, v in spent.items() if v]
+    print(f"  budget: {', '.join(said)}; all {sum(spent.values()):.0f} s")
+    real = [outcome.real_data for outcome in outcomes if outcome.part.name == "pytest"]
+    if real:
+        ran = real[0].get("passed", 0) + real[0].get("failed", 0)
+        print(f"  real-data tests: {ran} ran, {real[0].get('skipped', 0)} skipped")
+    passed, failed = (sum(column) for column in zip(*(o.tally for o in outcomes), strict=True))
+    print(f"\n{passed} passed, {failed} failed", flush=True)
+
+
+def main(names: Sequence[str]) -> int:
+    """Run the parts named, or all; 0 when every one passed."""
+    unknown = set(names) - {part.name for part in PARTS}
+    if unknown:
+        print(f"no part {', '.join(unknown)}; there are: {', '.join(p.name for p in PARTS)}", file=sys.stderr)
+        return 2
+    setup_seconds = time.time() - float(os.environ.get("FEEDHANDLER_STARTED") or time.time())
+    outcomes = [run(part) for part in PARTS if not names or part.name in names]
+    summary(outcomes, setup_seconds)
+    return int(any(outcome.failed for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
