@@ -7,7 +7,7 @@ mistake is a ConfigError that names file and line, the key, what was expected an
 import datetime
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,9 @@ class Channel:
     name: str = setting(MISSING, _SHORT, "shown in top and in the channel table", "itch")
     protocol: str = setting(MISSING, text(r"\w+", "the name of a protocol"), "what the messages are", "itch50")
     session: str = setting(MISSING, text(r"\w+", "the name of a session protocol"), "what carries them", "moldudp64")
-    venue: str = setting(MISSING, text(r"[!-~]{1,8}", "1 to 8 visible ASCII characters"), "market (ISO 10383)", "XNAS")
+    venue: str = setting(
+        "", text(r"[!-~]{0,8}", "at most 8 visible ASCII characters"), 'market; "" = the protocol\'s', "XNAS"
+    )
     date: datetime.date | None = setting(None, day(), "session date; unset = today at the exchange", SAMPLE_DAY)  # noqa: RUF009
     reorder_us: int = setting(1000, integer(0, 10_000_000), "a hole open for so long is a gap")
     window_messages: int = setting(
@@ -171,8 +173,10 @@ def parse(document: str, source: str = "<config>") -> Config:
 
 
 def _channel(table: Any, place: Place) -> Channel:
+    from feedhandler.decode import protocols
+
     check_keys(table, [f.name for f in fields(Channel) if f.name != "lines"] + ["line"], place)
-    stream = _stream(table.get("session"), place.at("session"))
+    stream = _is_stream(table, place)
     lines = []
     for i, entry in enumerate(_tables(table, "line", "A", place)):
         here = place.at("line", i)
@@ -181,12 +185,23 @@ def _channel(table: Any, place: Place) -> Channel:
         else:
             lines.append(read_table(Line, entry, here, without=STREAM_KEYS, required=("group", "interface")))
     _none_twice((line.name for line in lines), "a line name", [place.at("line", i, "name") for i in range(len(lines))])
-    return read_table(Channel, table, place, nested={"lines": ("line", tuple(lines))})
+    channel = read_table(Channel, table, place, nested={"lines": ("line", tuple(lines))})
+    known = protocols()
+    if channel.protocol not in known:
+        raise place.at("protocol").error(choice(*known).expected, shown(channel.protocol))
+    return channel if channel.venue else replace(channel, venue=known[channel.protocol].venue)
 
 
-def _stream(session: Any, place: Place) -> bool:
-    """Whether a session's lines are streams."""
-    return bool(session == "soupbintcp")
+def _is_stream(table: Mapping[str, Any], place: Place) -> bool:
+    """Whether the channel's lines are streams: its session says so."""
+    from feedhandler.session import framing, framings
+
+    live = [name for name in framings() if name != "binaryfile"]  # a BinaryFILE is replayed, not received
+    session = table.get("session")
+    if session not in live:
+        found = "nothing, and the key is required" if session is None else shown(session)
+        raise place.at("session").error(choice(*live).expected, found)
+    return framing(session).stream
 
 
 def _tables(table: Mapping[str, Any], key: str, example: str, place: Place) -> list[Any]:

@@ -56,13 +56,12 @@ def test_only_what_must_be_said() -> None:
         name = "c"
         protocol = "itch50"
         session = "soupbintcp"
-        venue = "XNAS"
         date = 2026-11-22
         line = [{name = "A", host = "feed.example", port = 1234, password = "secret"}]
         """
     )
     [channel] = feed.channels
-    assert channel.date == datetime.date(2026, 11, 22)
+    assert (channel.venue, channel.date) == ("XNAS", datetime.date(2026, 11, 22))
     assert channel.lines == (config.Line(name="A", host="feed.example", port=1234, password="secret"),)
     assert "secret" not in repr(feed)
 
@@ -99,6 +98,10 @@ MISTAKES = {
         "239.192.0.1:26400 on lo",
     ),
     "long name": ('"itch"', '"a-name-that-is-too-long"', "channel[0].name", "1 to 15", "a-name-that"),
+    "unknown protocol": ('"itch50"', '"itch41"', "channel[0].protocol", '"iex_deep", "itch50"', '"itch41"'),
+    "unknown session": ('"moldudp64"', '"mold"', "channel[0].session", 'one of "moldudp64"', '"mold"'),
+    "no live session": ('"moldudp64"', '"binaryfile"', "channel[0].session", 'one of "moldudp64"', '"binaryfile"'),
+    "missing session": ('session = "moldudp64"', "", "channel[0].session", 'one of "moldudp64"', "nothing"),
     "date in quotes": (
         "# date = 2026-11-22",
         'date = "2026-11-22"',
