@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -64,11 +65,14 @@ def extensions() -> list[Extension]:
                 Extension(
                     name,
                     [str(pyx)],
-                    include_dirs=["ext/include"],
+                    include_dirs=["ext/include", np.get_include()],
                     depends=[str(h) for h in sorted(Path("ext/include").glob("*.h"))],
                     extra_compile_args=FLAGS,
                     extra_link_args=LINK,
-                    define_macros=[("CYTHON_USE_TYPE_SPECS", "0")],
+                    define_macros=[
+                        ("CYTHON_USE_TYPE_SPECS", "0"),
+                        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+                    ],
                 )
             )
     return found
