@@ -1,6 +1,74 @@
 """The contract of the books: events in, published books out."""
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from feedhandler._records cimport BookSlot, Event
+
+cdef extern from "order_map.h" nogil:
+    uint32_t FH_NO_ORDER
+    int FH_ORDER_ADDED, FH_ORDER_LIVE, FH_ORDERS_FULL
+
+    ctypedef struct fh_order:
+        uint64_t id
+        uint64_t size
+        uint32_t key
+        uint32_t owner
+
+    ctypedef struct fh_orders:
+        fh_order *slots
+        uint32_t count
+        uint32_t live
+        uint32_t limit
+
+    void *fh_pages(size_t bytes)
+    uint32_t fh_orders_home(const fh_orders *map, uint64_t id)
+    uint32_t fh_orders_find(const fh_orders *map, uint64_t id, uint32_t home)
+    int fh_orders_add(fh_orders *map, uint64_t id, uint32_t home, uint64_t size, uint32_t key, uint32_t owner)
+    void fh_orders_erase(fh_orders *map, uint32_t at)
+    void fh_orders_forget(fh_orders *map, uint32_t first, uint32_t instruments)
+
+cdef extern from "levels.h" nogil:
+    uint32_t FH_NO_LEVEL, FH_LEVELS_FULL, FH_ARENA_UNIT
+
+    ctypedef struct fh_level:
+        int64_t price
+        uint64_t size
+        uint64_t orders
+
+    ctypedef struct fh_side:
+        uint16_t near_
+        uint8_t lost
+        uint8_t crossed
+
+    ctypedef struct fh_levels:
+        uint8_t *sides
+        uint32_t side_bytes
+        uint32_t depth
+        uint32_t places
+        uint8_t *arena
+        uint64_t arena_bytes
+        uint64_t arena_used
+        uint64_t quantum
+
+    uint32_t fh_places(uint32_t depth)
+    uint32_t fh_side_bytes(uint32_t depth)
+    int32_t *fh_keys(const fh_levels *l, uint32_t side)
+    fh_side *fh_side_of(const fh_levels *l, uint32_t side)
+    int32_t fh_key(uint32_t quanta, uint32_t ask)
+    void fh_put64(void *at, uint64_t word)
+    void fh_put_level(fh_level *at, int64_t price, uint64_t size, uint32_t orders)
+    void fh_slot_open(uint64_t *seq)
+    void fh_slot_close(uint64_t *seq)
+    void fh_levels_clear(fh_levels *l, uint32_t side)
+    uint32_t fh_levels_change(fh_levels *l, uint32_t depth, uint32_t side, fh_level *levels, uint16_t *used,
+                              int32_t key, uint64_t size, int32_t orders)
+
+cdef enum:                      # faults that turn a book STALE, as bits of the policy
+    FAULT_UNKNOWN_ORDER = 1
+    FAULT_OVER_EXECUTION = 2
+    FAULT_DUPLICATE_ORDER = 4
+    FAULT_FULL = 8
+    FAULT_PRICE_RANGE = 16
+    FAULT_MALFORMED = 32        # an action that this kind of book does not know
+    FAULT_ALL = 63
 
 cdef class Books:
     """All books of one shard: events in, book slots out. Subclasses: OrderBook (order by order), LevelBook.
@@ -15,8 +83,51 @@ cdef class Books:
     cdef uint32_t instruments               # capacity, slot 0 included
     cdef uint64_t *counters                 # the channel's, in the segment, or own memory
     cdef uint64_t *own_counters
+    cdef object memory                      # what the slots lie in; kept alive as long as we are
+    cdef uint32_t policy
 
     cdef void apply(self, Event *events, int count, uint64_t first_event) noexcept nogil
     cdef void clear(self, uint32_t first, uint32_t count, int64_t now) noexcept nogil
     cdef void mark(self, uint32_t instrument, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil
     cdef void bind(self, uint64_t *counters) noexcept
+
+    cdef BookSlot *slot(self, uint32_t instrument) noexcept nogil
+    cdef fh_level *side(self, BookSlot *slot, uint32_t ask) noexcept nogil
+    cdef void reset_slot(self, BookSlot *slot, int64_t now) noexcept nogil
+    cdef void judge(self, BookSlot *slot, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil
+    cdef void fault(self, BookSlot *slot, Event *event, uint32_t fault) noexcept nogil
+    cdef void trade(self, BookSlot *slot, const Event *event) noexcept nogil
+    cdef void status(self, const Event *event, uint64_t position) noexcept nogil
+    cdef void stamp(self, BookSlot *slot, const Event *event, uint64_t position) noexcept nogil
+    cdef void crossing(self, BookSlot *slot, fh_side *bids, bint crossed) noexcept nogil
+
+cdef struct Change:             # what an event does to the levels, between the two passes of OrderBook.apply
+    uint64_t size               # added to the level's size, modulo 2**64
+    int32_t orders              # added to the level's orders: -1, 0, 1
+    int32_t key
+    uint32_t side               # instrument * 2 + (1 for an ask)
+    uint32_t fault              # 0, or one of FAULT_*
+
+cdef class OrderBook(Books):
+    cdef fh_orders orders
+    cdef fh_levels levels
+    cdef uint64_t reciprocal                # of the quantum: price -> key without a division
+    cdef uint64_t size_limit                # sizes at or above it are refused: sums of a level stay below 2**63
+    cdef bint prefetch
+    cdef Change *changes
+    cdef uint32_t *homes
+    cdef BookSlot *open_slot                # its sequence is odd
+    cdef Event *last                        # the event that touched it last
+    cdef uint64_t last_position
+    cdef uint32_t replaced                  # owner of the order that the C before, in the same message, named; or none
+    cdef bint unknown                       # UNKNOWN_ORDER has been counted for this message
+
+    cdef void take_orders(self, Event *events, int count, int rest) noexcept nogil
+    cdef void change_levels(self, Event *events, int count, uint64_t first_event) noexcept nogil
+    cdef void add(self, Event *event, Change *change, uint32_t home) noexcept nogil
+    cdef void cancel(self, Event *event, Change *change, uint32_t home) noexcept nogil
+    cdef void fill(self, Event *event, Change *change, uint32_t home, uint64_t order_id, bint counted) noexcept nogil
+    cdef void finish(self) noexcept nogil
+    cdef void outside(self, const Event *event, uint64_t position) noexcept nogil
+    cdef void empty(self, uint32_t instrument, BookSlot *slot, int64_t now) noexcept nogil
+    cdef void lose(self, uint32_t instrument, BookSlot *slot) noexcept nogil
