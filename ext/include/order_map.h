@@ -14,7 +14,8 @@
 #include <sys/mman.h>
 
 #define FH_NO_ORDER UINT32_MAX
-#define FH_BLOCK_BITS 8         /* ids that stay together */
+#define FH_BLOCK_BITS 8         /* ids that stay together: 1 << FH_BLOCK_BITS */
+#define FH_BLOCK_IDS (1u << FH_BLOCK_BITS)
 #define FH_PROBES_MAX 65536u
 
 typedef struct {                /* 24 bytes */
@@ -26,9 +27,9 @@ typedef struct {                /* 24 bytes */
 
 typedef struct {
     fh_order *slots;
-    uint32_t count;             /* slots */
+    uint32_t count;             /* slots: at least limit + FH_BLOCK_IDS */
     uint32_t live;              /* orders */
-    uint32_t limit;             /* orders at most, less than count */
+    uint32_t limit;             /* orders at most */
 } fh_orders;
 
 /* Zeroed memory, taken now rather than at its first use; 2 MiB pages where the host gives them. NULL: none left. */
@@ -47,7 +48,7 @@ static inline uint32_t fh_orders_home(const fh_orders *map, uint64_t id)
 {
     uint64_t block = (id >> FH_BLOCK_BITS) * 0x9E3779B97F4A7C15ull;
     uint64_t at = (block >> 32) * map->count >> 32;
-    at += id & ((1u << FH_BLOCK_BITS) - 1);
+    at += id & (FH_BLOCK_IDS - 1);
     return (uint32_t)(at >= map->count ? at - map->count : at);
 }
 

@@ -3,7 +3,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from feedhandler._records cimport BookSlot, Event
 
 cdef extern from "order_map.h" nogil:
-    uint32_t FH_NO_ORDER
+    uint32_t FH_NO_ORDER, FH_BLOCK_IDS
     int FH_ORDER_ADDED, FH_ORDER_LIVE, FH_ORDERS_FULL
 
     ctypedef struct fh_order:

@@ -7,6 +7,7 @@ waits for its own cache lines only, and the second knows exactly which lines it 
 
 The laws, as plain Python: `feedhandler.book.reference`.
 """
+cimport cython
 from libc.string cimport memset
 from posix.mman cimport munmap
 
@@ -109,9 +110,11 @@ cdef class Books:
         if self.own_counters != NULL:
             munmap(self.own_counters, CHANNEL_COUNTERS * sizeof(uint64_t))
 
+    @cython.final
     cdef BookSlot *slot(self, uint32_t instrument) noexcept nogil:
         return <BookSlot *>(self.slots + <size_t>instrument * self.slot_stride)
 
+    @cython.final
     cdef fh_level *side(self, BookSlot *slot, uint32_t ask) noexcept nogil:
         return <fh_level *>(<uint8_t *>slot + sizeof(BookSlot) + ask * self.side_stride)
 
@@ -148,6 +151,7 @@ cdef class Books:
 
     # ---- parts of a slot, between fh_slot_open and fh_slot_close
 
+    @cython.final
     cdef void reset_slot(self, BookSlot *slot, int64_t now) noexcept nogil:
         cdef uint32_t ask, i
         cdef uint8_t *trades
@@ -164,12 +168,14 @@ cdef class Books:
         slot.epoch += 1
         self.judge(slot, QUALITY_LIVE, REASON_NONE, now)
 
+    @cython.final
     cdef void judge(self, BookSlot *slot, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil:
         if slot.quality != quality:
             slot.since = now
         slot.quality = quality
         slot.reason = reason
 
+    @cython.final
     cdef void fault(self, BookSlot *slot, Event *event, uint32_t fault) noexcept nogil:
         """The event shows that state was lost. The first reason stays until a reset."""
         if self.policy & fault:
@@ -177,6 +183,7 @@ cdef class Books:
             if slot.quality != QUALITY_STALE:
                 self.judge(slot, QUALITY_STALE, _reason(fault), event.ts_recv)
 
+    @cython.final
     cdef void trade(self, BookSlot *slot, const Event *event) noexcept nogil:
         cdef uint8_t *trades = <uint8_t *>self.side(slot, 1) - sizeof(LastTrade)
         if event.size == 0:                             # a cross that did not take place
@@ -188,6 +195,7 @@ cdef class Books:
         fh_put64(&(<Volume *>trades).size, (<Volume *>trades).size + event.size)
         fh_put64(&(<Volume *>trades).trades, (<Volume *>trades).trades + 1)
 
+    @cython.final
     cdef void status(self, const Event *event, uint64_t position) noexcept nogil:
         """A system event of the whole channel."""
         cdef uint32_t i
@@ -206,12 +214,14 @@ cdef class Books:
             self.stamp(slot, event, position)
             fh_slot_close(&slot.seq)
 
+    @cython.final
     cdef void stamp(self, BookSlot *slot, const Event *event, uint64_t position) noexcept nogil:
         fh_put64(&slot.ts_event, <uint64_t>event.ts_event)
         fh_put64(&slot.ts_recv, <uint64_t>event.ts_recv)
         fh_put64(&slot.channel_seq, event.channel_seq)
         fh_put64(&slot.event_seq, position)
 
+    @cython.final
     cdef void crossing(self, BookSlot *slot, fh_side *bids, bint crossed) noexcept nogil:
         if crossed and not bids.crossed and slot.trading == TRADING_TRADING:
             self.counters[CH_CROSSED] += 1
@@ -263,11 +273,13 @@ cdef class Books:
         return np.array(<uint64_t[:CHANNEL_COUNTERS]>self.counters)
 
 
+@cython.final
 cdef class OrderBook(Books):
     """Order-by-order books. Takes all its memory here.
 
     orders         live orders at most, of all instruments together
-    level_bytes    memory for the levels below the published ones; default 14 bytes an order and 320 a book
+    level_bytes    memory for the levels below the published ones; default 14 bytes an order, 320 a book and
+                   1 MiB
     price_quantum  price units of one step of a book's price key: prices are 0 to (2**32 - 1) * price_quantum.
                    ITCH's four decimals in units of 1e-9: 100000
     prefetch       fetch the cache lines of a batch ahead (off: for measuring what it brings)
@@ -281,11 +293,11 @@ cdef class OrderBook(Books):
             raise errors.ConfigError(f"orders is {orders}: expected 1 to 2**31")
         if not 1 <= price_quantum < 1 << 31:
             raise errors.ConfigError(f"price_quantum is {price_quantum}: expected 1 to 2**31 - 1 price units")
-        level_bytes = 14 * orders + 320 * self.instruments if level_bytes is None else level_bytes
+        level_bytes = 14 * orders + 320 * self.instruments + (1 << 20) if level_bytes is None else level_bytes
         if not 0 <= level_bytes < 1 << 38:
             raise errors.ConfigError(f"level_bytes is {level_bytes}: expected 0 to 2**38")
         self.orders.limit = orders
-        self.orders.count = orders * 5 // 3 + 2
+        self.orders.count = orders * 5 // 3 + FH_BLOCK_IDS
         self.size_limit = (<uint64_t>1 << 63) // <uint64_t>orders
         self.orders.slots = <fh_order *>fh_pages(<size_t>self.orders.count * sizeof(fh_order))
         self.levels.depth = self.depth
@@ -409,8 +421,8 @@ cdef class OrderBook(Books):
             return
         # key * quantum * 2 * (2**63 + e) / quantum / 2**64, e < quantum: exactly `key` when the price is a whole key
         quanta = mulhi(<uint64_t>event.price << 1, self.reciprocal)
-        if unlikely(quanta > 0xffffffff or quanta * self.levels.quantum != <uint64_t>event.price
-                    or event.size >= self.size_limit):
+        if unlikely((quanta > <uint64_t>0xffffffff) | (quanta * self.levels.quantum != <uint64_t>event.price)
+                    | (event.size >= self.size_limit)):
             self.counters[CH_PRICE_RANGE] += 1
             change.fault = FAULT_PRICE_RANGE
             return

@@ -1,0 +1,52 @@
+from typing import Any, final
+
+import numpy as np
+from typing_extensions import disjoint_base
+
+FAULTS: dict[str, int]
+ALL_FAULTS: int
+
+@disjoint_base
+class Books:
+    """The published books of one shard, in a writable buffer of slots."""
+
+    def __init__(
+        self, slots: Any, *, depth: int = 10, instruments: int | None = None, policy: int | None = None, **_: Any
+    ) -> None: ...
+    def apply_events(self, events: np.ndarray[Any, Any], first_event: int = 1) -> None:
+        """Apply an array of EVENT records in place; the first will stand at `first_event` of the ring."""
+    def clear_books(self, first: int = 1, count: int | None = None, now: int = 0) -> None:
+        """Empty books: epoch + 1, LIVE; by default all."""
+    def mark_book(self, instrument: int, quality: int, reason: int = 0, now: int = 0) -> None:
+        """Set the quality of one book, or of all (0)."""
+    def book(self, instrument: int) -> tuple[np.void, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """(head, bids, asks) of one slot as it stands: copies."""
+    def trades(self, instrument: int) -> tuple[int, int, int, int]:
+        """(last price, last size, volume, trades) of one slot."""
+    @property
+    def counts(self) -> np.ndarray[Any, Any]:
+        """The counters of the channel, by ChannelCounter; a copy."""
+
+@final
+@disjoint_base
+class OrderBook(Books):
+    """Order-by-order books."""
+
+    def __init__(
+        self,
+        slots: Any,
+        *,
+        depth: int = 10,
+        instruments: int | None = None,
+        orders: int = 1048576,
+        level_bytes: int | None = None,
+        policy: int | None = None,
+        price_quantum: int = 100_000,
+        prefetch: bool = True,
+    ) -> None: ...
+    @property
+    def live_orders(self) -> int:
+        """Orders that rest in all books together."""
+    @property
+    def memory_bytes(self) -> dict[str, int]:
+        """Bytes taken, by what for."""
