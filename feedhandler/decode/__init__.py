@@ -48,7 +48,7 @@ def protocol(name: str) -> Protocol:
 
 
 def decoder(name: str, instruments: Instruments, channel: int = 0, venue: str | None = None) -> Decoder:
-    """A compiled decoder of this protocol that writes into `instruments`; `venue` is the protocol's own unless given."""
+    """A compiled decoder of this protocol that writes into `instruments`; `venue` None is the protocol's own."""
     table = protocol(name)
-    made = import_module(f"{__name__}.{name}._decoder").ProtocolDecoder(instruments, channel, venue or table.venue)
-    return made  # type: ignore[no-any-return]
+    module = import_module(f"{__name__}.{name}._decoder")
+    return module.ProtocolDecoder(instruments, channel, venue or table.venue)  # type: ignore[no-any-return]

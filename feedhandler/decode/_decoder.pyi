@@ -29,7 +29,7 @@ class Decoder:
         """The events of a list of messages up to the first that is malformed, dtype EVENT."""
 
     def decode_file(self, buffer: Any, big_endian: bool = True) -> tuple[int, int, int]:
-        """Decode length-prefixed messages in memory into a reused batch: (messages, events, malformed ones left out)."""
+        """Decode length-prefixed messages into a reused batch: (messages, events, malformed ones left out)."""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -33,7 +33,7 @@ def as_number(day: date) -> int:
 def session_date(
     protocol: Protocol, *, stated: date | None = None, first_packet: int | None = None, now: int | None = None
 ) -> date | None:
-    """The date of a session: the one stated (config, --date), else the first packet's, else today in the exchange's zone.
+    """The date of a session: the one stated (config, --date), else the first packet's, else today at the exchange.
 
     `first_packet` is the time of a capture's first packet and `now` the clock, both in ns since the Unix epoch; a file
     without times gives neither. None: the date is not known, and events are marked BAD_TS.

@@ -1,7 +1,7 @@
 """The language of the tables: what is on the wire, and what it means to a book.
 
-A protocol is one `Protocol` of `Message` rows. From it are made the compiled decoder (`render`), the plain-Python oracle
-and encoder (`interpret`), the NumPy view (`arrays`) and the test strategies. This module imports nothing of the
+A protocol is one `Protocol` of `Message` rows. From it are made the compiled decoder (`render`), the plain oracle and
+encoder (`interpret`), the NumPy view (`arrays`) and the test strategies. This module imports nothing of the
 package: tables are read before anything is built. All values here are checked when the table is made; a row that does
 not add up raises `TableError` with the row's name.
 """

@@ -59,10 +59,12 @@ cdef class Decoder:
         return False
 
     cdef void begin(self, int64_t midnight, uint32_t session_date) noexcept nogil:
-        """A new session or day: the feed's ids are forgotten, times count from this midnight (0 = unknown)."""
+        """A new session or day: the feed's names are forgotten, times count from this midnight (0 = unknown)."""
         self.midnight = midnight
         self.session_date = session_date
         memset(self.by_id, 0, IDS * sizeof(uint32_t))
+        memset(self.names, 0, (<size_t> self.names_mask + 1) * 2 * sizeof(uint64_t))
+        self.names_used = 0
 
     cdef void bind(self, uint64_t *counters) noexcept:
         """Count into the segment's channel record from now on; what was counted before is carried over."""
