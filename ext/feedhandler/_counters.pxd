@@ -48,4 +48,5 @@ cdef enum:                      # LineRecord.counters
     LN_RECONNECTS
     LN_REFUSED                  # unsequenced packets refused while live
     LN_TRUNCATED                # datagrams larger than the receive slot
+    LN_TOO_LATE                 # messages that came after their gap had been given up
     LINE_COUNTERS_USED
