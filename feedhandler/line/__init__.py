@@ -1,1 +1,5 @@
-"""See docs/internals.md."""
+"""What happens to sequence numbers: many lines in, each message once and in order out."""
+
+from feedhandler.line._arbiter import Arbiter
+
+__all__ = ["Arbiter"]

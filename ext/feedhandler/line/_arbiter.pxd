@@ -1,6 +1,8 @@
 """The contract of the arbiter: of all copies of all lines, each message of a channel once and in order."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from feedhandler._records cimport ChannelRecord, LineRecord, Message, Run
+from feedhandler.decode._decoder cimport Decoder
+from feedhandler.line._window cimport Window
 from feedhandler.session._framing cimport Frame
 
 cdef enum:                      # what take() hands out next
@@ -11,8 +13,35 @@ cdef enum:                      # what take() hands out next
     TAKE_END = 4                # end of session
     TAKE_QUALITY = 5            # the channel's quality or reason changed otherwise (silence, restart suspected)
 
+cdef enum:
+    LINES_MAX = 64
+    LEFT_MAX = 64               # sessions remembered after they were left
+    GAPS_MAX = 64               # gaps remembered, to tell a late message from a duplicate
+
+cdef struct Low:                # what a line shows below the expected number: is it a restart?
+    uint64_t next               # the next number it would send; 0 = nothing to suspect
+    int64_t since               # ts_recv of the first such packet
+    bint rising
+    bint suspect                # a second of rising numbers, or two heartbeats
+
+cdef struct Missing:
+    uint64_t first
+    uint64_t count
+
+cdef struct Held:               # the frame that begins a session, while the one before is being closed
+    Frame frame
+    const Message *messages
+    int64_t ts_recv
+    uint32_t line
+    bint waiting
+    bint restart
+
 cdef class Arbiter:
-    """One per channel. Call offer() for each frame, then take() until TAKE_NOTHING; tick() when time passes."""
+    """One per channel. Call offer() for each frame, then take() until TAKE_NOTHING; tick() when time passes.
+
+    After tick() and finish(), too, take() until TAKE_NOTHING. The frame and its messages must stay as they are until
+    then: what is in order is handed out of the packet itself.
+    """
     cdef readonly int first_line, lines     # of the shard's line numbers, those that carry this channel
     cdef uint64_t session[2]
     cdef uint64_t expected                  # the next number to deliver
@@ -21,9 +50,71 @@ cdef class Arbiter:
     cdef ChannelRecord *channel             # in the segment, or the arbiter's own until bind()
     cdef LineRecord *line_records           # [first_line] is ours
 
+    # the fast path's
+    cdef bint plain                         # nothing waits, is open, due or doubted: numbers decide alone
+    cdef int64_t agreed_at                  # ts_recv of the last packet that was not below `expected`
+    cdef int64_t taken_sent                 # highest send time of a packet taken; 0 = none
+    cdef int64_t sent_floor                 # packets sent before this belong to the run before the restart
+    cdef int64_t skew_ns
+    cdef uint64_t missing_end               # end of the newest gap of this session; 0 = none
+    cdef const Message *slice               # what take() hands out next, in order, out of a packet or the window
+    cdef int32_t slice_count
+    cdef bint slice_waited                  # it comes out of the window
+    cdef bint slice_unsequenced
+    cdef uint32_t slice_line
+    cdef int64_t slice_ts
+
+    # the rest
+    cdef readonly Window window
+    cdef Decoder decoder                    # asked whether a message may wait; None: all may
+    cdef bint offline
+    cdef int64_t reorder_ns, silence_ns
+    cdef int64_t clock                      # the latest ts_recv or tick; may step back
+    cdef uint64_t horizon                   # all numbers below are known to exist
+    cdef int64_t horizon_at                 # when the horizon was last raised
+    cdef bint hole                          # `expected` is missing, and something beyond it is known
+    cdef int64_t hole_since
+    cdef bint closing                       # time does not matter any more: holes close at once
+    cdef bint joined                        # some session has begun
+    cdef uint32_t sequence_quality          # what the numbers say, silence and suspicion apart
+    cdef uint32_t sequence_reason
+    cdef bint silent, heard, suspected, low_any
+    cdef bint session_due, quality_due, end_due
+    cdef bint ended
+    cdef uint64_t end_seq
+    cdef Low low[LINES_MAX]
+    cdef uint64_t left[LEFT_MAX][2]
+    cdef uint32_t left_count
+    cdef Missing missing[GAPS_MAX]
+    cdef uint32_t missing_count
+    cdef Held held
+    cdef ChannelRecord *own_channel
+    cdef LineRecord *own_lines
+
     cdef void offer(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
     cdef int take(self, Run *run) noexcept nogil
     cdef void settle(self, int32_t taken) noexcept nogil
     cdef void tick(self, int64_t now) noexcept nogil
     cdef void finish(self) noexcept nogil
     cdef void bind(self, ChannelRecord *channel, LineRecord *lines) noexcept
+
+    cdef void offer_slowly(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void accept(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void accept_data(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void accept_number(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void accept_unsequenced(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef bint was_left(self, const Frame *frame) noexcept nogil
+    cdef void begin(self) noexcept nogil
+    cdef void keep(self, const Message *messages, uint64_t first, int32_t count, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void settle_slowly(self, int32_t taken) noexcept nogil
+    cdef int take_slowly(self, Run *run) noexcept nogil
+    cdef bint gap_is_due(self) noexcept nogil
+    cdef void give_up(self) noexcept nogil
+    cdef void look_beyond(self, uint64_t number, int64_t ts_recv) noexcept nogil
+    cdef void come_after(self, uint64_t first, uint64_t count, LineRecord *record) noexcept nogil
+    cdef void suspect(self, const Frame *frame, uint64_t next_seq, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef bint restarted(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void trust(self) noexcept nogil
+    cdef void judge(self, uint32_t quality, uint32_t reason) noexcept nogil
+    cdef void publish_quality(self) noexcept nogil
+    cdef list _drain(self)

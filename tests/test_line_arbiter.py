@@ -1,0 +1,290 @@
+"""The arbiter in scenarios: what goes in, frame by frame, and everything that comes out."""
+
+import pytest
+
+from feedhandler.line import Arbiter
+from feedhandler.records import Quality, Reason
+
+MS = 1_000_000
+S = 1_000 * MS
+LIVE = (Quality.LIVE, Reason.NONE)
+
+
+def letters(first: int, count: int) -> list[bytes]:
+    """Messages whose content is their number."""
+    return [b"%d" % n for n in range(first, first + count)]
+
+
+class Feed:
+    """An arbiter of one session "S" that counts time in milliseconds and forgets times of receipt."""
+
+    def __init__(self, lines: int = 2, **options: object) -> None:
+        self.arbiter = Arbiter(lines, **options)  # type: ignore[arg-type]
+        self.name = b"S"
+
+    def data(self, line: int, first: int, count: int = 1, at: float = 0, sent: int = 0) -> list[tuple[object, ...]]:
+        return plain(self.arbiter.feed(self.name, first, letters(first, count), int(at * MS), line, send_time=sent))
+
+    def number(
+        self, line: int, first: int, at: float = 0, kind: str = "heartbeat", sent: int = 0
+    ) -> list[tuple[object, ...]]:
+        return plain(self.arbiter.feed(self.name, first, [], int(at * MS), line, kind=kind, send_time=sent))
+
+    def tick(self, at: float) -> list[tuple[object, ...]]:
+        return plain(self.arbiter.pass_time(int(at * MS)))
+
+    def finish(self) -> list[tuple[object, ...]]:
+        return plain(self.arbiter.end_input())
+
+    @property
+    def quality(self) -> tuple[int, int]:
+        return self.arbiter.state[:2]
+
+
+def plain(taken: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Runs as (first, last, line), their content checked against their numbers."""
+    out: list[tuple[object, ...]] = []
+    for what in taken:
+        if what[0] == "run":
+            _, first, messages, _, line = what
+            assert messages == letters(first, len(messages))  # type: ignore[arg-type]
+            what = (first, first + len(messages) - 1, line)  # type: ignore[operator, arg-type]
+        out.append(what)
+    return out
+
+
+SESSION = ("session", b"S")
+
+
+def test_the_first_copy_wins_and_the_second_is_a_duplicate() -> None:
+    feed = Feed()
+    assert feed.data(0, 1, 3) == [SESSION, (1, 3, 0)]
+    assert feed.data(1, 1, 3) == []
+    assert feed.data(1, 4, 2) == [(4, 5, 1)]
+    assert feed.data(0, 4, 4) == [(6, 7, 0)]
+    assert feed.quality == LIVE
+    assert [feed.arbiter.line_counts(i)["won"] for i in (0, 1)] == [5, 2]
+    assert [feed.arbiter.line_counts(i)["duplicates"] for i in (0, 1)] == [2, 3]
+
+
+def test_what_comes_early_waits_for_the_other_line() -> None:
+    feed = Feed()
+    feed.data(0, 1)
+    assert feed.data(0, 4, 2) == []
+    assert feed.data(1, 2, 4) == [(2, 3, 1), (4, 5, 0)]
+    assert feed.quality == LIVE
+    assert feed.arbiter.line_counts(0)["gaps"] == 1
+    assert feed.arbiter.line_counts(0)["missing"] == 2
+
+
+def test_a_hole_that_stays_open_is_a_gap_and_the_channel_stale() -> None:
+    feed = Feed(reorder_us=1000)
+    feed.data(0, 1, at=0)
+    assert feed.data(0, 4, 2, at=1) == []
+    assert feed.tick(1.999) == []
+    assert feed.quality == LIVE
+    assert feed.tick(2) == [("gap", 2, 2), (4, 5, 0)]
+    assert feed.quality == (Quality.STALE, Reason.GAP)
+    assert feed.data(1, 2, 2, at=2.1) == []
+    assert feed.data(1, 6, at=3) == [(6, 6, 1)]
+    assert feed.quality == (Quality.STALE, Reason.GAP)
+    assert feed.arbiter.line_counts(1)["too_late"] == 2
+    assert (feed.arbiter.counts["gaps"], feed.arbiter.counts["missing"]) == (1, 2)
+
+
+def test_the_time_stamp_of_a_later_packet_closes_a_hole_too() -> None:
+    feed = Feed(1)
+    feed.data(0, 1)
+    feed.data(0, 3, at=1)
+    assert feed.data(0, 4, at=2) == [("gap", 2, 1), (3, 3, 0), (4, 4, 0)]
+
+
+def test_the_packet_that_fills_a_hole_is_taken_however_late() -> None:
+    feed = Feed(1)
+    feed.data(0, 1)
+    feed.data(0, 3, at=1)
+    assert feed.data(0, 2, at=500) == [(2, 2, 0), (3, 3, 0)]
+    assert feed.quality == LIVE
+
+
+def test_the_end_of_the_input_closes_every_hole() -> None:
+    feed = Feed(1)
+    feed.data(0, 1)
+    feed.data(0, 3)
+    feed.data(0, 6, 2)
+    assert feed.finish() == [("gap", 2, 1), (3, 3, 0), ("gap", 4, 2), (6, 7, 0)]
+
+
+def test_a_heartbeat_shows_that_the_last_packet_was_lost() -> None:
+    feed = Feed()
+    feed.data(0, 1)
+    assert feed.number(0, 3, at=1) == []
+    assert feed.tick(2) == [("gap", 2, 1)]
+    assert feed.data(0, 3, at=3) == [(3, 3, 0)]
+
+
+def test_joined_late() -> None:
+    feed = Feed()
+    assert feed.data(0, 5_000_000, 2, at=0) == [SESSION]
+    assert feed.quality == (Quality.INIT, Reason.START)
+    assert feed.data(1, 4_999_999, 2, at=0.5) == []
+    assert feed.tick(1) == [("gap", 1, 4_999_998), (4_999_999, 4_999_999, 1), (5_000_000, 5_000_001, 0)]
+    assert feed.quality == (Quality.STALE, Reason.JOINED_LATE)
+
+
+def test_a_heartbeat_before_the_first_message_is_enough_to_be_live() -> None:
+    feed = Feed()
+    assert feed.number(0, 1) == [SESSION]
+    assert feed.quality == LIVE
+
+
+def test_a_new_session_begins_at_one_and_the_tail_of_the_old_one_is_late() -> None:
+    feed = Feed()
+    feed.data(0, 1, 9)
+    feed.data(0, 12)
+    feed.name = b"T"
+    assert feed.data(0, 1) == [("gap", 10, 2), (12, 12, 0), ("session", b"T"), (1, 1, 0)]
+    assert feed.quality == LIVE
+    feed.name = b"S"
+    assert feed.data(1, 10, 2) == []
+    feed.name = b"T"
+    assert feed.data(1, 1) == []
+    assert feed.data(1, 2) == [(2, 2, 1)]
+    assert feed.arbiter.line_counts(1)["late"] == 1
+    assert (feed.arbiter.counts["sessions"], feed.arbiter.state[2]) == (2, 2)
+
+
+def test_end_of_session_is_told_once_when_all_before_it_is_there() -> None:
+    feed = Feed()
+    feed.data(0, 1)
+    assert feed.number(0, 3, kind="end") == []
+    assert feed.data(1, 2) == [(2, 2, 1), ("end", 2)]
+    assert feed.number(1, 3, at=1, kind="end") == []
+    assert feed.tick(60_000) == []
+    assert feed.quality == LIVE
+
+
+def test_silence_of_all_lines_is_stale_until_proven_whole() -> None:
+    feed = Feed(silence_ms=3000)
+    feed.data(0, 1, at=0)
+    feed.data(1, 1, at=2000)
+    assert feed.tick(3000) == []
+    assert feed.arbiter.line_counts(0)["state"] == 2
+    assert feed.tick(5000) == [("quality", Quality.STALE, Reason.SILENT)]
+    assert feed.tick(6000) == []
+    assert feed.data(1, 1, at=6001) == [("quality", *LIVE)]
+    assert feed.tick(10_000) == [("quality", Quality.STALE, Reason.SILENT)]
+    assert feed.number(0, 3, at=10_001) == []
+    assert feed.data(1, 2, at=10_001) == [(2, 2, 1), ("quality", *LIVE)]
+    assert feed.tick(20_000) == [("quality", Quality.STALE, Reason.SILENT)]
+    assert feed.data(1, 4, at=20_001) == []
+    assert feed.tick(20_002) == [("gap", 3, 1), (4, 4, 1), ("quality", Quality.STALE, Reason.GAP)]
+
+
+def test_a_restart_is_known_by_its_send_time_whatever_its_number() -> None:
+    feed = Feed(skew_ms=1000)
+    feed.data(0, 1, 9, at=0, sent=5 * S)
+    assert feed.data(1, 1, 9, at=0.1, sent=6 * S) == []
+    assert feed.data(0, 3, 2, at=9, sent=6 * S + 1) == [SESSION]
+    assert feed.tick(10) == [("gap", 1, 2), (3, 4, 0)]
+    assert feed.quality == (Quality.STALE, Reason.JOINED_LATE)
+    assert feed.data(1, 8, 2, at=11, sent=5 * S) == []
+    assert feed.data(1, 5, at=11, sent=7 * S) == [(5, 5, 1)]
+    assert (feed.arbiter.counts["restarts"], feed.arbiter.line_counts(1)["late"]) == (1, 1)
+    assert feed.number(0, 1, at=12, sent=60 * S) == [SESSION]
+    assert feed.quality == LIVE
+
+
+def test_a_restart_without_send_times_is_suspected_first_and_taken_when_both_lines_agree() -> None:
+    feed = Feed()
+    feed.data(0, 1, 9, at=0)
+    feed.number(1, 10, at=0)
+    assert feed.number(0, 1, at=1000) == []
+    assert feed.number(0, 1, at=2000) == [("quality", Quality.STALE, Reason.RESTART)]
+    assert feed.number(1, 1, at=2001) == []
+    assert feed.number(1, 2, at=3001) == [SESSION]
+    assert feed.tick(3003) == [("gap", 1, 1)]
+    assert feed.arbiter.counts["restarts"] == 1
+
+
+def test_a_packet_that_agrees_ends_the_suspicion() -> None:
+    feed = Feed()
+    feed.data(0, 1, 9, at=0)
+    feed.number(1, 10, at=0)
+    feed.number(0, 1, at=1000)
+    assert feed.number(0, 1, at=2000) == [("quality", Quality.STALE, Reason.RESTART)]
+    assert feed.number(1, 10, at=2001) == [("quality", *LIVE)]
+    assert feed.data(1, 10, at=2002) == [(10, 10, 1)]
+
+
+def test_rising_low_data_for_a_second_is_a_restart_and_a_dead_line_is_not_asked() -> None:
+    feed = Feed()
+    feed.data(0, 1, 100, at=0)
+    feed.data(1, 1, 100, at=0)
+    assert [feed.data(0, n, at=5000 + 100 * n) for n in range(1, 11)] == [[]] * 10
+    assert feed.data(0, 11, at=6100) == [("quality", Quality.STALE, Reason.RESTART), SESSION]
+    assert feed.data(0, 12, at=6101.5) == [("gap", 1, 10), (11, 11, 0), (12, 12, 0)]
+
+
+def test_a_slow_line_is_no_restart() -> None:
+    feed = Feed()
+    for n in range(1, 5000):
+        feed.data(0, n, at=n)
+        if n > 50:
+            feed.data(1, n - 50, at=n)
+    assert (feed.quality, feed.arbiter.counts["restarts"]) == (LIVE, 0)
+
+
+def test_unsequenced_packets_pass_offline_and_are_refused_live() -> None:
+    offline, live = Arbiter(1, offline=True), Arbiter(1)
+    wrapper = (b"", 0, [b"a", b"b"])
+    assert offline.feed(*wrapper, kind="unsequenced") == [
+        ("quality", Quality.STALE, Reason.UNSEQUENCED),
+        ("run", 0, [b"a", b"b"], 0, 0),
+    ]
+    assert live.feed(*wrapper, kind="unsequenced") == []
+    assert (live.line_counts(0)["refused"], offline.counts["unsequenced"]) == (1, 2)
+
+
+def test_no_room_to_wait_is_counted_and_stays_a_hole() -> None:
+    feed = Feed(1, window_messages=16)
+    feed.data(0, 1)
+    assert feed.data(0, 3, 20) == []
+    assert feed.arbiter.counts["window_full"] == 4
+    assert feed.data(0, 2, at=0.5) == [(2, 2, 0), (3, 15, 0), (16, 18, 0)]  # the ring turns at 16
+    assert feed.tick(2) == [("gap", 19, 4)]
+
+
+def test_no_room_for_bytes_is_counted_too_and_room_comes_back() -> None:
+    arbiter = Arbiter(1, window_messages=1024, window_bytes=4096)
+    arbiter.feed(b"S", 1, [b""])
+    for start in range(2, 400, 6):
+        assert arbiter.feed(b"S", start + 1, [b"%d" % n * 200 for n in range(5)]) == []
+        taken = arbiter.feed(b"S", start, [b"x"])
+        assert taken[1:] and arbiter.next_seq == start + 6
+    assert arbiter.feed(b"S", arbiter.next_seq + 1, [b"y" * 1500] * 3) == []
+    assert arbiter.counts["window_full"] == 1
+
+
+@pytest.mark.wire
+def test_numbers_at_the_edge_neither_wrap_nor_hang() -> None:
+    feed = Feed(1)
+    feed.data(0, 1)
+    for first in (2**64 - 1, 2**64 - 3, 2**63, 0):
+        assert feed.arbiter.feed(b"S", first, [b"x"] * 4, 1, 0) == []
+    assert feed.arbiter.counts["window_full"] == 16
+    assert feed.arbiter.feed(b"S", 2**63 - 1, [b"x"] * 4, 1, 0) == []
+    assert feed.data(0, 2, at=0.1) == [(2, 2, 0)]
+    assert feed.arbiter.pass_time(S)[0] == ("gap", 3, 2**63 - 4)
+    assert feed.arbiter.next_seq == 2**63 + 3
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match="power of two"):
+        Arbiter(1, window_messages=100)
+    with pytest.raises(ValueError, match="lines 60 to 69"):
+        Arbiter(10, first_line=60)
+    with pytest.raises(ValueError, match="reorder_us"):
+        Arbiter(1, reorder_us=-1)
+    with pytest.raises(ValueError, match="silence_ms"):
+        Arbiter(1, silence_ms=0)
