@@ -28,6 +28,7 @@ class Books:
         """The counters of the channel, by ChannelCounter; a copy."""
 
 @final
+@disjoint_base
 class OrderBook(Books):
     """Order-by-order books."""
 
