@@ -1,1 +1,88 @@
 """Exchange market data from the wire to order books in shared memory, read from Python."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feedhandler.errors import (
+    BackendError,
+    CaptureError,
+    ConfigError,
+    FeedError,
+    LayoutError,
+    ReceiverError,
+    SegmentError,
+    SessionError,
+    UnknownSymbolError,
+    WriterDiedError,
+)
+
+if TYPE_CHECKING:
+    from feedhandler.read import Book, Feed, Strategy, attach
+    from feedhandler.records import BOOK, EVENT, LEVEL, Action, Flag, Quality, Reason, Side, Trading
+
+__all__ = [
+    "BOOK",
+    "EVENT",
+    "LEVEL",
+    "Action",
+    "BackendError",
+    "Book",
+    "CaptureError",
+    "ConfigError",
+    "Feed",
+    "FeedError",
+    "Flag",
+    "LayoutError",
+    "Quality",
+    "Reason",
+    "ReceiverError",
+    "SegmentError",
+    "SessionError",
+    "Side",
+    "Strategy",
+    "Trading",
+    "UnknownSymbolError",
+    "WriterDiedError",
+    "__version__",
+    "attach",
+    "get_include",
+]
+
+# Imported when first used: `feedhandler.decode` and the command's --help need no compiled module and no numpy.
+_LATER = {name: "feedhandler.read" for name in ("Book", "Feed", "Strategy", "attach")}
+_LATER |= {
+    name: "feedhandler.records"
+    for name in ("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading")
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("feedhandler")
+        except PackageNotFoundError:
+            return "0+checkout"
+    if name in _LATER:
+        value = globals()[name] = getattr(import_module(_LATER[name]), name)
+        return value
+    raise AttributeError(f"module 'feedhandler' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def get_include() -> list[str]:
+    """Folders for a Cython build that cimports `feedhandler.read._reader` and the records.
+
+    Give them to `cythonize(include_path=...)`, where the .pxd files are found, and to `Extension(include_dirs=...)`, where
+    the C headers are. An installed wheel has them in the package, an editable install in `ext/` of its checkout.
+    """
+    package = Path(__file__).resolve().parent
+    checkout = package.parent / "ext"
+    if (checkout / "feedhandler" / "_records.pxd").is_file():
+        return [str(checkout), str(checkout / "include")]
+    return [str(package.parent), str(package / "include")]

@@ -1,5 +1,6 @@
 """Books: events in, published books out. `OrderBook` order by order, `LevelBook` by price level."""
 
 from feedhandler.book._book import ALL_FAULTS, FAULTS, Books, OrderBook
+from feedhandler.book._level_book import LevelBook
 
-__all__ = ["ALL_FAULTS", "FAULTS", "Books", "OrderBook"]
+__all__ = ["ALL_FAULTS", "FAULTS", "Books", "LevelBook", "OrderBook"]

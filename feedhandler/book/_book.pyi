@@ -28,7 +28,6 @@ class Books:
         """The counters of the channel, by ChannelCounter; a copy."""
 
 @final
-@disjoint_base
 class OrderBook(Books):
     """Order-by-order books."""
 

@@ -1,4 +1,5 @@
 """The contract of the books: events in, published books out."""
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from feedhandler._records cimport BookSlot, Event
 
@@ -91,14 +92,26 @@ cdef class Books:
     cdef void mark(self, uint32_t instrument, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil
     cdef void bind(self, uint64_t *counters) noexcept
 
-    cdef BookSlot *slot(self, uint32_t instrument) noexcept nogil
-    cdef fh_level *side(self, BookSlot *slot, uint32_t ask) noexcept nogil
+    @cython.final
+    cdef inline BookSlot *slot(self, uint32_t instrument) noexcept nogil:
+        return <BookSlot *>(self.slots + <size_t>instrument * self.slot_stride)
+
+    @cython.final
+    cdef inline fh_level *side(self, BookSlot *slot, uint32_t ask) noexcept nogil:
+        return <fh_level *>(<uint8_t *>slot + sizeof(BookSlot) + ask * self.side_stride)
+
+    @cython.final
+    cdef inline void stamp(self, BookSlot *slot, const Event *event, uint64_t position) noexcept nogil:
+        fh_put64(&slot.ts_event, <uint64_t>event.ts_event)
+        fh_put64(&slot.ts_recv, <uint64_t>event.ts_recv)
+        fh_put64(&slot.channel_seq, event.channel_seq)
+        fh_put64(&slot.event_seq, position)
+
     cdef void reset_slot(self, BookSlot *slot, int64_t now) noexcept nogil
     cdef void judge(self, BookSlot *slot, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil
     cdef void fault(self, BookSlot *slot, Event *event, uint32_t fault) noexcept nogil
     cdef void trade(self, BookSlot *slot, const Event *event) noexcept nogil
     cdef void status(self, const Event *event, uint64_t position) noexcept nogil
-    cdef void stamp(self, BookSlot *slot, const Event *event, uint64_t position) noexcept nogil
     cdef void crossing(self, BookSlot *slot, fh_side *bids, bint crossed) noexcept nogil
 
 cdef struct Change:             # what an event does to the levels, between the two passes of OrderBook.apply

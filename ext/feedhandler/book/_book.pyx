@@ -110,14 +110,6 @@ cdef class Books:
         if self.own_counters != NULL:
             munmap(self.own_counters, CHANNEL_COUNTERS * sizeof(uint64_t))
 
-    @cython.final
-    cdef BookSlot *slot(self, uint32_t instrument) noexcept nogil:
-        return <BookSlot *>(self.slots + <size_t>instrument * self.slot_stride)
-
-    @cython.final
-    cdef fh_level *side(self, BookSlot *slot, uint32_t ask) noexcept nogil:
-        return <fh_level *>(<uint8_t *>slot + sizeof(BookSlot) + ask * self.side_stride)
-
     cdef void apply(self, Event *events, int count, uint64_t first_event) noexcept nogil:
         """Fill in and apply events, in place; events[0] will stand at `first_event` of the ring.
 
@@ -151,7 +143,6 @@ cdef class Books:
 
     # ---- parts of a slot, between fh_slot_open and fh_slot_close
 
-    @cython.final
     cdef void reset_slot(self, BookSlot *slot, int64_t now) noexcept nogil:
         cdef uint32_t ask, i
         cdef uint8_t *trades
@@ -168,14 +159,12 @@ cdef class Books:
         slot.epoch += 1
         self.judge(slot, QUALITY_LIVE, REASON_NONE, now)
 
-    @cython.final
     cdef void judge(self, BookSlot *slot, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil:
         if slot.quality != quality:
             slot.since = now
         slot.quality = quality
         slot.reason = reason
 
-    @cython.final
     cdef void fault(self, BookSlot *slot, Event *event, uint32_t fault) noexcept nogil:
         """The event shows that state was lost. The first reason stays until a reset."""
         if self.policy & fault:
@@ -183,7 +172,6 @@ cdef class Books:
             if slot.quality != QUALITY_STALE:
                 self.judge(slot, QUALITY_STALE, _reason(fault), event.ts_recv)
 
-    @cython.final
     cdef void trade(self, BookSlot *slot, const Event *event) noexcept nogil:
         cdef uint8_t *trades = <uint8_t *>self.side(slot, 1) - sizeof(LastTrade)
         if event.size == 0:                             # a cross that did not take place
@@ -195,7 +183,6 @@ cdef class Books:
         fh_put64(&(<Volume *>trades).size, (<Volume *>trades).size + event.size)
         fh_put64(&(<Volume *>trades).trades, (<Volume *>trades).trades + 1)
 
-    @cython.final
     cdef void status(self, const Event *event, uint64_t position) noexcept nogil:
         """A system event of the whole channel."""
         cdef uint32_t i
@@ -214,14 +201,6 @@ cdef class Books:
             self.stamp(slot, event, position)
             fh_slot_close(&slot.seq)
 
-    @cython.final
-    cdef void stamp(self, BookSlot *slot, const Event *event, uint64_t position) noexcept nogil:
-        fh_put64(&slot.ts_event, <uint64_t>event.ts_event)
-        fh_put64(&slot.ts_recv, <uint64_t>event.ts_recv)
-        fh_put64(&slot.channel_seq, event.channel_seq)
-        fh_put64(&slot.event_seq, position)
-
-    @cython.final
     cdef void crossing(self, BookSlot *slot, fh_side *bids, bint crossed) noexcept nogil:
         if crossed and not bids.crossed and slot.trading == TRADING_TRADING:
             self.counters[CH_CROSSED] += 1

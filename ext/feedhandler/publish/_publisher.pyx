@@ -1,11 +1,21 @@
 """The writer's end of a segment: events into the ring, heartbeats, latencies. What it may promise stands in ring.h."""
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from feedhandler._histogram cimport fh_histogram_add
-from feedhandler._records cimport (HISTOGRAMS, PART_BOOKS, PART_CHANNELS, PART_DIRECTORY, PART_HISTOGRAMS, PART_LINES,
+from feedhandler._histogram cimport fh_histogram_add, fh_histogram_bucket, fh_histogram_ceiling
+from feedhandler._records cimport (HISTOGRAM_BUCKETS, HISTOGRAMS, PART_BOOKS, PART_CHANNELS, PART_DIRECTORY, PART_HISTOGRAMS, PART_LINES,
                                    PART_RINGS, PART_SLOTS, PART_SYMBOLS, SEGMENT_MAGIC)
 from feedhandler._ring cimport fh_ring_write
 from feedhandler._seqlock cimport fh_seq_begin, fh_store, fh_store_release
+
+
+def histogram_bucket(uint64_t nanoseconds):
+    """The bucket that a latency counts in."""
+    return fh_histogram_bucket(nanoseconds)
+
+
+def histogram_ceilings():
+    """The largest latency, in ns, that counts in each bucket; the last bucket also holds what is longer."""
+    return [fh_histogram_ceiling(bucket) for bucket in range(HISTOGRAM_BUCKETS)]
 
 
 cdef class Publisher:

@@ -1,0 +1,246 @@
+"""A feed as its readers see it: books by symbol, events in batches, the tables of channels and lines."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feedhandler import records
+from feedhandler.errors import SegmentError, UnknownSymbolError, WriterDiedError
+from feedhandler.publish.layout import HISTOGRAMS, PART_INDEX
+from feedhandler.publish.segment import DEFAULT_DIR
+from feedhandler.read._reader import WAITS, Batch, Cursor, Reader
+from feedhandler.read.attach import RETRY_SECONDS, open_reader
+from feedhandler.read.views import Book, LatencyHistogram
+
+FOLLOW_SECONDS = 2.0  # between REPLACED and the rename lie microseconds; a successor that died there never comes
+
+
+class Feed:
+    """An attached feed. Use it in a `with` block, in one thread; attach once more for another thread.
+
+    When the handler is replaced by a successor, books and events go on with the successor's segment.
+    """
+
+    def __init__(self, reader: Reader, name: str = "", dir: str | os.PathLike[str] = DEFAULT_DIR) -> None:
+        self.reader, self.name, self.dir = reader, name, dir
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Feed {self.name}: {len(self.symbols)} symbols, {self.status}>"
+
+    def close(self) -> None:
+        """Let go of the mapping. Books and views that are still held keep it; closing twice is harmless."""
+
+    @property
+    def status(self) -> str:
+        """The writer's life, asked of the kernel: "running", "stopped", "died" or "replaced"."""
+        return self.reader.status()
+
+    @property
+    def header(self) -> Any:
+        """A copy of the segment's header, dtype HEADER."""
+        return np.frombuffer(self.reader.memory, records.HEADER, 1)[0].copy()
+
+    # -- instruments and books -----------------------------------------------------------------------------------------
+
+    @property
+    def instruments(self) -> NDArray[np.void]:
+        """The directory, a copy, dtype INSTRUMENT; row i is instrument i, row 0 stands for none."""
+        return self._part("directory", records.INSTRUMENT)[: self.reader.used].copy()
+
+    @property
+    def symbols(self) -> list[str]:
+        """All symbols, in the order of the directory; one that has several venues stands there several times."""
+        names = self._part("directory", records.INSTRUMENT)["symbol"][1 : self.reader.used]
+        return [name.decode("ascii", "replace") for name in names.tolist()]
+
+    def instrument(self, index: int) -> Any:
+        """A copy of one directory entry, dtype INSTRUMENT."""
+        return self._part("directory", records.INSTRUMENT)[index].copy()
+
+    def book(self, symbol: str | int, venue: str | None = None, timeout: float = 0.0) -> Book:
+        """The book of a symbol, or of an instrument number.
+
+        The directory fills as the feed names its instruments: `timeout` waits so many seconds for the symbol to come.
+        Raises UnknownSymbolError for a symbol that is not there, with the nearest names, or that is on several venues
+        when `venue` is not given, with their names.
+        """
+        end = time.monotonic() + timeout
+        while True:
+            if isinstance(symbol, int):
+                found = [symbol] if 0 < symbol < self.reader.used else []
+            else:
+                found = self.reader.find(symbol, venue)
+            if found or time.monotonic() >= end:
+                break
+            time.sleep(RETRY_SECONDS)
+        if not found:
+            raise UnknownSymbolError(self._unknown(symbol, venue))
+        rows = [self.instrument(index) for index in found]
+        venues = [row["venue"].decode("ascii", "replace") for row in rows]
+        if len(found) > 1:
+            raise UnknownSymbolError(
+                f"{symbol!r} is on {len(found)} venues, {' and '.join(venues)}: say which with venue={venues[0]!r}"
+            )
+        return Book(self, found[0], rows[0]["symbol"].decode("ascii", "replace"), venues[0])
+
+    def _unknown(self, symbol: str | int, venue: str | None) -> str:
+        symbols = self.symbols
+        where = f" on {venue}" if venue else ""
+        if not symbols:
+            return f"there is no {symbol!r}{where}: the feed {self.name!r} has named no instruments yet; give a timeout"
+        near = dict.fromkeys(difflib.get_close_matches(str(symbol).upper(), symbols, 3, 0.5))
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
+        return f"there is no {symbol!r}{where} among the {len(symbols)} instruments of {self.name!r}{hint}"
+
+    # -- events --------------------------------------------------------------------------------------------------------
+
+    def cursor(
+        self,
+        shard: int = 0,
+        start: str | int = "now",
+        symbols: Iterable[str | int] | None = None,
+        venue: str | None = None,
+        batch: int = 1024,
+    ) -> Cursor:
+        """A place in one shard's event ring; `start` is "now", "oldest" or an event's number. For Cython strategies."""
+        wanted = None if symbols is None else [self.book(symbol, venue).instrument for symbol in symbols]
+        return Cursor(self.reader, shard, start, wanted, batch)
+
+    def events(
+        self,
+        symbols: Iterable[str | int] | None = None,
+        *,
+        venue: str | None = None,
+        copy: bool = True,
+        wait: str = "sleep",
+        sleep_us: float = 100.0,
+        timeout: float | None = None,
+        batch: int = 1024,
+        start: str | int = "now",
+    ) -> Iterator[Batch]:
+        """Batches of events as they come: arrays of dtype EVENT, with `lost`, the events missed directly before.
+
+        `symbols` filters, in compiled code; events of a whole channel (instrument 0: new session, gap) always come.
+        `copy=False` gives read-only views of the ring, of all instruments of a single shard, with `intact()` to ask after
+        use how many of the batch, counted from its end, had not been overwritten.
+
+        `wait` says how to wait for news: "spin" burns a processor and hears at once (some hundred ns); "sleep" looks
+        every `sleep_us` microseconds and hears up to that plus the kernel's timer slack (50 us) later; "futex" sleeps
+        until the handler's control thread wakes it, at most every `wake_us` (50): up to that plus one thread switch.
+
+        Ends after `timeout` seconds without an event (0: when the ring is drained), and when the handler stopped in
+        good order, all events given out. Raises WriterDiedError when it died, all whole events given out. A successor's
+        events follow without a break, from its first one. Several shards are merged by `ts_recv`, then shard, within
+        what has arrived.
+        """
+        if wait not in WAITS:
+            raise ValueError(f"wait must be one of {', '.join(WAITS)}, not {wait!r}")
+        symbols = None if symbols is None else list(symbols)
+        if not copy and (symbols is not None or self.reader.shards > 1):
+            raise ValueError("copy=False gives views of a whole ring: not with symbols, not of several shards")
+        while True:
+            reader = self.reader
+            cursors = [self.cursor(shard, start, symbols, venue, batch) for shard in range(reader.shards)]
+            yield from _drain(cursors, wait, int(sleep_us * 1000), timeout, copy)
+            status = reader.status()
+            if status == "running":
+                return
+            while any(cursor.pass_unfinished() for cursor in cursors):
+                yield from _drain(cursors, wait, 0, 0, copy)
+            if status == "stopped":
+                return
+            if status == "died":
+                raise WriterDiedError(f"the handler of {self.name!r} died; all its whole events have been given out")
+            self.follow()
+            start, symbols = "oldest", self._known(symbols, venue)
+
+    def _known(self, symbols: list[str | int] | None, venue: str | None) -> list[str | int] | None:
+        """The names to filter by in a successor's segment, waited for: it may not have read its directory yet."""
+        for symbol in symbols or []:
+            self.book(symbol, venue, timeout=FOLLOW_SECONDS)
+        return symbols
+
+    # -- the tables ----------------------------------------------------------------------------------------------------
+
+    @property
+    def channels(self) -> NDArray[np.void]:
+        """The channel table, a copy, dtype CHANNEL; `feedhandler.counters` names the counters."""
+        return self._part("channels", records.CHANNEL).copy()
+
+    @property
+    def lines(self) -> NDArray[np.void]:
+        """The line table, a copy, dtype LINE; `feedhandler.counters` names the counters."""
+        return self._part("lines", records.LINE).copy()
+
+    @property
+    def heads(self) -> NDArray[np.uint64]:
+        """Number of the last event published, for each shard."""
+        return self._part("rings", records.RING)["head"].copy()
+
+    @property
+    def histograms(self) -> dict[str, LatencyHistogram]:
+        """Latencies in ns by name; of several shards together, "wire_receive/1" is the second shard's."""
+        rows = self._part("histograms", records.HISTOGRAM).copy()
+        return {
+            name if shard == 0 else f"{name}/{shard}": LatencyHistogram(name, rows[shard * len(HISTOGRAMS) + i])
+            for shard in range(self.reader.shards)
+            for i, name in enumerate(HISTOGRAMS)
+        }
+
+    def follow(self) -> None:
+        """Attach to the successor of a segment that says REPLACED. Raises WriterDiedError when none comes."""
+        if self.reader.status() != "replaced":
+            return
+        try:
+            self.reader = open_reader(self.name, self.dir, FOLLOW_SECONDS)
+        except SegmentError as error:
+            raise WriterDiedError(f"{self.name!r} was given up to a successor that did not come: {error}") from None
+
+    def _part(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
+        offset, _, count = self.reader.part(PART_INDEX[name])
+        return np.frombuffer(self.reader.memory, dtype, count, offset)
+
+
+def _drain(cursors: list[Cursor], wait: str, interval: int, timeout: float | None, copy: bool) -> Iterator[Batch]:
+    """Batches until the time is up or the writer no longer runs."""
+    nanoseconds = -1 if timeout is None else int(timeout * 1e9)
+    mode = WAITS[wait]
+    if len(cursors) == 1:
+        take = cursors[0].take
+        while (batch := take(mode, interval, nanoseconds, copy)) is not None:
+            yield batch
+        return
+    quiet_since = time.monotonic_ns()
+    while True:
+        running = cursors[0].reader.status() == "running"  # before we look: what came before its end is seen
+        batches = [b for b in (cursor.take(mode, interval, 0) for cursor in cursors) if b is not None]
+        if batches:
+            yield merge(batches)
+            quiet_since = time.monotonic_ns()
+        elif not running or 0 <= nanoseconds <= time.monotonic_ns() - quiet_since:
+            return
+        elif mode != WAITS["spin"]:
+            time.sleep(interval / 1e9)
+
+
+def merge(batches: list[Batch]) -> Batch:
+    """One batch of several shards' batches, by `ts_recv`, then in the order given."""
+    merged = np.concatenate(batches)
+    merged = merged[np.argsort(merged["ts_recv"], kind="stable")].view(Batch)
+    merged.lost = sum(batch.lost for batch in batches)
+    return merged
+

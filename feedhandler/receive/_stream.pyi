@@ -1,0 +1,15 @@
+from typing import Self
+
+from feedhandler.receive._receiver import Receiver
+
+class StreamReceiver(Receiver):
+    """One TCP connection per line, handed over while the polling thread runs; made by `stream.receiver`."""
+
+    buffer_bytes: int
+    quickack: bool
+    spin_ns: int
+    def __new__(cls, lines: int, buffer_bytes: int = 262144, quickack: bool = True, spin_ns: int = 0) -> Self: ...
+    def connect(self, line: int, fd: int, leftover: bytes = b"") -> bool:
+        """Hand a connected descriptor over; False when the one before is not taken yet."""
+    def finish(self) -> None:
+        """No connection will come any more: when all lines are down, poll() says END_OF_INPUT."""
