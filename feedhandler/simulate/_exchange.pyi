@@ -1,11 +1,10 @@
 from typing_extensions import Buffer
 
-from feedhandler.simulate._feed import BlockSource
 from feedhandler.simulate.market import Market
 
 Levels = list[tuple[int, int, int]]
 
-class Exchange(BlockSource):
+class Exchange:
     """One day of a simulated exchange."""
 
     def __init__(

@@ -1,0 +1,387 @@
+"""The turn of the wheel: each packet from receive to publish. The only file that knows all stages and their order.
+
+    receiver.poll -> framing.parse -> arbiter.offer/take -> decoder.decode -> books.apply -> publisher.publish
+
+Run to completion: a packet is published before the next is touched; there is no queue and no hand-over in between.
+The loop holds no GIL, allocates nothing and takes no lock. It reads a clock after one packet in `latency_sample`,
+and otherwise only when it is idle; everything else depends on the packets and their `ts_recv` alone, so the same
+packets give the same events, whichever receiver brought them.
+"""
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+
+from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
+from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_STALE,
+                                   HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, MESSAGES_MAX, NO_LINE,
+                                   PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord, Event,
+                                   LineRecord, Message, Packet, Run)
+from feedhandler.book._book cimport Books
+from feedhandler.decode._decoder cimport Decoder
+from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_SESSION,
+                                        Arbiter)
+from feedhandler.publish._publisher cimport Publisher
+from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
+from feedhandler.session._framing cimport FRAME_BAD, FRAME_NONE, Frame, Framing
+
+from feedhandler.errors import ReceiverError
+
+cdef extern from *:
+    """
+    #if defined(__x86_64__)
+    #include <immintrin.h>
+    #define fh_pause() _mm_pause()
+    #else
+    #define fh_pause() ((void)0)
+    #endif
+    static inline int fh_load_flag(const int *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+    static inline void fh_store_flag(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
+    """
+    void fh_pause() nogil
+    int fh_load_flag(const int *p) nogil
+    void fh_store_flag(int *p, int v) nogil
+
+cdef enum:
+    MAX_LINES = 64
+    MAX_CHANNELS = 32
+    EVENT_BATCH = 192           # events decoded, applied and published together: 12 KiB, so they stay in the L1 cache
+    TICK_PACKETS = 1024         # packets between two looks at the channels' timers while there is no idle turn
+    BEAT_TURNS = 256
+    DAYS = 1024
+
+cdef enum:                      # waiting
+    WAIT_SPIN = 0
+    WAIT_ADAPTIVE = 1
+    WAIT_BLOCK = 2
+
+_WAITING = {"spin": WAIT_SPIN, "adaptive": WAIT_ADAPTIVE, "block": WAIT_BLOCK}
+
+
+cdef inline int64_t _clock(int which) noexcept nogil:
+    cdef timespec now
+    clock_gettime(which, &now)
+    return <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
+
+
+cdef class Shard:
+    """One hot thread's share: a receiver, its lines and channels, and the way into one segment.
+
+    `lines`: for each line of the receiver its (framing, channel index). `channels`: for each channel its
+    (arbiter, decoder, books, days), where `days` is a list of (first ns of the local day, yyyymmdd), ascending: the
+    session date of a session that begins at a given time. All are kept alive by the shard.
+    """
+    cdef Receiver receiver
+    cdef Publisher publisher
+    cdef object kept
+    cdef void *framings[MAX_LINES]
+    cdef int channel_of[MAX_LINES]
+    cdef void *arbiters[MAX_CHANNELS]
+    cdef void *decoders[MAX_CHANNELS]
+    cdef void *books[MAX_CHANNELS]
+    cdef int64_t *days[MAX_CHANNELS]        # pairs (start ns, yyyymmdd)
+    cdef int day_count[MAX_CHANNELS]
+    cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
+    cdef readonly int line_count, channel_count
+    cdef Packet packets[RECEIVE_BATCH]
+    cdef Message *messages
+    cdef Event events[EVENT_BATCH]
+    cdef int stopping
+    cdef int waiting
+    cdef int64_t spin_ns
+    cdef uint32_t sample_every, until_sample
+    cdef uint32_t until_tick, until_beat
+    cdef readonly uint64_t packets_taken
+    cdef int64_t last_recv                  # ts_recv of the last packet: the clock where no other passes
+
+    def __cinit__(self, Receiver receiver not None, Publisher publisher not None, list lines not None,
+                  list channels not None, *, str wait="adaptive", int spin_us=50, int latency_sample=64):
+        cdef int i
+        cdef Arbiter arbiter
+        cdef Decoder decoder
+        cdef Books books
+        cdef Framing framing
+        if not 1 <= len(lines) <= MAX_LINES or len(lines) != receiver.lines:
+            raise ValueError(f"a shard takes 1 to {MAX_LINES} lines, one framing for each of the receiver's "
+                             f"{receiver.lines}; {len(lines)} given")
+        if not 1 <= len(channels) <= MAX_CHANNELS:
+            raise ValueError(f"a shard takes 1 to {MAX_CHANNELS} channels; {len(channels)} given")
+        self.receiver = receiver
+        self.publisher = publisher
+        self.line_count = len(lines)
+        self.channel_count = len(channels)
+        self.kept = (list(lines), list(channels))
+        self.waiting = _WAITING[wait]
+        self.spin_ns = spin_us * 1000
+        self.sample_every = latency_sample
+        self.until_sample = 1
+        self.until_tick = TICK_PACKETS
+        self.last_recv = INT64_MIN
+        self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
+        if self.messages == NULL:
+            raise MemoryError()
+        receiver.bind(<uint64_t *> &publisher.lines[0].counters[0], sizeof(LineRecord) // 8)
+        for i, (framing, channel) in enumerate(lines):
+            self.framings[i] = <void *> framing
+            self.channel_of[i] = channel
+            if not 0 <= self.channel_of[i] < self.channel_count:
+                raise ValueError(f"line {i} names channel {channel}; there are {self.channel_count}")
+        for i, (arbiter, decoder, books, days) in enumerate(channels):
+            arbiter.bind(&publisher.channels[i], publisher.lines)
+            decoder.bind(&publisher.channels[i].counters[0])
+            books.bind(&publisher.channels[i].counters[0])
+            self.arbiters[i] = <void *> arbiter
+            self.decoders[i] = <void *> decoder
+            self.books[i] = <void *> books
+            self._set_days(i, days)
+
+    def __dealloc__(self):
+        cdef int i
+        free(self.messages)
+        for i in range(MAX_CHANNELS):
+            free(self.days[i])
+
+    cdef _set_days(self, int channel, days):
+        cdef int i
+        self.day_count[channel] = len(days)
+        self.days[channel] = <int64_t *> calloc(2 * len(days) + 1, sizeof(int64_t))
+        if self.days[channel] == NULL:
+            raise MemoryError()
+        for i, (start, date) in enumerate(days):
+            self.days[channel][2 * i] = start
+            self.days[channel][2 * i + 1] = date
+
+    def set_date(self, int channel, int64_t midnight, uint32_t date):
+        """The session date of the channel's present session: ns since the epoch of its midnight, and yyyymmdd."""
+        if not 0 <= channel < self.channel_count:
+            raise ValueError(f"there are {self.channel_count} channels, no number {channel}")
+        (<Decoder> self.decoders[channel]).begin(midnight, date)
+        self.fixed_date[channel] = True
+
+    # -- one packet ---------------------------------------------------------------------------------------------------
+
+    cdef void take(self, const Packet *packet) noexcept nogil:
+        """One packet, from its framing to the ring."""
+        cdef Frame frame
+        cdef int channel = self.channel_of[packet.line]
+        self.last_recv = packet.ts_recv
+        while True:
+            (<Framing> self.framings[packet.line]).parse(packet, &frame, self.messages, MESSAGES_MAX)
+            if frame.kind == FRAME_BAD:
+                self.count_bad(packet.line)
+            elif frame.kind != FRAME_NONE:
+                (<Arbiter> self.arbiters[channel]).offer(&frame, self.messages, packet.ts_recv, packet.line)
+                self.drain(channel)
+            if not frame.more:
+                return
+
+    cdef void count_bad(self, uint32_t line) noexcept nogil:
+        cdef uint64_t *counters = self.publisher.lines[line].counters
+        counters[LN_BAD_PACKETS] += 1
+
+    cdef void drain(self, int channel) noexcept nogil:
+        """All that the arbiter has to hand out."""
+        cdef Run run
+        cdef int what
+        while True:
+            what = (<Arbiter> self.arbiters[channel]).take(&run)
+            if what == TAKE_RUN:
+                self.deliver(channel, &run)
+            elif what == TAKE_NOTHING:
+                return
+            else:
+                self.notice(channel, what)
+
+    cdef void deliver(self, int channel, const Run *run) noexcept nogil:
+        """A run of messages into events, books and the ring; the arbiter learns how many were good."""
+        cdef int32_t done = 0, taken
+        cdef int count, i
+        cdef bint live = (<Arbiter> self.arbiters[channel]).quality == QUALITY_LIVE
+        while done < run.count:
+            count = (<Decoder> self.decoders[channel]).decode(run, done, self.events, EVENT_BATCH, &taken)
+            if count > 0:
+                if not live:
+                    for i in range(count):
+                        self.events[i].flags |= FLAG_STALE
+                self.flow(channel, count)
+            if taken == 0:
+                break                       # the message at `done` is malformed
+            done += taken
+        (<Arbiter> self.arbiters[channel]).settle(done)
+
+    cdef void flow(self, int channel, int count) noexcept nogil:
+        """The batch of events through the books into the ring."""
+        cdef uint64_t *counters = self.publisher.channels[channel].counters
+        (<Books> self.books[channel]).apply(self.events, count, self.publisher.head + 1)
+        self.publisher.publish(self.events, count)
+        counters[CH_EVENTS] += count
+
+    cdef void notice(self, int channel, int what) noexcept nogil:
+        """What happens to a channel as a whole travels as an event, too (docs/internals.md)."""
+        cdef Event *event = &self.events[0]
+        if what == TAKE_QUALITY:
+            return                          # the channel's word says it; there is nothing to order it against
+        memset(event, 0, sizeof(Event))
+        event.ts_recv = self.last_recv
+        event.ts_event = self.last_recv
+        event.price = PRICE_NONE
+        event.side = SIDE_NONE
+        event.line = NO_LINE
+        event.flags = FLAG_LAST
+        if what == TAKE_SESSION:
+            self.roll(channel)
+            event.action = ACTION_RESET
+            event.channel_seq = (<Arbiter> self.arbiters[channel]).expected
+        elif what == TAKE_GAP:
+            event.action = ACTION_NONE
+            event.flags = FLAG_LAST | FLAG_STALE
+            event.size = (<Arbiter> self.arbiters[channel]).gap_count
+            event.channel_seq = (<Arbiter> self.arbiters[channel]).gap_first
+        else:
+            event.action = ACTION_STATUS
+            event.size = TRADING_CLOSED
+            event.channel_seq = (<Arbiter> self.arbiters[channel]).expected - 1
+        self.flow(channel, 1)
+
+    cdef void roll(self, int channel) noexcept nogil:
+        """A new session: its date is the given one for the first, later the local day it begins on."""
+        cdef const int64_t *days = self.days[channel]
+        cdef int low = 0, high = self.day_count[channel], middle
+        if self.fixed_date[channel]:
+            self.fixed_date[channel] = False
+            self.begin(channel, (<Decoder> self.decoders[channel]).midnight, (<Decoder> self.decoders[channel]).session_date)
+            return
+        while low < high:                   # the last day that starts at or before last_recv
+            middle = (low + high) // 2
+            if days[2 * middle] <= self.last_recv:
+                low = middle + 1
+            else:
+                high = middle
+        if low == 0:
+            self.begin(channel, 0, 0)
+        else:
+            self.begin(channel, days[2 * low - 2], <uint32_t> days[2 * low - 1])
+
+    cdef void begin(self, int channel, int64_t midnight, uint32_t date) noexcept nogil:
+        (<Decoder> self.decoders[channel]).begin(midnight, date)
+
+    # -- the turn -----------------------------------------------------------------------------------------------------
+
+    cdef int turn(self) noexcept nogil:
+        """Take every waiting packet from receive to publish. Packets taken, or the receiver's -errno."""
+        cdef int i, n = self.receiver.poll(self.packets, RECEIVE_BATCH)
+        cdef int sampled = -1
+        cdef int64_t received = 0
+        if n <= 0:
+            return n
+        if self.sample_every:
+            if self.until_sample <= <uint32_t> n:
+                sampled = <int> self.until_sample - 1
+                self.until_sample = self.sample_every
+                received = _clock(CLOCK_REALTIME)
+            else:
+                self.until_sample -= n
+        for i in range(n):
+            self.take(&self.packets[i])
+            if i == sampled:
+                self.sample(received, self.packets[i].ts_recv)
+            self.until_tick -= 1
+            if self.until_tick == 0:
+                self.until_tick = TICK_PACKETS
+                self.tick(self.last_recv)
+        self.packets_taken += n
+        self.receiver.release()
+        return n
+
+    cdef void sample(self, int64_t received, int64_t ts_recv) noexcept nogil:
+        cdef int64_t now = _clock(CLOCK_REALTIME)
+        self.publisher.record(HISTOGRAM_WIRE_RECEIVE, received - ts_recv)
+        self.publisher.record(HISTOGRAM_RECEIVE_PUBLISH, now - received)
+
+    cdef void tick(self, int64_t now) noexcept nogil:
+        """Time has passed: holes may have been open for too long, lines may have fallen silent."""
+        cdef int channel
+        if now == INT64_MIN:
+            return
+        self.last_recv = now if now > self.last_recv else self.last_recv
+        for channel in range(self.channel_count):
+            (<Arbiter> self.arbiters[channel]).tick(now)
+            self.drain(channel)
+
+    cdef int loop(self, bint once) noexcept nogil:
+        """Turn until stop(), the end of the input, or a failure; -errno of the receiver. `once`: until it is idle."""
+        cdef int n, rc
+        cdef int64_t now, idle_since = 0
+        while not fh_load_flag(&self.stopping):
+            n = self.turn()
+            if n > 0:
+                idle_since = 0
+                if self.until_beat == 0:
+                    self.until_beat = BEAT_TURNS
+                    self.publisher.beat(_clock(CLOCK_MONOTONIC))
+                self.until_beat -= 1
+                continue
+            if n < 0:
+                return n
+            now = _clock(CLOCK_MONOTONIC)
+            self.publisher.beat(now)
+            self.tick(self.receiver.now())
+            if once:
+                return 0
+            if self.waiting == WAIT_SPIN:
+                fh_pause()
+                continue
+            if idle_since == 0:
+                idle_since = now
+            if self.waiting == WAIT_ADAPTIVE and now - idle_since < self.spin_ns:
+                fh_pause()
+                continue
+            rc = self.receiver.wait(1000000)            # at most a millisecond, for the timers' sake
+            if rc < 0:
+                return rc
+        return 0
+
+    def run(self):
+        """Turn until stop() or the end of the input; the GIL is released throughout.
+
+        Returns True at the end of the input, False after stop(). Raises ReceiverError when the receiver fails.
+        """
+        cdef int rc
+        with nogil:
+            rc = self.loop(False)
+        return self._ended(rc)
+
+    def turn_once(self):
+        """Take what is waiting, without waiting for more. True at the end of the input."""
+        cdef int rc
+        with nogil:
+            rc = self.loop(True)
+        return self._ended(rc)
+
+    def turn_many(self, int turns):
+        """At most so many turns, without waiting: for a capture. True at the end of the input."""
+        cdef int i, rc = 0
+        with nogil:
+            for i in range(turns):
+                rc = self.turn()
+                if rc <= 0:
+                    break
+        return self._ended(rc)
+
+    def _ended(self, int rc):
+        if rc == END_OF_INPUT:
+            return True
+        if rc < 0:
+            raise ReceiverError(f"the receiver failed with errno {-rc}")
+        return False
+
+    def finish(self):
+        """The end of a capture: holes still open become gaps, and what waited behind them is handed out."""
+        cdef int channel
+        for channel in range(self.channel_count):
+            (<Arbiter> self.arbiters[channel]).finish()
+            self.drain(channel)
+
+    def stop(self):
+        """Ask run() to return after the present turn. Safe from any thread and from a signal handler."""
+        fh_store_flag(&self.stopping, 1)

@@ -1,0 +1,39 @@
+from collections.abc import Sequence
+
+from feedhandler.book import Books
+from feedhandler.decode._decoder import Decoder
+from feedhandler.line import Arbiter
+from feedhandler.publish import Publisher
+from feedhandler.receive._receiver import Receiver
+from feedhandler.session import Framing
+
+class Shard:
+    """One hot thread's share: a receiver, its lines and channels, and the way into one segment."""
+
+    line_count: int
+    channel_count: int
+    packets_taken: int
+
+    def __new__(
+        cls,
+        receiver: Receiver,
+        publisher: Publisher,
+        lines: Sequence[tuple[Framing, int]],
+        channels: Sequence[tuple[Arbiter, Decoder, Books, Sequence[tuple[int, int]]]],
+        *,
+        wait: str = ...,
+        spin_us: int = ...,
+        latency_sample: int = ...,
+    ) -> Shard: ...
+    def set_date(self, channel: int, midnight: int, date: int) -> None:
+        """The session date of the channel's present session."""
+    def run(self) -> bool:
+        """Turn until stop() or the end of the input; True at the end of the input."""
+    def turn_once(self) -> bool:
+        """Take what is waiting, without waiting for more; True at the end of the input."""
+    def turn_many(self, turns: int) -> bool:
+        """At most so many turns, without waiting; True at the end of the input."""
+    def finish(self) -> None:
+        """The end of a capture: holes still open become gaps."""
+    def stop(self) -> None:
+        """Ask run() to return after the present turn."""

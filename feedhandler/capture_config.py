@@ -1,0 +1,102 @@
+"""The configuration that fits a capture: its streams recognised, and put together as lines of channels."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from feedhandler import decode
+from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
+from feedhandler.errors import CaptureError, ConfigError
+from feedhandler.receive import capture
+from feedhandler.recognise import recognise, session_of
+
+
+def capture_config(
+    path: str | Path,
+    protocol: str | None = None,
+    *,
+    depth: int = 10,
+    day: date | None = None,
+    name: str | None = None,
+    ring_events: int = 65536,
+    orders: int = 2_000_000,
+    instruments: int = 16384,
+) -> tuple[Config, int]:
+    """The configuration for a capture, and the time of its first packet (ns since the Unix epoch, 0 = it has none).
+
+    Streams of packets to different addresses are lines of one channel when they speak the same protocol in the same
+    session. Streams of no known protocol are left out. Raises ConfigError when none is left, or `protocol` is unknown.
+    """
+    path = Path(path)
+    if protocol is not None:
+        decode.protocol(protocol)
+    if capture.kind(path).format == "binaryfile":
+        speaks = protocol or recognise(_first_messages(path), framing="binaryfile")
+        if speaks is None:
+            raise ConfigError(f"{path}: the protocol cannot be recognised; name it with --protocol ({_known()})")
+        line = Line(name="file", port=0)
+        channels = [_channel(speaks, "binaryfile", "file", (line,), day)]
+        first_packet = 0
+    else:
+        channels, first_packet = _packet_channels(path, protocol, day)
+    config = Config(
+        Shm(name=name or "capture"),
+        Books(depth=depth, instruments=instruments, orders=orders),
+        Ring(events=ring_events),
+        Run(),
+        tuple(channels),
+    )
+    return config, first_packet
+
+
+def _packet_channels(path: Path, protocol: str | None, day: date | None) -> tuple[list[Channel], int]:
+    found: dict[tuple[str, bytes], list[Line]] = {}
+    first_packet = 0
+    for stream in capture.streams(path):
+        speaks = recognise([stream.first_payload], only=protocol)
+        if speaks is None:
+            continue
+        first_packet = min(first_packet or stream.first_ts, stream.first_ts)
+        which = session_of(decode.protocol(speaks).framing, stream.first_payload)
+        if not which.strip(b"\0 "):  # blank sample wrappers name no session: each stream stands for itself
+            which = f"{stream.address}:{stream.port}".encode()
+        lines = found.setdefault((speaks, which), [])
+        lines.append(Line(name="ABCDEFGHIJKLMNOPQRSTUVWXYZ"[len(lines) % 26], group=stream.address, port=stream.port))
+    if not found:
+        raise ConfigError(
+            f"{path}: no stream of a known protocol in it"
+            + (f" ({protocol} was asked for)" if protocol else "")
+            + f"; name one with --protocol ({_known()})"
+        )
+    return [
+        _channel(speaks, decode.protocol(speaks).framing, f"{speaks}-{number}", tuple(lines), day)
+        for number, ((speaks, _), lines) in enumerate(found.items())
+    ], first_packet
+
+
+def _channel(protocol: str, framing: str, name: str, lines: tuple[Line, ...], day: date | None) -> Channel:
+    return Channel(
+        name=name[:15],
+        protocol=protocol,
+        session=framing,
+        venue=decode.protocol(protocol).venue,
+        date=day,
+        lines=lines,
+    )
+
+
+def _first_messages(path: Path) -> list[bytes]:
+    """The first runs of messages of a BinaryFILE, as they stand in it."""
+    with capture.receiver(path) as file:
+        runs = [payload for _, _, payload in file.drain(1)]
+        if not runs and file.error is not None:
+            raise CaptureError(str(file.error))
+    return runs
+
+
+def _known() -> str:
+    return ", ".join(decode.protocols())
+
+
+__all__ = ["capture_config"]

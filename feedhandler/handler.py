@@ -1,0 +1,361 @@
+"""Assembly: one part of each stage, joined into a handler, started, stopped.
+
+`Handler(config)` is what `feedhandler run` runs: a hot thread that turns packets into books, and beside it the threads
+that serve readers and servers. `run_capture(path)` sends a file through the very same parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from feedhandler import decode, receive, session
+from feedhandler._handler import Shard
+from feedhandler._instruments import Instruments
+from feedhandler.book import FAULTS, LevelBook, OrderBook
+from feedhandler.capture_config import capture_config
+from feedhandler.decode.session_date import date_of, session_date, start_of
+from feedhandler.errors import BackendError, CaptureError, FeedError
+from feedhandler.line import Arbiter
+from feedhandler.publish import Publisher, Segment, Waker
+from feedhandler.receive import capture
+from feedhandler.records import TimestampKind
+
+if TYPE_CHECKING:
+    from feedhandler.book import Books
+    from feedhandler.config import Channel, Config
+    from feedhandler.decode import Protocol
+    from feedhandler.decode._decoder import Decoder
+    from feedhandler.receive._receiver import Receiver
+
+__all__ = ["CaptureResult", "Handler", "open_capture", "play", "run_capture"]
+
+DAYS_BEFORE, DAYS_AFTER = 2, 400  # session dates are known this far around the start
+LOCK_CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE
+NEVER_MS = 86_400_000  # of a protocol without heartbeats: a day of silence
+TURNS_AT_ONCE = 256  # of a capture, between two looks at its progress
+STEP_SECONDS = 0.05  # between two looks of the control thread at timers and connections
+
+
+class Handler:
+    """A feed handler: all that `config` names, published in one segment.
+
+    `receiver`: packets from there instead of the configured lines (a capture). `first_packet`: ns since the Unix epoch
+    by which a capture's session is dated, 0 when it has no times. `anonymous`: a segment without a name. Use it as a
+    context manager, or call `close()`. Raises BackendError when a way to the wire cannot be had, SegmentError when the
+    segment cannot be made, ConfigError for what only now shows to be wrong.
+    """
+
+    def __init__(
+        self, config: Config, *, receiver: Receiver | None = None, first_packet: int = 0, anonymous: bool = False
+    ) -> None:
+        self.config = config
+        self.notes: list[str] = []
+        """Sentences for people: the backend chosen and why, and what was granted less than asked."""
+        self.error: BaseException | None = None
+        self._live = receiver is None
+        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._clients: list[Any] = []
+        with contextlib.ExitStack() as stack:
+            self.receiver = stack.enter_context(receiver if receiver is not None else self._open())
+            self.segment = stack.enter_context(self._make_segment(anonymous))
+            self.publisher = Publisher(self.segment.memory)
+            self.instruments = Instruments(self.segment.directory, self.segment.symbols, self.segment.part("directory"))
+            moment = time.time_ns() if self._live else first_packet
+            self._name()
+            self._parts = [self._channel(number, channel, moment) for number, channel in enumerate(config.channels)]
+            self._framings = [session.framing(c.session) for c in config.channels for _ in c.lines]
+            numbers = [number for number, channel in enumerate(config.channels) for _ in channel.lines]
+            run = config.handler
+            self.shard = Shard(
+                self.receiver,
+                self.publisher,
+                list(zip(self._framings, numbers, strict=True)),
+                self._parts,
+                wait=run.wait,
+                spin_us=run.spin_us,
+                latency_sample=run.latency_sample if self._live else 0,
+            )
+            for number, channel in enumerate(config.channels):
+                protocol = decode.protocol(channel.protocol)
+                day = session_date(protocol, stated=channel.date, first_packet=moment)
+                if day is not None:
+                    self.shard.set_date(number, *start_of(protocol, day))
+            self._stack = stack.pop_all()
+
+    # -- assembly ------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Receiver:
+        """The receiver of the configured lines: UDP by the backend asked for, or streams."""
+        config = self.config
+        lines = [line for channel in config.channels for line in channel.lines]
+        streams = [session.framing(channel.session).stream for channel in config.channels for _ in channel.lines]
+        if all(streams):
+            raise BackendError("streams")
+        if any(streams):
+            raise BackendError(
+                "a handler takes either datagram or stream channels, not both: give each kind its own configuration"
+            )
+        run = config.handler
+        from feedhandler.receive.sockets import Options
+
+        options = Options(receive_buffer=run.receive_buffer, busy_poll_us=run.busy_poll_us)
+        return receive.open(lines, run.backend, options, self.notes)
+
+    def _make_segment(self, anonymous: bool) -> Segment:
+        config = self.config
+        lines = sum(len(channel.lines) for channel in config.channels)
+        sizes: dict[str, Any] = {
+            "depth": config.books.depth,
+            "instruments": config.books.instruments,
+            "channels": len(config.channels),
+            "lines": lines,
+            "ring_events": config.ring.events,
+            "backend": "capture" if not self._live else "stream" if self._clients else "sockets",
+        }
+        if anonymous:
+            return Segment.anonymous(**sizes)
+        shm = config.shm
+        return Segment.create(shm.name, dir=shm.dir, mode=shm.mode, group=shm.group, **sizes)
+
+    def _name(self) -> None:
+        """Write the names of channels and lines into their tables."""
+        first = 0
+        for number, channel in enumerate(self.config.channels):
+            record = self.segment.channels[number]
+            record["name"], record["protocol"] = channel.name.encode(), channel.protocol.encode()
+            record["first_line"], record["lines"] = first, len(channel.lines)
+            for line in channel.lines:
+                entry = self.segment.lines[first]
+                entry["name"], entry["channel"] = line.name.encode(), number
+                if not self._live:
+                    entry["ts_kind"] = TimestampKind.FILE
+                first += 1
+        self.segment.part("channels")["used"] = len(self.config.channels)
+        self.segment.part("lines")["used"] = first
+
+    def _channel(
+        self, number: int, channel: Channel, moment: int
+    ) -> tuple[Arbiter, Decoder, Books, list[tuple[int, int]]]:
+        """Arbiter, decoder and books of one channel, and the local days around `moment`."""
+        protocol = decode.protocol(channel.protocol)
+        framing = session.framing(channel.session)
+        decoder = decode.decoder(channel.protocol, self.instruments, number, channel.venue)
+        first = int(self.segment.channels[number]["first_line"])
+        arbiter = Arbiter(
+            len(channel.lines),
+            first_line=first,
+            reorder_us=channel.reorder_us,
+            window_messages=channel.window_messages,
+            silence_ms=channel.silence_ms or 3 * framing.heartbeat_ms or NEVER_MS,
+            skew_ms=channel.skew_ms,
+            offline=not self._live,
+            decoder=decoder,
+        )
+        books: Books
+        sizes = self.config.books
+        policy = sum(FAULTS[fault.upper()] for fault in set(sizes.stale_on)) | FAULTS["MALFORMED"]
+        if protocol.book == "orders":
+            books = OrderBook(
+                self.segment.books,
+                depth=sizes.depth,
+                orders=sizes.orders,
+                policy=policy,
+                price_quantum=10 ** (-protocol.price_exponent - protocol.price_decimals),
+            )
+        else:
+            books = LevelBook(self.segment.books, depth=sizes.depth, policy=policy)
+        return arbiter, decoder, books, _days(protocol, moment)
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start the hot thread, and the thread that wakes sleeping readers. Returns at once."""
+        if self._thread is not None:
+            raise FeedError("this handler has been started before; make a new one")
+        run = self.config.handler
+        if run.lock_memory and ctypes.CDLL(None, use_errno=True).mlockall(LOCK_CURRENT_AND_FUTURE):
+            raise BackendError(
+                f"memory cannot be locked: {os.strerror(ctypes.get_errno())}; raise the limit (ulimit -l unlimited) "
+                "or set [handler] lock_memory = false"
+            )
+        self._stack.enter_context(Waker(self.segment, run.wake_us))
+        for each in self._clients:
+            each.start(self._expected)
+        self._thread = threading.Thread(target=self._hot, name="feedhandler-hot", daemon=True)
+        self._thread.start()
+        return self
+
+    def _hot(self) -> None:
+        try:
+            if self.config.handler.cpu:
+                receive.pin(self.config.handler.cpu)
+            self.shard.run()
+        except BaseException as error:
+            self.error = error
+        finally:
+            self._ended.set()
+
+    def _expected(self, line: int) -> tuple[str, int]:
+        """The session and the next number that the channel of a line needs: what a stream logs in with again."""
+        record = self.segment.channels[int(self.segment.lines[line]["channel"])]
+        return record["session"].decode("ascii", "replace").strip(), int(record["next_seq"])
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for the end of the hot thread: True when it has ended. Raises what ended it, if that was an error."""
+        ended = self._ended.wait(timeout)
+        if ended and self.error is not None:
+            raise self.error
+        return ended
+
+    def run(self, seconds: float | None = None) -> None:
+        """Start, and wait for `seconds`, for stop(), or for the end of the input. Raises what the hot thread raised."""
+        self.start()
+        self.wait(seconds)
+        self.stop()
+
+    def stop(self) -> None:
+        """End the hot thread after the packet it is at, and the connections. Stopping twice is harmless."""
+        self.shard.stop()
+        for each in self._clients:
+            each.stop()
+        if self._thread is not None:
+            self._thread.join()
+
+    def close(self) -> None:
+        """Stop, and give up the segment: readers see that the writer has stopped."""
+        self.stop()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def status(self) -> dict[str, Any]:
+        """What is in effect: backend, lines with their buffers and time stamps, notes for people."""
+        lines = []
+        for entry in self.segment.lines:
+            lines.append(
+                {
+                    "name": entry["name"].decode(),
+                    "channel": self.config.channels[int(entry["channel"])].name,
+                    "timestamps": TimestampKind(int(entry["ts_kind"])).name,
+                    "receive_buffer": int(entry["receive_buffer"]),
+                }
+            )
+        return {
+            "segment": self.segment.name,
+            "backend": self.segment.header["backend"].decode(),
+            "wait": self.config.handler.wait,
+            "cpu": list(self.config.handler.cpu),
+            "lines": lines,
+            "notes": list(self.notes),
+        }
+
+    @property
+    def types(self) -> dict[str, int]:
+        """Messages decoded so far, by type character."""
+        total: dict[str, int] = {}
+        for _, decoder, _, _ in self._parts:
+            for kind, count in decoder.counts.items():
+                total[kind] = total.get(kind, 0) + count
+        return dict(sorted(total.items()))
+
+
+def _days(protocol: Protocol, moment: int) -> list[tuple[int, int]]:
+    """The local days around `moment` as (first ns, yyyymmdd), ascending; none when no time is known."""
+    if not moment:
+        return []
+    first = date_of(moment, protocol.clock.zone) - timedelta(days=DAYS_BEFORE)
+    days = (first + timedelta(days=n) for n in range(DAYS_BEFORE + DAYS_AFTER))
+    return [start_of(protocol, day) for day in days]
+
+
+@dataclass(frozen=True)
+class CaptureResult:
+    """What became of a capture. The handler is kept: its segment holds the books."""
+
+    handler: Handler
+    messages: int
+    types: dict[str, int]
+    error: CaptureError | None
+    """Why the file could not be read to its end; all that was whole before the damage has gone through."""
+
+    @property
+    def segment(self) -> Segment:
+        """The segment with the final books, events and counters."""
+        return self.handler.segment
+
+
+def run_capture(
+    path: str | Path,
+    protocol: str | None = None,
+    *,
+    depth: int = 10,
+    day: date | None = None,
+    name: str | None = None,
+    ring_events: int = 65536,
+    orders: int = 2_000_000,
+    instruments: int = 16384,
+    progress: Callable[[int], None] | None = None,
+) -> CaptureResult:
+    """A capture through handler and shared memory, as fast as it goes.
+
+    `protocol` is recognised where it can be, when not given; `day` is the session date, else the first packet's. `name`
+    makes the segment one that others can attach to. `progress` is called now and then with the bytes read so far.
+    Close `result.handler` when done. Raises ConfigError when the protocol is not known, CaptureError when the file is
+    no capture at all; damage further on stands in `result.error`.
+    """
+    handler = open_capture(
+        path,
+        protocol,
+        depth=depth,
+        day=day,
+        name=name,
+        ring_events=ring_events,
+        orders=orders,
+        instruments=instruments,
+    )
+    try:
+        error = play(handler, progress)
+    except BaseException:
+        handler.close()
+        raise
+    return CaptureResult(handler, sum(handler.types.values()), handler.types, error)
+
+
+def open_capture(path: str | Path, protocol: str | None = None, *, name: str | None = None, **sizes: Any) -> Handler:
+    """A handler whose packets come from a capture, not yet started; arguments and errors as of `run_capture`."""
+    config, first_packet = capture_config(path, protocol, name=name, **sizes)
+    lines = [(line.group, line.port) for channel in config.channels for line in channel.lines if line.group]
+    return Handler(
+        config,
+        receiver=capture.receiver(path, lines or None),
+        first_packet=first_packet,
+        anonymous=name is None,
+    )
+
+
+def play(handler: Handler, progress: Callable[[int], None] | None = None) -> CaptureError | None:
+    """Run a capture's handler to the end of its input; the error of a file that is damaged further on."""
+    receiver: Any = handler.receiver
+    while not handler.shard.turn_many(TURNS_AT_ONCE):
+        if progress is not None:
+            progress(receiver.offset)
+    handler.shard.finish()
+    error: CaptureError | None = receiver.error
+    return error
