@@ -34,6 +34,15 @@ if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
     LINK += [f"-fsanitize={SANITIZE}"]
 FLAGS += os.environ.get("FEEDHANDLER_CFLAGS", "").split()
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "wraparound": False,
+    "initializedcheck": DEBUG,
+    "cdivision": True,
+    "embedsignature": True,
+    "freethreading_compatible": False,
+}
 SWITCHES, STAMP = f"{DEBUG} {FLAGS}\n", Path("build/.switches")
 
 
@@ -83,15 +92,6 @@ def changed_switches() -> bool:
     return STAMP.exists() and STAMP.read_text() != SWITCHES
 
 
-class BuildExt(build_ext):
-    """Notes the switches of a build that went through."""
-
-    def run(self) -> None:
-        super().run()
-        STAMP.parent.mkdir(parents=True, exist_ok=True)
-        STAMP.write_text(SWITCHES)
-
-
 def copy_public_headers() -> None:
     """The .pxd files and C headers below feedhandler/include, where `feedhandler.get_include()` finds them.
 
@@ -132,28 +132,29 @@ def no_performance_hints() -> Iterator[None]:
         raise SystemExit(f"performance hints in {', '.join(sorted(set(hints)))}: see above")
 
 
+class BuildExt(build_ext):
+    """Cython runs only where extensions are built; an sdist needs none. Notes the switches of a build that succeeds."""
+
+    def finalize_options(self) -> None:
+        with no_performance_hints():
+            self.distribution.ext_modules = cythonize(
+                extensions(),
+                include_path=["ext", str(GENERATED)],
+                build_dir=str(CYTHONIZED),
+                annotate=DEBUG and not SANITIZE,
+                force=changed_switches(),
+                nthreads=JOBS,
+                compiler_directives=DIRECTIVES,
+            )
+        self.force = self.force or changed_switches()
+        super().finalize_options()
+
+    def run(self) -> None:
+        super().run()
+        STAMP.parent.mkdir(parents=True, exist_ok=True)
+        STAMP.write_text(SWITCHES)
+
+
 render_decoders()
 copy_public_headers()
-with no_performance_hints():
-    modules = cythonize(
-        extensions(),
-        include_path=["ext", str(GENERATED)],
-        build_dir=str(CYTHONIZED),
-        annotate=DEBUG and not SANITIZE,
-        force=changed_switches(),
-        nthreads=JOBS,
-        compiler_directives={
-            "language_level": 3,
-            "boundscheck": DEBUG,
-            "wraparound": False,
-            "initializedcheck": DEBUG,
-            "cdivision": True,
-            "embedsignature": True,
-            "freethreading_compatible": False,
-        },
-    )
-setup(
-    ext_modules=modules,
-    options={"build_ext": {"parallel": JOBS, "force": changed_switches()}},
-    cmdclass={"build_ext": BuildExt},
-)
+setup(ext_modules=extensions(), options={"build_ext": {"parallel": JOBS}}, cmdclass={"build_ext": BuildExt})

@@ -5,7 +5,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from libc.string cimport memcpy
 from feedhandler._symbols cimport (FH_KEY_WORDS, FH_SYMBOL_LENGTH, FH_VENUE_LENGTH, fh_store_u32_release,
                                    fh_store_u64_release, fh_symbol_find, fh_symbol_key)
-from feedhandler._records import INSTRUMENT, PART
+from feedhandler._records import INSTRUMENT as _INSTRUMENT, PART as _PART
 
 
 cdef class Instruments:
@@ -75,7 +75,7 @@ cdef class Instruments:
     def standalone(Py_ssize_t capacity):
         """A directory in memory of its own, with room for `capacity` instruments."""
         places = 1 << int(capacity + 1).bit_length()
-        return Instruments(np.zeros(capacity + 1, INSTRUMENT), np.zeros(places, np.uint32), np.zeros(1, PART))
+        return Instruments(np.zeros(capacity + 1, _INSTRUMENT), np.zeros(places, np.uint32), np.zeros(1, _PART))
 
     def __len__(self):
         """Instruments defined."""
@@ -108,7 +108,7 @@ cdef class Instruments:
         """A copy of one directory entry, dtype INSTRUMENT. Raises IndexError for an index that is not in use."""
         if index == 0 or index >= self.part.used:
             raise IndexError(f"instrument {index} is not in use; the directory holds 1 to {self.part.used - 1}")
-        return np.frombuffer((<char *> &self.records[index])[:sizeof(InstrumentRecord)], INSTRUMENT)[0]
+        return np.frombuffer((<char *> &self.records[index])[:sizeof(InstrumentRecord)], _INSTRUMENT)[0]
 
 
 cdef int _venue(char *place, str venue) except -1:

@@ -290,6 +290,7 @@ class Protocol:
     size_exponent: int = 0
     price_decimals: int = 4  # as sent
     size_decimals: int = 0
+    framing_options: Mapping[str, int] = field(default_factory=dict)
     by_type: dict[str, Message] = field(init=False, repr=False, compare=False)
     by_name: dict[str, Message] = field(init=False, repr=False, compare=False)
 
@@ -317,11 +318,11 @@ class Protocol:
         """The field in which this message names its instrument's symbol, if it does."""
         return message.layout.get(self.instrument.symbol)
 
-    def read(self, path: str | Path, *, strict: bool = True) -> dict[str, np.ndarray[Any, np.dtype[np.void]]]:
+    def read(self, path: str | Path, *, strict: bool = True) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         """A file of length-prefixed messages as structured arrays by message name; see `feedhandler.decode.arrays`."""
-        from feedhandler.decode import arrays
+        from feedhandler.decode.arrays import read
 
-        return arrays.read(self, path, strict=strict)
+        return read(self, path, strict=strict)
 
     def _check(self, message: Message) -> None:
         stamp = message.layout.get(self.clock.field)

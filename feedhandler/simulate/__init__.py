@@ -3,5 +3,8 @@
 from feedhandler.simulate._exchange import Exchange
 from feedhandler.simulate.files import write
 from feedhandler.simulate.market import Market
+from feedhandler.simulate.multicast import MulticastSender
+from feedhandler.simulate.replay import Replayer
+from feedhandler.simulate.soup import SoupServer
 
-__all__ = ["Exchange", "Market", "write"]
+__all__ = ["Exchange", "Market", "MulticastSender", "Replayer", "SoupServer", "write"]

@@ -1,10 +1,11 @@
 from typing_extensions import Buffer
 
+from feedhandler.simulate._feed import BlockSource
 from feedhandler.simulate.market import Market
 
 Levels = list[tuple[int, int, int]]
 
-class Exchange:
+class Exchange(BlockSource):
     """One day of a simulated exchange."""
 
     def __init__(

@@ -9,15 +9,15 @@ from feedhandler._counters cimport (CH_INSTRUMENTS_FULL, CH_LONGER, CH_UNKNOWN_I
 from feedhandler._records cimport CHANNEL_COUNTERS, INSTRUMENT_TEST, MAX_EVENTS_PER_MESSAGE, Message
 from feedhandler._symbols cimport fh_name_slot
 from feedhandler._wire cimport fh_be16, fh_le16
-from feedhandler._records import EVENT
+from feedhandler._records import EVENT as _EVENT
 
 cdef enum:
     IDS = 65536
     PACKET = 64                 # messages that decode_file() hands over at a time, about what a datagram holds
 
 _WORDS = ("seq", "ts_event", "ts_recv", "order_id", "price", "size", "channel_seq", "instrument")
-assert [EVENT.fields[name][1] for name in _WORDS] == list(range(0, 64, 8)), "put() no longer fits struct Event"
-assert [EVENT.fields[name][1] for name in ("action", "side", "flags", "line")] == [60, 61, 62, 63]
+assert [_EVENT.fields[name][1] for name in _WORDS] == list(range(0, 64, 8)), "put() no longer fits struct Event"
+assert [_EVENT.fields[name][1] for name in ("action", "side", "flags", "line")] == [60, 61, 62, 63]
 
 
 cdef class Decoder:
@@ -142,7 +142,7 @@ cdef class Decoder:
         cdef int32_t taken = 0
         cdef int made = 0
         self.taken = 0
-        made_array = np.zeros(max(1, count) * MAX_EVENTS_PER_MESSAGE, EVENT)
+        made_array = np.zeros(max(1, count) * MAX_EVENTS_PER_MESSAGE, _EVENT)
         if count == 0:
             return made_array[:0]
         block_memory = bytearray(count * <Py_ssize_t> sizeof(Message))

@@ -1,5 +1,6 @@
 """A simulated exchange: one ITCH 5.0 day, made message by message into whatever buffer it is given."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from feedhandler.simulate._feed cimport BlockSource
 
 cdef extern from "sim_random.h" nogil:
     ctypedef struct FhRandom:
@@ -49,7 +50,7 @@ cdef struct Alias:              # Walker's alias method: one draw, one line of m
     uint32_t threshold          # of 2^20
     uint32_t other
 
-cdef class Exchange:
+cdef class Exchange(BlockSource):
     cdef FhSimBook books
     cdef FhRandom random
     cdef Alias *popularity
@@ -70,7 +71,6 @@ cdef class Exchange:
     cdef object names, index
     cdef readonly object market
 
-    cdef Py_ssize_t fill(self, uint8_t *out, Py_ssize_t capacity) noexcept nogil
     cdef int allocate(self) except -1
     cdef int list_symbols(self, names) except -1
     cdef int set_popularity(self) except -1

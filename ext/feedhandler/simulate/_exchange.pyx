@@ -12,6 +12,7 @@ cimport cython
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 from feedhandler._wire cimport fh_put_be16, fh_put_be32, fh_put_be48, fh_put_be64
+from feedhandler.simulate._feed cimport BlockSource
 
 from feedhandler.errors import ConfigError
 from feedhandler.simulate.market import DAY_START, Market
@@ -66,7 +67,7 @@ cdef const char *MARKETS = "QGS"
 
 
 @cython.final
-cdef class Exchange:
+cdef class Exchange(BlockSource):
     """One day of a simulated exchange. `Exchange(market)` or `Exchange(symbols=..., seed=..., messages=..., ...)`.
 
     Memory: 16 KiB a symbol, 36 to 48 bytes a live order, whatever the number of messages.

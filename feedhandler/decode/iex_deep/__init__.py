@@ -34,6 +34,7 @@ PROTOCOL = Protocol(
     title="IEX DEEP 1.0",
     byte_order="little",
     framing="iextp",
+    framing_options={"protocol_id": 0x8004},
     book="levels",
     venue="IEXG",
     clock=Clock("timestamp", since="epoch", zone="America/New_York"),

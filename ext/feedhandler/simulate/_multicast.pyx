@@ -1,0 +1,381 @@
+"""Packets onto UDP lines: MoldUDP64 made from a feed's messages, or a capture's packets as they were.
+
+Theory: packets are put once into a ring, with the time at which they are due; every line walks that ring with a place
+of its own and sends what is due on it, its delay included. So the lines carry the same packets, each in its own time.
+A script of faults belongs where a line walks, in `send()`: there a line can pass over a slot, send it twice or later,
+or send a spoiled copy, and the other lines do not notice.
+"""
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from feedhandler._records cimport Packet
+from feedhandler._wire cimport fh_put_be16, fh_put_be64
+from feedhandler.receive._receiver cimport Receiver
+from feedhandler.simulate._feed cimport NEVER, Feed
+
+import os
+
+from feedhandler.errors import ConfigError, ReceiverError
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <sys/socket.h>
+    #include <time.h>
+    """
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void *iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    struct msghdr:
+        iovec *msg_iov
+        size_t msg_iovlen
+    struct mmsghdr:
+        msghdr msg_hdr
+    int sendmmsg(int fd, mmsghdr *messages, unsigned int count, int flags)
+    int MSG_DONTWAIT
+
+cdef extern from "<time.h>" nogil:
+    int clock_nanosleep(int clock, int flags, const timespec *request, timespec *remain)
+    int TIMER_ABSTIME
+
+cdef extern from "stop_flag.h" nogil:
+    int fh_flag_load(const int *flag)
+    void fh_flag_store(int *flag, int value)
+
+cdef enum:
+    SLOTS = 4096                # a power of two; packets between the fastest and the slowest line
+    BATCH = 64
+    LINES = 16
+    HEADER = 20                 # of MoldUDP64
+    END_OF_SESSION = 0xFFFF
+    SPIN_NS = 60000             # shorter waits are not worth a sleep
+    SLICE_NS = 50000000         # the time between two looks at signals and progress
+
+cdef struct Slot:
+    int64_t due                 # CLOCK_MONOTONIC, ns
+    uint64_t lines              # bit per line
+    uint32_t length
+    uint32_t messages
+
+cdef struct Line:
+    int fd
+    int64_t delay               # ns
+    uint64_t place              # of the next slot in the ring
+    uint64_t packets, bytes, messages, blocked, refused
+
+
+cdef inline int64_t clock() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return <int64_t> t.tv_sec * 1000000000 + t.tv_nsec
+
+
+@cython.final
+cdef class PacketSender:
+    """The compiled half of MulticastSender: sends on connected UDP sockets, which it does not own."""
+    cdef Line lines[LINES]
+    cdef int line_count
+    cdef Slot *slots
+    cdef uint8_t *data
+    cdef size_t stride
+    cdef uint64_t head
+    cdef mmsghdr headers[BATCH]
+    cdef iovec vectors[BATCH]
+    cdef uint8_t session[10]
+    cdef uint64_t sequence                  # of the next message
+    cdef uint32_t mtu
+    cdef int64_t flush, heartbeat, end_interval
+    cdef int end_repeats
+    cdef int64_t last_made, last_flush, latest
+    cdef uint64_t heartbeats, too_large
+    cdef bint ended
+    cdef int stopping
+    cdef Feed feed
+    cdef Receiver receiver
+    cdef Packet packets[BATCH]
+    cdef int packet_at, packet_count
+    cdef bint receiver_done
+    cdef double speed
+    cdef int64_t start, first_time
+
+    def __cinit__(self, fds, delays_ns, bytes session, *, int mtu=1400, int64_t flush_ns=100000,
+                  int64_t heartbeat_ns=1000000000, int end_repeats=3, int64_t end_interval_ns=100000000):
+        cdef int i
+        if not 1 <= len(fds) <= LINES or len(delays_ns) != len(fds):
+            raise ConfigError(f"simulate: 1 to {LINES} lines, each with its delay, not {len(fds)}")
+        if len(session) != 10:
+            raise ConfigError(f"simulate: a session has 10 characters, not {len(session)}")
+        if not 100 <= mtu <= 65507:
+            raise ConfigError(f"simulate: mtu must be 100 to 65507 bytes of UDP payload, not {mtu}")
+        self.line_count = len(fds)
+        for i in range(self.line_count):
+            self.lines[i].fd = fds[i]
+            self.lines[i].delay = delays_ns[i]
+        memcpy(self.session, <const char *> session, 10)
+        self.sequence = 1
+        self.mtu = mtu
+        self.flush, self.heartbeat = flush_ns, heartbeat_ns
+        self.end_repeats, self.end_interval = end_repeats, end_interval_ns
+        self.stride = 65536                                 # address space; only what packets fill becomes memory
+        self.slots = <Slot *> calloc(SLOTS, sizeof(Slot))
+        self.data = <uint8_t *> calloc(SLOTS, self.stride)
+        if self.slots == NULL or self.data == NULL:
+            raise MemoryError("simulate: no memory for the ring of packets")
+        for i in range(BATCH):
+            self.headers[i].msg_hdr.msg_iov = &self.vectors[i]
+            self.headers[i].msg_hdr.msg_iovlen = 1
+
+    def __dealloc__(self):
+        free(self.slots)
+        free(self.data)
+
+    def run_feed(self, Feed feed not None, progress=None):
+        """Send the messages of `feed` as MoldUDP64 until it ends or stop() is called, then the end of the session."""
+        self.feed, self.receiver = feed, None
+        self.run(progress)
+
+    def run_packets(self, Receiver receiver not None, speed=None, progress=None):
+        """Send the packets of `receiver` as they are, each on the line of its number, at `speed` times their times."""
+        self.feed, self.receiver = None, receiver
+        self.speed = speed if speed is not None else 0
+        self.run(progress)
+
+    cdef run(self, progress):
+        cdef int rc = 0
+        self.start = self.last_made = self.last_flush = clock()
+        self.first_time = -1
+        self.ended = False
+        if self.feed is not None:
+            self.feed.begin(self.start)
+        while rc == 0:
+            with nogil:
+                rc = self.turn(clock() + SLICE_NS)
+            PyErr_CheckSignals()
+            if progress is not None:
+                progress(self.sequence - 1)
+        if rc < 0:
+            raise ReceiverError(f"simulate: sending failed: {os.strerror(-rc)}")
+
+    def stop(self):
+        """End soon: what is under way is sent, then the end of the session. From any thread or a signal handler."""
+        fh_flag_store(&self.stopping, 1)
+
+    cdef int turn(self, int64_t until) noexcept nogil:
+        """Send what falls due before `until`; 1 = all is done, 0 = go on, -errno."""
+        cdef int64_t now = clock(), next_due
+        cdef int rc, i
+        while now < until:
+            next_due = self.gather(now)
+            for i in range(self.line_count):
+                rc = self.send(i, now, &next_due)
+                if rc < 0:
+                    return rc
+            if self.ended and self.slowest() == self.head:
+                return 1
+            if next_due > now:
+                self.sleep(min(next_due, until), now)
+            now = clock()
+        return 0
+
+    cdef uint64_t slowest(self) noexcept nogil:
+        cdef uint64_t place = self.lines[0].place
+        cdef int i
+        for i in range(1, self.line_count):
+            place = min(place, self.lines[i].place)
+        return place
+
+    cdef void sleep(self, int64_t until, int64_t now) noexcept nogil:
+        cdef timespec t
+        if until - now < SPIN_NS:
+            return
+        until -= SPIN_NS // 2
+        t.tv_sec = until // 1000000000
+        t.tv_nsec = until % 1000000000
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL)
+
+    # ---- making packets ----
+
+    cdef int64_t gather(self, int64_t now) noexcept nogil:
+        """Put what is due into the ring; when to look again (`now` itself while there is more or no room)."""
+        cdef int made = 0
+        cdef uint64_t behind = self.slowest()
+        if self.ended:
+            return NEVER
+        if fh_flag_load(&self.stopping):
+            self.finish(now)
+            return NEVER
+        while self.head - behind < SLOTS and made < BATCH:
+            if not (self.make_copy(now) if self.receiver is not None else self.make_packet(now)):
+                break
+            made += 1
+        if made > 0:
+            self.last_flush = now
+        if made == BATCH or self.ended or self.head - behind == SLOTS:
+            return now
+        return self.next_look(now)
+
+    cdef int64_t next_look(self, int64_t now) noexcept nogil:
+        cdef int64_t due
+        if self.receiver is not None:
+            return NEVER if self.ended else max(now, self.copy_due())
+        if self.head - self.slowest() < SLOTS - BATCH and now - self.last_made >= self.heartbeat:
+            self.make_control(now, 0)
+            self.heartbeats += 1
+        due = self.feed.due()
+        if due == NEVER:
+            self.finish(now)
+            return now
+        return min(max(due, self.last_flush + self.flush), self.last_made + self.heartbeat)
+
+    cdef inline uint8_t *room(self) noexcept nogil:
+        return self.data + (self.head & (SLOTS - 1)) * self.stride
+
+    cdef void put(self, int64_t due, uint32_t length, uint32_t messages, uint64_t lines) noexcept nogil:
+        cdef Slot *slot = &self.slots[self.head & (SLOTS - 1)]
+        slot.due, slot.length, slot.messages, slot.lines = due, length, messages, lines
+        self.head += 1
+        self.last_made = due
+
+    cdef bint make_packet(self, int64_t now) noexcept nogil:
+        """One MoldUDP64 packet of messages that are due, filled as far as the MTU lets it."""
+        cdef uint8_t *out = self.room()
+        cdef uint32_t messages = 0, length, single
+        cdef int64_t due = self.feed.due()
+        if due > now:
+            return False
+        length = self.feed.pack(now, out + HEADER, self.mtu - HEADER, &messages)
+        if messages == 0:                                   # larger than the MTU: a packet of its own, fragmented by IP
+            self.feed.peek(&single)
+            length = self.feed.pack(now, out + HEADER, min(single + 2, <uint32_t> (65507 - HEADER)), &messages)
+            if messages == 0:
+                self.too_large += 1
+                self.feed.advance()
+                return True
+        self.latest = max(self.latest, now - due)
+        self.head_of(out, messages)
+        self.sequence += messages
+        self.put(now, HEADER + length, messages, ~<uint64_t> 0)
+        return True
+
+    cdef inline void head_of(self, uint8_t *out, uint32_t count) noexcept nogil:
+        memcpy(out, self.session, 10)
+        fh_put_be64(out + 10, self.sequence)
+        fh_put_be16(out + 18, <uint16_t> count)
+
+    cdef void make_control(self, int64_t due, uint32_t count) noexcept nogil:
+        """A heartbeat (0) or the end of the session."""
+        self.head_of(self.room(), count)
+        self.put(due, HEADER, 0, ~<uint64_t> 0)
+
+    cdef void finish(self, int64_t now) noexcept nogil:
+        cdef int i
+        self.ended = True
+        if self.receiver is None:
+            for i in range(self.end_repeats):
+                if self.head - self.slowest() < SLOTS:
+                    self.make_control(now + i * self.end_interval, END_OF_SESSION)
+
+    cdef int64_t copy_due(self) noexcept nogil:
+        cdef int64_t time
+        if self.packet_at == self.packet_count:
+            if self.packet_count > 0:
+                self.receiver.release()
+            self.packet_at = 0
+            self.packet_count = self.receiver.poll(self.packets, BATCH)
+            if self.packet_count <= 0:
+                self.packet_count = 0
+                return NEVER
+        time = self.packets[self.packet_at].ts_recv
+        if self.first_time < 0:
+            self.first_time = time
+        if self.speed <= 0:
+            return self.start
+        return self.start + <int64_t> (<double> (time - self.first_time) / self.speed)
+
+    cdef bint make_copy(self, int64_t now) noexcept nogil:
+        """The next packet of the capture, when it is due."""
+        cdef int64_t due = self.copy_due()
+        cdef const Packet *packet = &self.packets[self.packet_at]
+        if due == NEVER:
+            self.finish(now)
+            return False
+        if due > now:
+            return False
+        self.packet_at += 1
+        if packet.len > 65507:
+            self.too_large += 1
+            return True
+        self.latest = max(self.latest, now - due)
+        memcpy(self.room(), packet.data, packet.len)
+        self.sequence += 1
+        self.put(now, packet.len, 0, <uint64_t> 1 << (packet.line % self.line_count))
+        return True
+
+    # ---- sending ----
+
+    cdef int send(self, int number, int64_t now, int64_t *next_due) noexcept nogil:
+        """Send what is due on a line, at most one batch; `next_due` is brought forward to what follows. 0 or -errno."""
+        cdef Line *line = &self.lines[number]
+        cdef Slot *slot
+        cdef uint64_t place = line.place, at
+        cdef int n = 0, sent, i
+        cdef uint64_t sent_places[BATCH]
+        while place < self.head and n < BATCH:
+            slot = &self.slots[place & (SLOTS - 1)]
+            if slot.due + line.delay > now:
+                next_due[0] = min(next_due[0], slot.due + line.delay)
+                break
+            if slot.lines >> number & 1:
+                self.vectors[n].iov_base = self.data + (place & (SLOTS - 1)) * self.stride
+                self.vectors[n].iov_len = slot.length
+                sent_places[n] = place
+                n += 1
+            place += 1
+        if n == BATCH:
+            next_due[0] = now
+        if n == 0:
+            line.place = place
+            return 0
+        sent = sendmmsg(line.fd, self.headers, n, MSG_DONTWAIT)
+        if sent < 0:
+            if errno == EAGAIN or errno == ENOBUFS or errno == EINTR:
+                line.blocked += 1
+                next_due[0] = now
+                return 0
+            if errno != ECONNREFUSED:
+                return -errno
+            line.refused += 1                               # nobody listens at a unicast address: the packet is gone
+            sent = 1
+        for i in range(sent):
+            at = sent_places[i]
+            slot = &self.slots[at & (SLOTS - 1)]
+            line.packets += 1
+            line.bytes += slot.length
+            line.messages += slot.messages
+        line.place = place if sent == n else sent_places[sent]
+        if sent < n:
+            next_due[0] = now
+        return 0
+
+    @property
+    def statistics(self):
+        """Counts so far: of the messages made, and of each line."""
+        lines = []
+        cdef int i
+        for i in range(self.line_count):
+            lines.append({"packets": self.lines[i].packets, "bytes": self.lines[i].bytes,
+                          "messages": self.lines[i].messages, "blocked": self.lines[i].blocked,
+                          "refused": self.lines[i].refused})
+        return {"messages": self.sequence - 1, "heartbeats": self.heartbeats, "too_large": self.too_large,
+                "latest_ns": self.latest, "ended": self.ended, "lines": lines}

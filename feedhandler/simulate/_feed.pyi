@@ -1,0 +1,36 @@
+from typing_extensions import Buffer
+
+from feedhandler.errors import CaptureError
+from feedhandler.receive._receiver import Receiver
+from feedhandler.session._framing import Framing
+
+class BlockSource:
+    """Messages as length-prefixed blocks."""
+
+    @property
+    def error(self) -> CaptureError | None:
+        """What ended the source before its time, or None."""
+
+class ReceiverBlocks(BlockSource):
+    """The messages of a file that a receiver reads."""
+
+    missing: int
+    duplicates: int
+    def __init__(self, receiver: Receiver, framing: Framing | None = None) -> None: ...
+
+class Feed:
+    """A source of messages and their schedule."""
+
+    taken: int
+    def __init__(self, source: BlockSource, *, rate: float | None = None, speed: float | None = None) -> None: ...
+    def start_at(self, now: int) -> None:
+        """Set the start instant of the schedule."""
+    def take(self, buffer: Buffer, now: int) -> tuple[int, int]:
+        """(bytes, messages) of the whole blocks that are due at `now` and fit into `buffer`, put there."""
+    def take_sequenced(self, buffer: Buffer, now: int) -> tuple[int, int]:
+        """As take(), each message as a SoupBinTCP Sequenced Data packet."""
+    def next_due(self) -> int | None:
+        """When the next message is due, on the clock of take(); None at the end."""
+    @property
+    def ended(self) -> bool:
+        """There is nothing more to come."""

@@ -1,0 +1,32 @@
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from feedhandler.receive._receiver import Receiver
+from feedhandler.simulate._feed import Feed
+
+class PacketSender:
+    """The compiled half of MulticastSender."""
+
+    def __init__(
+        self,
+        fds: Sequence[int],
+        delays_ns: Sequence[int],
+        session: bytes,
+        *,
+        mtu: int = 1400,
+        flush_ns: int = 100_000,
+        heartbeat_ns: int = 1_000_000_000,
+        end_repeats: int = 3,
+        end_interval_ns: int = 100_000_000,
+    ) -> None: ...
+    def run_feed(self, feed: Feed, progress: Callable[[int], None] | None = None) -> None:
+        """Send the messages of `feed` until it ends or stop() is called, then the end of the session."""
+    def run_packets(
+        self, receiver: Receiver, speed: float | None = None, progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Send the packets of `receiver` as they are, each on the line of its number."""
+    def stop(self) -> None:
+        """End soon; from any thread or a signal handler."""
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Counts so far."""

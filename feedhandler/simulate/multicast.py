@@ -1,0 +1,163 @@
+"""The lines of a simulated or replayed feed: MoldUDP64 onto UDP multicast, on this host unless told otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from feedhandler.errors import BackendError, ConfigError
+from feedhandler.receive._receiver import Receiver
+from feedhandler.simulate._feed import BlockSource, Feed
+from feedhandler.simulate._multicast import PacketSender
+
+LINES = (("239.192.0.1", 26400), ("239.192.0.2", 26400))
+LOOPBACK = "lo"
+SEND_BUFFER = 4 << 20
+MICROSECOND = 1000
+
+
+class MulticastSender:
+    """Sends a source of messages, or a capture's packets, on one or more lines.
+
+    `lines`: (address, port) of each. `interface`: by name; `lo` keeps all packets on this host, and then only multicast
+    and loopback addresses are allowed. `ttl`: 0 keeps packets on this host whatever the interface. `skew_us`: how much
+    later each line sends than the one before it, or one number for each line after the first. `rate`: messages per
+    second; `speed`: times as fast as the messages' own times; neither: as fast as it goes. `session`: up to ten
+    characters. `mtu`: bytes of UDP payload. `flush_us`: messages that fall due within so long share packets. Heartbeats
+    come when nothing was sent for `heartbeat_s`; the end of the session is said `end_repeats` times, a tenth of a
+    second apart.
+
+    run() blocks without the GIL; stop() ends it, from another thread or a signal handler, after what is under way and
+    the end of the session were sent. Used once. Raises ConfigError for bad options, BackendError when the interface
+    cannot be had, ReceiverError when sending fails.
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[tuple[str, int]] = LINES,
+        *,
+        interface: str = LOOPBACK,
+        ttl: int = 0,
+        skew_us: float | Sequence[float] = 0.0,
+        rate: float | None = None,
+        speed: float | None = None,
+        session: str = "SIMULATED",
+        mtu: int = 1400,
+        flush_us: float = 100.0,
+        heartbeat_s: float = 1.0,
+        end_repeats: int = 3,
+    ) -> None:
+        if not 0 <= ttl <= 255:
+            raise ConfigError(f"simulate: ttl must be 0 to 255, not {ttl}")
+        if not 1 <= len(session) <= 10 or not session.isascii():
+            raise ConfigError(f"simulate: a session is 1 to 10 ASCII characters, not {session!r}")
+        if flush_us < 0 or heartbeat_s <= 0 or end_repeats < 0:
+            raise ConfigError("simulate: flush_us and end_repeats must not be negative, heartbeat_s must be over 0")
+        self.lines = list(lines)
+        self.interface, self.ttl = interface, ttl
+        self.rate, self.speed = rate, speed
+        self._sockets: list[socket.socket] = []
+        delays = _delays(skew_us, len(self.lines))
+        try:
+            for address, port in self.lines:
+                self._sockets.append(_connected(address, port, interface, ttl))
+            self._sender = PacketSender(
+                [s.fileno() for s in self._sockets],
+                delays,
+                session.ljust(10).encode(),
+                mtu=mtu,
+                flush_ns=round(flush_us * MICROSECOND),
+                heartbeat_ns=round(heartbeat_s * 1e9),
+                end_repeats=end_repeats,
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, source: BlockSource | Receiver, progress: Callable[[int], None] | None = None) -> None:
+        """Send all of `source`; returns when it is exhausted and sent, or after stop().
+
+        An Exchange, or another source of messages, becomes MoldUDP64 packets. A receiver of a capture
+        (`receive.capture.receiver`) gives its packets as they are, each on the line of its number, at `speed` times the
+        pace of their times. `progress` is called about twenty times a second with the messages (packets) made so far.
+        Raises CaptureError, after all that came before it, when the source is damaged.
+        """
+        with contextlib.closing(self):
+            if isinstance(source, Receiver):
+                if self.rate is not None:
+                    raise ConfigError("simulate: packets of a capture are paced by speed, not by rate of messages")
+                self._sender.run_packets(source, self.speed, progress)
+            else:
+                self._sender.run_feed(Feed(source, rate=self.rate, speed=self.speed), progress)
+        error = getattr(source, "error", None)
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """End soon, in good order. From any thread or a signal handler, before or during run()."""
+        self._sender.stop()
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """messages, heartbeats, too_large, latest_ns (how late a message was made at worst), and counts per line."""
+        return self._sender.statistics
+
+    def close(self) -> None:
+        """Close the sockets; run() does so by itself."""
+        while self._sockets:
+            self._sockets.pop().close()
+
+    def filenos(self) -> list[int]:
+        """The descriptors of the lines' sockets, in order."""
+        return [s.fileno() for s in self._sockets]
+
+
+def _delays(skew_us: float | Sequence[float], lines: int) -> list[int]:
+    """Delay of each line in ns; the first has none."""
+    steps = list(skew_us) if isinstance(skew_us, Sequence) else [skew_us] * (lines - 1)
+    if len(steps) != lines - 1 or any(not 0 <= step <= 1e7 for step in steps):
+        raise ConfigError(f"simulate: skew_us must be one number, or {lines - 1} for {lines} lines, each 0 to 1e7")
+    delays, total = [0], 0.0
+    for step in steps:
+        total += step * MICROSECOND
+        delays.append(round(total))
+    return delays
+
+
+def _connected(address: str, port: int, interface: str, ttl: int) -> socket.socket:
+    """A UDP socket that sends to one place, through one interface, as far as `ttl` says."""
+    try:
+        target = ipaddress.IPv4Address(address)
+    except ValueError:
+        raise ConfigError(f"simulate: {address!r} is no IPv4 address") from None
+    if not 1 <= port <= 65535:
+        raise ConfigError(f"simulate: port must be 1 to 65535, not {port}")
+    if interface == LOOPBACK and not target.is_multicast and not target.is_loopback:
+        raise ConfigError(
+            f"simulate: {address} is not on this host; name the interface that leads to it, or take a multicast group"
+        )
+    try:
+        index = socket.if_nametoindex(interface)
+    except OSError:
+        names = ", ".join(name for _, name in socket.if_nameindex())
+        raise BackendError(f"simulate: no interface {interface!r}; there are: {names}") from None
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        own = "127.0.0.1" if interface == LOOPBACK else "0.0.0.0"
+        made.bind((own, 0))
+        membership = struct.pack("4s4si", bytes(4), socket.inet_aton(own), index)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, membership)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        if ttl > 0:
+            made.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        made.connect((address, port))
+    except OSError as error:
+        made.close()
+        raise BackendError(f"simulate: cannot send to {address}:{port} on {interface}: {error.strerror}") from error
+    return made

@@ -1,0 +1,291 @@
+"""`make demo`: an exchange, a handler, a strategy, each a process of its own, and a live view of what they do.
+
+On a terminal the view is redrawn in place; elsewhere it is a line a second. Ctrl-C, or --seconds, ends all of them in
+order, and a summary follows. Exit code 0 when every process ended well and books were live.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from feedhandler.read import Feed
+    from feedhandler.top import View
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "build" / "demo"
+CONFIG = """
+[shm]
+name = "{name}"
+
+[books]
+instruments = 1024
+orders = 400_000
+
+[[channel]]
+name = "itch"
+protocol = "itch50"
+session = "moldudp64"
+
+[[channel.line]]
+name = "A"
+group = "{a}"
+port = {port}
+interface = "lo"
+
+[[channel.line]]
+name = "B"
+group = "{b}"
+port = {port}
+interface = "lo"
+"""
+PR_SET_PDEATHSIG = 1
+
+
+class Part:
+    """A process of the demo. What it writes goes to build/demo/NAME.log; its last lines are kept."""
+
+    def __init__(self, name: str, *command: str | Path) -> None:
+        self.name = name
+        self.lines: deque[str] = deque(maxlen=5)
+        self.log = FOLDER / f"{name}.log"
+        self.process = subprocess.Popen(
+            [str(word) for word in command],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=1,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            process_group=0,  # Ctrl-C at the terminal is ours to pass on, in order
+            preexec_fn=_end_with_parent,
+        )
+        assert self.process.stdout
+        self._reader = threading.Thread(target=self._read, args=(self.process.stdout,), daemon=True)
+        self._reader.start()
+
+    def _read(self, stream: IO[str]) -> None:
+        with self.log.open("w") as log:
+            for line in stream:
+                log.write(line)
+                log.flush()
+                self.lines.append(line.rstrip())
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> int:
+        """Ctrl-C, then SIGTERM, then SIGKILL; its exit code."""
+        for number, patience in ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
+            if self.alive:
+                self.process.send_signal(number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(patience)
+                break
+        self._reader.join(2)
+        return int(self.process.returncode)
+
+
+def _end_with_parent() -> None:
+    """In the child: should this process be killed, end too, so that nothing of a demo stays behind."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Stop(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=0.0, help="end by itself; 0 = on Ctrl-C")
+    parser.add_argument("--symbols", type=int, default=200)
+    parser.add_argument("--rate", type=int, default=20_000, help="messages per second")
+    parser.add_argument("--name", default="demo", help="of the shared segment")
+    options = parser.parse_args(arguments)
+
+    signal.signal(signal.SIGTERM, _raise_stop)
+    signal.signal(signal.SIGINT, _raise_stop)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    pid = os.getpid()
+    groups = [f"239.{192 + pid % 60}.{pid // 60 % 256}.{last}" for last in (1, 2)]
+    config = FOLDER / f"{options.name}.toml"
+    config.write_text(CONFIG.format(name=options.name, a=groups[0], b=groups[1], port=26400).lstrip())
+    parts: list[Part] = []
+    last: View | None = None
+    ended_well = True
+    try:
+        command = (sys.executable, "-m", "feedhandler")
+        parts.append(Part("handler", *command, "run", config))
+        feed = _attach(options.name, parts[0])
+        parts.append(Part("strategy", sys.executable, "examples/strategy.py", options.name))
+        flow = ("--symbols", options.symbols, "--rate", options.rate, "--messages", 10**9, "--skew-us", 20)
+        lines = [word for group in groups for word in ("--group", f"{group}:26400")]
+        parts.append(Part("simulator", *command, "simulate", *map(str, flow), *lines))
+        _first_book(feed, parts)
+        for last in _views(feed, parts, options.seconds):
+            pass
+    except Stop:
+        pass
+    except RuntimeError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        ended_well = False
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        codes = {part.name: part.stop() for part in reversed(parts)}
+    for name, code in codes.items():
+        if code:
+            ended_well = False
+            print(f"demo: {name} ended with code {code}; what it said: build/demo/{name}.log", file=sys.stderr)
+    return 0 if _summary(last, parts) and ended_well else 1
+
+
+def _raise_stop(number: int, frame: FrameType | None) -> None:
+    raise Stop
+
+
+def _attach(name: str, handler: Part) -> "Feed":
+    """The handler's segment, as soon as it is there."""
+    import feedhandler as fh
+
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return fh.attach(name)
+        except fh.FeedError as error:
+            if not handler.alive or time.monotonic() > end:
+                raise RuntimeError(f"no handler: {error}\n" + "\n".join(handler.lines)) from None
+        time.sleep(0.01)
+
+
+def _dead(parts: Sequence[Part]) -> None:
+    """Raise RuntimeError with the last words of a process that ended by itself and badly."""
+    for part in parts:
+        if not part.alive and part.process.returncode:
+            raise RuntimeError(f"{part.name} ended with code {part.process.returncode}:\n" + "\n".join(part.lines))
+
+
+def _first_book(feed: "Feed", parts: Sequence[Part]) -> None:
+    """Wait for a book with both sides and say how long it took from the command."""
+    from feedhandler.top import take
+
+    end = time.monotonic() + 30
+    while not any(book.bid and book.ask for book in take(feed).books):
+        _dead(parts)
+        if time.monotonic() > end:
+            raise RuntimeError("no book came within 30 s; see build/demo/*.log")
+        time.sleep(0.02)
+    began = float(os.environ.get("FEEDHANDLER_STARTED") or time.time())
+    print(f"demo: first book {time.time() - began:.1f} s after the command", flush=True)
+
+
+def _views(feed: "Feed", parts: Sequence[Part], seconds: float) -> Iterator["View"]:
+    """Show and yield a view of the feed again and again: until the time is up or the simulator has ended."""
+    from feedhandler.top import take
+
+    strategy, simulator = parts[1], parts[2]
+    end = time.monotonic() + seconds if seconds else float("inf")
+    before = take(feed)
+    with _screen(strategy) as show:
+        while time.monotonic() < end and simulator.alive:
+            time.sleep(min(show.period, max(0.0, end - time.monotonic())))
+            _dead(parts)
+            view = take(feed)
+            show(view, before)
+            before = view
+            yield view
+
+
+class _Lines:
+    """A line a second, for a log."""
+
+    period = 1.0
+
+    def __init__(self, strategy: Part) -> None:
+        self._strategy = strategy
+
+    def __call__(self, view: "View", before: "View") -> None:
+        from feedhandler.top import rate
+
+        live = sum(book.state == "LIVE" for book in view.books)
+        per_second = rate(view.events, before.events, view.taken - before.taken)
+        health = ", ".join(f"{line.name} {line.state}" for line in view.lines)
+        said = self._strategy.lines[-1] if self._strategy.lines else ""
+        print(f"demo: {live} of {len(view.books)} books live, {per_second:,.0f} events/s, lines {health} | {said}")
+        sys.stdout.flush()
+
+
+class _Terminal:
+    """The page of `feedhandler top`, and below it what the strategy says."""
+
+    period = 0.25
+
+    def __init__(self, strategy: Part) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._strategy = strategy
+        self.console = Console()
+        self.live = Live(console=self.console, screen=True, auto_refresh=False)
+
+    def __call__(self, view: "View", before: "View") -> None:
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.text import Text
+
+        from feedhandler.top import draw, page_rows
+
+        said = Text("\n".join(self._strategy.lines), overflow="ellipsis", no_wrap=True)
+        panel = Panel(said, title="examples/strategy.py", height=7)
+        rows = page_rows(view, self.console.height - 7)
+        page = draw(view, before, rows, self.console.width)
+        self.live.update(Group(page, panel), refresh=True)
+
+
+@contextlib.contextmanager
+def _screen(strategy: Part) -> Iterator[_Lines | _Terminal]:
+    """What to show views on."""
+    if not sys.stdout.isatty():
+        yield _Lines(strategy)
+        return
+    terminal = _Terminal(strategy)
+    with terminal.live:
+        yield terminal
+
+
+def _summary(view: "View | None", parts: Sequence[Part]) -> bool:
+    """What the demo did, in a few lines; whether books were live."""
+    if view is None:
+        print("demo: ended before there was anything to see")
+        return False
+    live = sum(book.state == "LIVE" for book in view.books)
+    print(f"demo: {view.events:,} events, {live} of {len(view.books)} books live")
+    for channel in view.channels:
+        said = {k: channel.counters.get(k, 0) for k in ("messages", "gaps", "missing", "lost")}
+        print(f"demo: channel {channel.name} {channel.state}: " + ", ".join(f"{v:,} {k}" for k, v in said.items()))
+    for line in view.lines:
+        said = {k: line.counters.get(k, 0) for k in ("packets", "won", "duplicates", "kernel_drops")}
+        print(f"demo: line {line.name} {line.state}: " + ", ".join(f"{v:,} {k}" for k, v in said.items()))
+    for latency in view.latency:
+        if latency.count:
+            print(f"demo: {latency.name}: p50 {latency.p50 / 1000:.1f} µs, p99 {latency.p99 / 1000:.1f} µs")
+    for part in parts:
+        if part.name == "strategy" and part.lines:
+            print(f"demo: the strategy's last words: {part.lines[-1]}")
+    return live > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""What a user installs: sdist, wheel, editable; in environments that hold the dependencies and nothing of ours."""
+
+import email
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+pytestmark = pytest.mark.packaging
+
+# The optimizer's work is measured elsewhere; here it would be most of the time.
+QUICK = {"FEEDHANDLER_CFLAGS": "-O0", "FEEDHANDLER_STRICT": "0"}
+
+STRATEGY = '''
+# cython: language_level=3
+"""A strategy of a user, away from the checkout: cimports the public records and the wire's loads."""
+from feedhandler._records cimport ACTION_ADD, Event, PRICE_NONE
+from feedhandler._wire cimport fh_be32
+
+def first_price(const Event[::1] events, const unsigned char[::1] wire):
+    cdef Event event = events[0]
+    assert event.action == ACTION_ADD and event.price != PRICE_NONE
+    return event.price + fh_be32(&wire[0])
+'''
+BUILD = """
+from setuptools import Extension, setup
+from Cython.Build import cythonize
+import feedhandler
+include = feedhandler.get_include()
+mine = Extension("mine", ["mine.pyx"], include_dirs=[include], extra_compile_args=["-O0"])
+setup(name="mine", ext_modules=cythonize([mine], include_path=[include]))
+"""
+USE = """
+import mine, numpy as np, feedhandler, feedhandler.records as records
+events = np.zeros(1, records.EVENT)
+events["action"], events["price"] = ord("A"), 41
+print(mine.first_price(events, b"\\0\\0\\0\\1"), feedhandler.__file__)
+"""
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Standard output of a command that has to succeed; the checkout is not on its path."""
+    inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "FEEDHANDLER_TEST_REPORT")}
+    done = subprocess.run(
+        [str(c) for c in command],
+        cwd=cwd,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+    return done.stdout
+
+
+def environment(folder: Path) -> Path:
+    """The interpreter of a fresh virtual environment: our dependencies linked in from this one, and no feedhandler."""
+    run(sys.executable, "-m", "venv", "--without-pip", folder, cwd=folder.parent)
+    python = folder / "bin" / "python"
+    target = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip())
+    for entry in Path(sysconfig.get_path("purelib")).iterdir():
+        if not entry.name.startswith(("feedhandler", "__editable__", "__pycache__")) and entry.suffix != ".pth":
+            target.joinpath(entry.name).symlink_to(entry)
+    return python
+
+
+def install(python: Path, *what: str | Path, cwd: Path, **variables: str) -> None:
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "-q", "--disable-pip-version-check")
+    run(*pip, "--no-deps", "--no-build-isolation", "--no-index", *what, cwd=cwd, **(QUICK | variables))
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--sdist", "--outdir", folder, ROOT, cwd=folder)
+    (made,) = folder.glob("feedhandler-*.tar.gz")
+    return made
+
+
+@pytest.fixture(scope="module")
+def unpacked(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources as they are in the sdist."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    (tree,) = folder.iterdir()
+    return tree
+
+
+@pytest.fixture(scope="module")
+def wheel(unpacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", folder, unpacked, cwd=folder, **QUICK)
+    (made,) = folder.glob("feedhandler-*.whl")
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a clean environment with the wheel; there is no compiler on the path of its installation."""
+    folder = tmp_path_factory.mktemp("clean")
+    python = environment(folder / "venv")
+    install(python, wheel, cwd=folder, CC="/nonexistent/cc", PATH=str(python.parent))
+    return python
+
+
+def use_in_cython(python: Path, folder: Path) -> str:
+    """Compile and run the example strategy; the first word is its result, the second where feedhandler was found."""
+    folder.joinpath("mine.pyx").write_text(STRATEGY)
+    folder.joinpath("setup.py").write_text(BUILD)
+    run(python, "setup.py", "-q", "build_ext", "--inplace", cwd=folder)
+    return run(python, "-c", USE, cwd=folder)
+
+
+def test_the_sdist_holds_the_sources_and_nothing_that_was_made(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        names = {"/".join(name.split("/")[1:]) for name in archive.getnames()}
+    assert {"setup.py", "LICENSE", "README.md", "CHANGELOG.md", "ext/include/wire.h", "tests/conftest.py"} <= names
+    assert not [n for n in names if n.endswith((".so", ".pyc")) or n.startswith(("build/", "feedhandler/include/"))]
+
+
+def test_the_wheel_holds_stubs_headers_and_honest_metadata(wheel: Path, unpacked: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = (n for n in names if n.endswith(".dist-info/METADATA"))
+        about = email.message_from_bytes(archive.read(metadata))
+    headers = {f"feedhandler/include/{h.name}" for h in unpacked.glob("ext/include/*.h")}
+    pxds = {f"feedhandler/include/{p.relative_to(unpacked / 'ext')}" for p in unpacked.glob("ext/feedhandler/**/*.pxd")}
+    stubs = {str(p.relative_to(unpacked)) for p in unpacked.glob("feedhandler/**/*.pyi")}
+    assert {"feedhandler/py.typed", *headers, *pxds, *stubs} <= names
+    compiled = {n.split(".")[0] for n in names if n.endswith(".so")}
+    assert compiled >= {str(p.relative_to(unpacked / "ext").with_suffix("")) for p in unpacked.glob("ext/**/*.pyx")}
+    assert {n.split("/")[0] for n in names} == {"feedhandler", metadata.split("/")[0]}
+    assert about["Requires-Python"] == ">=3.11"
+    assert about["License-Expression"] == "Apache-2.0"
+    versions = [c for c in about.get_all("Classifier", []) if c.startswith("Programming Language :: Python :: 3.")]
+    assert versions == ["Programming Language :: Python :: 3.11"]
+
+
+def test_a_cython_strategy_compiles_against_the_wheel(installed: Path, tmp_path: Path) -> None:
+    value, where = use_in_cython(installed, tmp_path).split()
+    assert value == "42"
+    assert Path(where).is_relative_to(installed.parent.parent)
+
+
+def test_a_cython_strategy_compiles_against_an_editable_install(unpacked: Path, tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv")
+    install(python, "-e", unpacked, cwd=tmp_path)
+    value, where = use_in_cython(python, tmp_path).split()
+    assert value == "42"
+    assert Path(where).is_relative_to(unpacked)
+
+
+def test_the_command_of_the_wheel_runs_without_a_compiler(installed: Path, tmp_path: Path) -> None:
+    command = installed.parent / "feedhandler"
+    assert "Usage" in run(command, "--help", cwd=tmp_path, PATH=str(installed.parent))
