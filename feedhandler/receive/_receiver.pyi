@@ -18,6 +18,8 @@ class Receiver:
     ) -> None: ...
     def drain(self, limit: int = 1000000) -> list[tuple[int, int, bytes]]:
         """All packets that wait now, as (line, ts_recv, bytes), at most `limit`."""
+    def skim(self, limit: int = ...) -> tuple[int, int]:
+        """Receive and let go what waits now, without the GIL: (packets, bytes)."""
     def wait_for(self, seconds: float) -> bool:
         """Sleep until a packet may be there, at most so long; True when one may be."""
     def counts(self, line: int) -> dict[str, int]:

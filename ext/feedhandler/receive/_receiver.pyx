@@ -81,6 +81,24 @@ cdef class Receiver:
             self.release()
         return taken
 
+    def skim(self, int64_t limit=1 << 62):
+        """Receive and let go what waits now, at most `limit` packets, without the GIL: (packets, bytes)."""
+        cdef Packet packets[RECEIVE_BATCH]
+        cdef int64_t count = 0, size = 0
+        cdef int i, n = 0
+        with nogil:
+            while count < limit:
+                n = self.poll(packets, <int> min(<int64_t> RECEIVE_BATCH, limit - count))
+                if n <= 0:
+                    break
+                count += n
+                for i in range(n):
+                    size += packets[i].len
+                self.release()
+        if n < 0 and n != END_OF_INPUT:
+            raise OSError(-n, "poll() failed")
+        return count, size
+
     def wait_for(self, double seconds):
         """Sleep until a packet may be there, at most so long; True when one may be."""
         cdef int rc
