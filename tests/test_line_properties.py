@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def by_message(taken: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
 def packets(draw: st.DrawFn, total: int, distance: int, copies: int = 2) -> list[tuple[int, int]]:
     """All of 1 to `total` in packets (first, count), each some times, none further from its place than `distance`."""
     cuts = sorted({1, total + 1, *draw(st.lists(st.integers(1, total), max_size=total // 2))})
-    cut = [(a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
+    cut = [(a, b - a) for a, b in pairwise(cuts)]
     sent = [p for p in cut for _ in range(draw(st.integers(1, copies)))]
     moved = [(i + draw(st.integers(0, distance)), i, p) for i, p in enumerate(sent)]
     return [p for _, _, p in sorted(moved)]
