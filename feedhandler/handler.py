@@ -27,8 +27,9 @@ from feedhandler.decode.session_date import date_of, session_date, start_of
 from feedhandler.errors import BackendError, CaptureError, FeedError
 from feedhandler.line import Arbiter
 from feedhandler.publish import Publisher, Segment, Waker
-from feedhandler.receive import capture
+from feedhandler.receive import capture, stream
 from feedhandler.records import TimestampKind
+from feedhandler.streams import StreamControl, StreamLine
 
 if TYPE_CHECKING:
     from feedhandler.book import Books
@@ -43,7 +44,7 @@ DAYS_BEFORE, DAYS_AFTER = 2, 400  # session dates are known this far around the 
 LOCK_CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE
 NEVER_MS = 86_400_000  # of a protocol without heartbeats: a day of silence
 TURNS_AT_ONCE = 256  # of a capture, between two looks at its progress
-STEP_SECONDS = 0.05  # between two looks of the control thread at timers and connections
+HOUSE_SECONDS = 0.2  # between two looks at the receiver's word on its lines
 
 
 class Handler:
@@ -65,7 +66,8 @@ class Handler:
         self._live = receiver is None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        self._clients: list[Any] = []
+        self._streams: StreamControl | None = None
+        self._housekeeper: threading.Thread | None = None
         with contextlib.ExitStack() as stack:
             self.receiver = stack.enter_context(receiver if receiver is not None else self._open())
             self.segment = stack.enter_context(self._make_segment(anonymous))
@@ -101,7 +103,7 @@ class Handler:
         lines = [line for channel in config.channels for line in channel.lines]
         streams = [session.framing(channel.session).stream for channel in config.channels for _ in channel.lines]
         if all(streams):
-            raise BackendError("streams")
+            return stream.receiver(len(lines))
         if any(streams):
             raise BackendError(
                 "a handler takes either datagram or stream channels, not both: give each kind its own configuration"
@@ -121,7 +123,7 @@ class Handler:
             "channels": len(config.channels),
             "lines": lines,
             "ring_events": config.ring.events,
-            "backend": "capture" if not self._live else "stream" if self._clients else "sockets",
+            "backend": "capture" if not self._live else "stream" if self._is_stream() else "sockets",
         }
         if anonymous:
             return Segment.anonymous(**sizes)
@@ -190,8 +192,11 @@ class Handler:
                 "or set [handler] lock_memory = false"
             )
         self._stack.enter_context(Waker(self.segment, run.wake_us))
-        for each in self._clients:
-            each.start(self._expected)
+        if self._live and self._is_stream():
+            self._streams = StreamControl(self.receiver, self._stream_lines(), self.notes)
+            self._streams.start()
+        self._housekeeper = threading.Thread(target=self._keep_house, name="feedhandler-house", daemon=True)
+        self._housekeeper.start()
         self._thread = threading.Thread(target=self._hot, name="feedhandler-hot", daemon=True)
         self._thread.start()
         return self
@@ -206,10 +211,24 @@ class Handler:
         finally:
             self._ended.set()
 
-    def _expected(self, line: int) -> tuple[str, int]:
-        """The session and the next number that the channel of a line needs: what a stream logs in with again."""
-        record = self.segment.channels[int(self.segment.lines[line]["channel"])]
-        return record["session"].decode("ascii", "replace").strip(), int(record["next_seq"])
+    def _keep_house(self) -> None:
+        """Bring what the receiver says of its lines into the line table, until the hot thread has ended."""
+        while True:
+            for number, record in enumerate(self.segment.lines):
+                status = self.receiver.line_status(number)
+                record["ts_kind"], record["receive_buffer"] = status["ts_kind"], status["receive_buffer"]
+            if self._ended.wait(HOUSE_SECONDS):
+                return
+
+    def _is_stream(self) -> bool:
+        return all(session.framing(channel.session).stream for channel in self.config.channels)
+
+    def _stream_lines(self) -> list[StreamLine]:
+        lines = [(number, line) for number, channel in enumerate(self.config.channels) for line in channel.lines]
+        return [
+            StreamLine(i, line, self.receiver, self._framings[i], self.segment.channels[number], self.segment.lines[i])
+            for i, (number, line) in enumerate(lines)
+        ]
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the hot thread: True when it has ended. Raises what ended it, if that was an error."""
@@ -227,10 +246,11 @@ class Handler:
     def stop(self) -> None:
         """End the hot thread after the packet it is at, and the connections. Stopping twice is harmless."""
         self.shard.stop()
-        for each in self._clients:
-            each.stop()
-        if self._thread is not None:
-            self._thread.join()
+        if self._streams is not None:
+            self._streams.stop()
+        for thread in (self._thread, self._housekeeper):
+            if thread is not None:
+                thread.join()
 
     def close(self) -> None:
         """Stop, and give up the segment: readers see that the writer has stopped."""
