@@ -193,7 +193,7 @@ class Handler:
             )
         self._stack.enter_context(Waker(self.segment, run.wake_us))
         if self._live and self._is_stream():
-            self._streams = StreamControl(self.receiver, self._stream_lines(), self.notes)
+            self._streams = StreamControl(self._stream_receiver(), self._stream_lines(), self.notes)
             self._streams.start()
         self._housekeeper = threading.Thread(target=self._keep_house, name="feedhandler-house", daemon=True)
         self._housekeeper.start()
@@ -223,10 +223,21 @@ class Handler:
     def _is_stream(self) -> bool:
         return all(session.framing(channel.session).stream for channel in self.config.channels)
 
+    def _stream_receiver(self) -> stream.StreamReceiver:
+        assert isinstance(self.receiver, stream.StreamReceiver)
+        return self.receiver
+
     def _stream_lines(self) -> list[StreamLine]:
         lines = [(number, line) for number, channel in enumerate(self.config.channels) for line in channel.lines]
         return [
-            StreamLine(i, line, self.receiver, self._framings[i], self.segment.channels[number], self.segment.lines[i])
+            StreamLine(
+                i,
+                line,
+                self._stream_receiver(),
+                self._framings[i],
+                self.segment.channels[number],
+                self.segment.lines[i],
+            )
             for i, (number, line) in enumerate(lines)
         ]
 

@@ -1,4 +1,4 @@
-"""Stream lines of a handler: each line's session client, stepped on one control thread, and what it knows of its line."""
+"""Stream lines of a handler: the session client of each, stepped on one control thread."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class StreamLine:
         return stream.connect(self.config.host, self.config.port, line=self.config.name)
 
     def wanted(self) -> tuple[str, int]:
-        """The session that the channel is in and the next number it needs; before the first login, what is configured."""
+        """The session that the channel is in and the next number it needs; at first, what is configured."""
         present = bytes(self._channel["session"]).decode("latin1").strip("\0 ")
         if present:
             return present, int(self._channel["next_seq"])

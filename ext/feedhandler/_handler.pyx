@@ -93,6 +93,7 @@ cdef class Shard:
     cdef uint32_t until_tick, until_beat
     cdef readonly uint64_t packets_taken
     cdef int64_t last_recv                  # ts_recv of the last packet: the clock where no other passes
+    cdef int64_t last_event[MAX_CHANNELS]   # exchange time of the channel's last event; 0 = none yet
 
     def __cinit__(self, Receiver receiver not None, Publisher publisher not None, list lines not None,
                   list channels not None, *, str wait="adaptive", int spin_us=50, int latency_sample=64):
@@ -214,6 +215,7 @@ cdef class Shard:
         cdef uint64_t *counters = self.publisher.channels[channel].counters
         (<Books> self.books[channel]).apply(self.events, count, self.publisher.head + 1)
         self.publisher.publish(self.events, count)
+        self.last_event[channel] = self.events[count - 1].ts_event
         counters[CH_EVENTS] += count
 
     cdef void notice(self, int channel, int what) noexcept nogil:
@@ -222,8 +224,8 @@ cdef class Shard:
         if what == TAKE_QUALITY:
             return                          # the channel's word says it; there is nothing to order it against
         memset(event, 0, sizeof(Event))
-        event.ts_recv = self.last_recv
-        event.ts_event = self.last_recv
+        event.ts_recv = self.last_recv if self.last_recv != INT64_MIN else 0
+        event.ts_event = self.last_event[channel]
         event.price = PRICE_NONE
         event.side = SIDE_NONE
         event.line = NO_LINE
