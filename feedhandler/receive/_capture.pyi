@@ -20,9 +20,7 @@ class PacketFile(FileReceiver):
     records: int
     foreign: int
     dissector: Any
-    def __new__(
-        cls, lines: int, source: Any, path: str, destinations: Sequence[tuple[bytes, int, bytes]] = ...
-    ) -> Self: ...
+    def __new__(cls, lines: int, source: Any, path: str, destinations: Sequence[tuple[bytes, int, bytes]]) -> Self: ...
     @property
     def statistics(self) -> dict[str, int]:
         """What the packets of the file were, by name."""

@@ -86,7 +86,8 @@ def receiver(path: str | Path, lines: Sequence[Destination] | None = None) -> Pa
     with most packets. A BinaryFILE is one line, of runs of whole messages with their lengths.
 
     Raises CaptureError when the file cannot be read or is of an unknown kind, ConfigError when `lines` is wrong. Damage
-    further on ends the input: every whole packet before it is given, then `error` says what it was.
+    further on ends the input: every whole packet before it is given, then `error` says what it was. A plain file is
+    mapped: it must not be cut short while it is read.
     """
     path = Path(path)
     what = kind(path)

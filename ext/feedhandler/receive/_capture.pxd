@@ -9,7 +9,7 @@ cdef enum:
     INTERFACES_MAX = 1024       # of one pcapng section
     MEMO = 256                  # places of the small cache from destination to line
 
-cdef enum:                      # what a file that is not whole suffers from; `_capture.DAMAGE` has the sentences
+cdef enum:                      # what a file that is not whole suffers from; `_DAMAGE` in the .pyx has the sentences
     DAMAGE_NONE = 0
     DAMAGE_CUT = 1
     DAMAGE_LENGTH = 2

@@ -57,7 +57,7 @@ cdef inline uint32_t u32(bint big_endian, const uint8_t *p) noexcept nogil:
     return fh_be32(p) if big_endian else fh_le32(p)
 
 
-DAMAGE = {
+_DAMAGE = {
     DAMAGE_CUT: "the file ends in the middle of a record, of which {} bytes are here",
     DAMAGE_LENGTH: "a record states {} bytes of packet, which no capture holds (at most 262144)",
     DAMAGE_BLOCK: "a pcapng block states a length of {}, which cannot be",
@@ -94,7 +94,7 @@ cdef class FileReceiver(Receiver):
             return self.failure
         if self.damage != DAMAGE_NONE:
             return CaptureError(f"{self.path}: byte {self.origin + self.pos}{self.unpacked()}: "
-                                f"{DAMAGE[self.damage].format(self.damage_detail)}")
+                                f"{_DAMAGE[self.damage].format(self.damage_detail)}")
         return None
 
     @property
@@ -128,6 +128,8 @@ cdef class FileReceiver(Receiver):
     def refill(self):
         """Move what is left to the front of the window and fill the rest; False at the end or on a fault."""
         cdef uint64_t left = self.end - self.pos
+        if self.window is None:
+            return False
         memmove(&self.window[0], &self.window[0] + self.pos, left)
         self.origin += self.pos
         self.pos = 0
@@ -162,8 +164,10 @@ cdef class PacketFile(FileReceiver):
     `lines`: how many; `destinations`: for each (address of 16 bytes, port, source of 16 bytes or zeros).
     """
 
-    def __cinit__(self, int lines, source, str path, destinations=()):
+    def __cinit__(self, int lines, source, str path, destinations):
         cdef int i
+        if len(destinations) != lines:
+            raise ValueError(f"{lines} lines need as many destinations, not {len(destinations)}")
         self.dissector = Dissector()
         self.line_table = <Line *> calloc(lines, sizeof(Line))
         self.interfaces = <Interface *> calloc(INTERFACES_MAX, sizeof(Interface))

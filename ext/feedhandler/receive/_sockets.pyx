@@ -186,7 +186,9 @@ cdef class SocketReceiver(Receiver):
         got = recvmmsg(own.fd, own.messages, min(want, self.slots), MSG_DONTWAIT, NULL)
         if got > 0:
             own.used = got
-            self.status[line].state = LINE_UP
+            if self.status[line].state != LINE_UP:
+                self.status[line].error = 0
+                self.status[line].state = LINE_UP
             return got
         if got < 0 and errno != EAGAIN and errno != EINTR:
             self.status[line].error = errno
