@@ -77,7 +77,18 @@ cdef class ProtocolDecoder(Decoder):
         while message < end and event <= full:
             length = message.len
             data = message.data
-            kind = data[0] if length else 0
+"""
+
+SHORT = """\
+            if length < {header}:  # no message of the table is that short
+                if not self.valid(data, length):
+                    break
+                types[data[0] if length else 0] += 1
+                unknown_type += 1
+                channel_seq += numbered
+                message += 1
+                continue
+            kind = data[0]
 """
 
 TAIL = """\
@@ -136,13 +147,35 @@ def render(table: Protocol) -> str:
             zero="self.midnight" if midnight else "0",
         ).rstrip("\n")
     )
+    common = _common(table)
+    lines.append(SHORT.format(header=max((f.offset + f.type.size for f in common), default=1)).rstrip("\n"))
+    lines += ["            " + line for line in _header(table, common)]
     for number, message in enumerate(table.messages):
         word = "if" if number == 0 else "elif"
         lines.append(f"            {word} kind == {ord(message.type)}:  # {_shown(message)}")
-        lines += ["                " + line for line in _case(table, message, tables[message.type])]
+        lines += ["                " + line for line in _case(table, message, tables[message.type], common)]
     lines.append(TAIL)
     lines += _valid(table, tables)
     return "\n".join(lines) + "\n"
+
+
+def _common(table: Protocol) -> tuple[Field, ...]:
+    """Time and id, those of them that stand at the same place in every message.
+
+    They are read before the switch: a branch on the type is hard to foretell, and what stands before it need not be
+    done again when the processor guessed wrong.
+    """
+    names = [table.clock.field] + ([table.instrument.field] if isinstance(table.instrument, ById) else [])
+    fields = [{message.layout.get(name) for message in table.messages} for name in names]
+    return tuple(field for same in fields if len(same) == 1 and (field := same.pop()) is not None)
+
+
+def _header(table: Protocol, common: tuple[Field, ...]) -> Iterator[str]:
+    for field in common:
+        if field.name == table.clock.field:
+            yield f"ts = zero + {_signed(table, field)}"
+        else:
+            yield f"instrument = by_id[{_load(table, field)}]"
 
 
 def _shown(message: Message) -> str:
@@ -207,7 +240,7 @@ def _character(message: Message, choice: Choice, tables: dict[int, str]) -> str:
     return f"{_table_of(message, choice, tables)}[data[{message.layout[choice.field].offset}]]"
 
 
-def _case(table: Protocol, message: Message, tables: dict[int, str]) -> Iterator[str]:
+def _case(table: Protocol, message: Message, tables: dict[int, str], common: tuple[Field, ...]) -> Iterator[str]:
     yield f"if length != {message.length}:"
     yield f"    if length < {message.length}:"
     yield "        break"
@@ -222,11 +255,11 @@ def _case(table: Protocol, message: Message, tables: dict[int, str]) -> Iterator
         if not message.directory:
             yield "pass  # no event"
         return
-    if all(event.whole_channel for event in message.events):
-        yield "instrument = 0"
-    else:
-        yield from _find_instrument(table, message)
-    yield f"ts = zero + {_signed(table, message.layout[table.clock.field])}"
+    if not all(event.whole_channel for event in message.events):
+        yield from _find_instrument(table, message, common)
+    stamp = message.layout[table.clock.field]
+    if stamp not in common:
+        yield f"ts = zero + {_signed(table, stamp)}"
     for number, event in enumerate(message.events):
         put = _put(table, message, event, tables, last=number == len(message.events) - 1)
         if event.when:
@@ -236,11 +269,13 @@ def _case(table: Protocol, message: Message, tables: dict[int, str]) -> Iterator
             yield put
 
 
-def _find_instrument(table: Protocol, message: Message) -> Iterator[str]:
+def _find_instrument(table: Protocol, message: Message, common: tuple[Field, ...]) -> Iterator[str]:
     symbol = table.symbol_of(message)
     if isinstance(table.instrument, ById):
-        number = _load(table, message.layout[table.instrument.field])
-        yield f"instrument = by_id[{number}]"
+        field = message.layout[table.instrument.field]
+        number = _load(table, field)
+        if field not in common:
+            yield f"instrument = by_id[{number}]"
         slow = f"self.name({number}, data + {symbol.offset}, {symbol.type.size})" if symbol else ""
         slow = f"{slow} if {number} else 0" if slow else ""
     else:
