@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated_book import Judge, blocks
 
+from feedhandler.decode import interpret
+from feedhandler.decode.itch50 import PROTOCOL
 from feedhandler.errors import ConfigError
 from feedhandler.simulate import Exchange, Market, write
 
@@ -63,6 +65,18 @@ def test_the_mix_is_near_nasdaq_s():
     assert 0.01 < share["X"] < 0.04
     assert 0.005 < share["P"] < 0.02
     assert len(data) == sum(2 + len(m) for m in blocks(data))
+
+
+def test_every_message_is_as_the_table_says():
+    data, exchange = day(symbols=50, seed=9, messages=20_000, halts=8)
+    seen = set()
+    for message in blocks(data):
+        fields = interpret.decode(PROTOCOL, message)
+        name, kind = fields.pop("name"), fields.pop("type")
+        assert interpret.accepts(PROTOCOL, message)
+        assert interpret.encode(PROTOCOL, name, **fields) == message
+        seen.add(kind)
+    assert seen == set(exchange.types)
 
 
 def test_the_parts_of_the_day_come_at_their_times():

@@ -1,15 +1,18 @@
+from typing import Self, final
+
 from typing_extensions import Buffer
 
 from feedhandler.simulate._feed import BlockSource
 from feedhandler.simulate.market import Market
 
-Levels = list[tuple[int, int, int]]
+_Levels = list[tuple[int, int, int]]
 
+@final
 class Exchange(BlockSource):
     """One day of a simulated exchange."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         market: Market | None = None,
         *,
         symbols: int = 100,
@@ -18,10 +21,10 @@ class Exchange(BlockSource):
         live_orders: int | None = None,
         duration_s: float = 57_600.0,
         halts: int | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     def produce(self, buffer: Buffer) -> int:
         """Bytes written to `buffer`: whole message blocks, as many as fit; 0 = the day is over."""
-    def book(self, symbol: str) -> tuple[Levels, Levels]:
+    def book(self, symbol: str) -> tuple[_Levels, _Levels]:
         """(bids, asks) now, best first: lists of (price in 1/10000, shares, orders)."""
     @property
     def market(self) -> Market:

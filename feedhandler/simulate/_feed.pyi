@@ -1,3 +1,5 @@
+from typing import Self
+
 from typing_extensions import Buffer
 
 from feedhandler.errors import CaptureError
@@ -16,13 +18,13 @@ class ReceiverBlocks(BlockSource):
 
     missing: int
     duplicates: int
-    def __init__(self, receiver: Receiver, framing: Framing | None = None) -> None: ...
+    def __new__(cls, receiver: Receiver, framing: Framing | None = None) -> Self: ...
 
 class Feed:
     """A source of messages and their schedule."""
 
     taken: int
-    def __init__(self, source: BlockSource, *, rate: float | None = None, speed: float | None = None) -> None: ...
+    def __new__(cls, source: BlockSource, *, rate: float | None = None, speed: float | None = None) -> Self: ...
     def start_at(self, now: int) -> None:
         """Set the start instant of the schedule."""
     def take(self, buffer: Buffer, now: int) -> tuple[int, int]:

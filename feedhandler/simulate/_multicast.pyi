@@ -1,14 +1,15 @@
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self, final
 
 from feedhandler.receive._receiver import Receiver
 from feedhandler.simulate._feed import Feed
 
+@final
 class PacketSender:
     """The compiled half of MulticastSender."""
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         fds: Sequence[int],
         delays_ns: Sequence[int],
         session: bytes,
@@ -18,7 +19,7 @@ class PacketSender:
         heartbeat_ns: int = 1_000_000_000,
         end_repeats: int = 3,
         end_interval_ns: int = 100_000_000,
-    ) -> None: ...
+    ) -> Self: ...
     def run_feed(self, feed: Feed, progress: Callable[[int], None] | None = None) -> None:
         """Send the messages of `feed` until it ends or stop() is called, then the end of the session."""
     def run_packets(
