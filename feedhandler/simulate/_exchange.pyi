@@ -2,13 +2,13 @@ from typing import Self, final
 
 from typing_extensions import Buffer
 
-from feedhandler.simulate._feed import BlockSource
+from feedhandler.simulate._trading import TradingFloor
 from feedhandler.simulate.market import Market
 
 _Levels = list[tuple[int, int, int]]
 
 @final
-class Exchange(BlockSource):
+class Exchange(TradingFloor):
     """One day of a simulated exchange."""
 
     def __new__(

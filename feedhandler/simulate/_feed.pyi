@@ -1,11 +1,12 @@
 from typing import Self
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, disjoint_base
 
 from feedhandler.errors import CaptureError
 from feedhandler.receive._receiver import Receiver
 from feedhandler.session._framing import Framing
 
+@disjoint_base
 class BlockSource:
     """Messages as length-prefixed blocks."""
 
@@ -13,6 +14,7 @@ class BlockSource:
     def error(self) -> CaptureError | None:
         """What ended the source before its time, or None."""
 
+@disjoint_base
 class ReceiverBlocks(BlockSource):
     """The messages of a file that a receiver reads."""
 
@@ -20,6 +22,7 @@ class ReceiverBlocks(BlockSource):
     duplicates: int
     def __new__(cls, receiver: Receiver, framing: Framing | None = None) -> Self: ...
 
+@disjoint_base
 class Feed:
     """A source of messages and their schedule."""
 
