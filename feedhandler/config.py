@@ -54,7 +54,7 @@ class Shm:
 class Books:
     """Sizes of the order books; memory is taken once, at the start."""
 
-    depth: int = setting(10, integer(1, 256), "price levels published per side")
+    depth: int = setting(10, integer(1, 64), "price levels published per side")
     instruments: int = setting(16384, integer(1, 1 << 20), "symbols there is room for")
     orders: int = setting(2_000_000, integer(1, 1 << 30), "live orders there is room for")
     stale_on: tuple[str, ...] = setting(STALE_ON, several(choice(*STALE_ON)), "faults after which a book is STALE")

@@ -67,9 +67,9 @@ def test_only_what_must_be_said() -> None:
 
 
 MISTAKES = {
-    "wrong type": ("depth = 10", 'depth = "ten"', "books.depth", "an integer from 1 to 256", '"ten"'),
+    "wrong type": ("depth = 10", 'depth = "ten"', "books.depth", "an integer from 1 to 64", '"ten"'),
     "bool is no integer": ("depth = 10", "depth = true", "books.depth", "an integer", "true"),
-    "out of range": ("depth = 10", "depth = 1000", "books.depth", "an integer from 1 to 256", "1000"),
+    "out of range": ("depth = 10", "depth = 1000", "books.depth", "an integer from 1 to 64", "1000"),
     "not a power of two": ("events = 65536", "events = 65537", "ring.events", "a power of two", "65537"),
     "near miss": ("depth = 10", "dept = 10", "books.dept", "one of depth,", "unknown key dept (did you mean depth?)"),
     "unknown key": ("depth = 10", "zzz = 10", "books.zzz", "one of depth,", "the unknown key zzz"),

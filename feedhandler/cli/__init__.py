@@ -3,11 +3,12 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 import typer
 
-from feedhandler.cli import common, doctor, run
+from feedhandler.cli import books, common, doctor, inspect, replay, run, simulate, top
 from feedhandler.errors import FeedError
 
 app = typer.Typer(
@@ -21,26 +22,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (run, doctor):
+for module in (run, simulate, replay, top, inspect, books, doctor):
     module.register(app)
 
 
-def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong usage.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, sys.argv unless `arguments` are given, and exit: 0 done, 1 failed, 2 wrong usage.
 
     An error of the package is one sentence on stderr; FEEDHANDLER_DEBUG=1 shows where it came from.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        app()
+        app(args=arguments, prog_name="feedhandler")
     except FeedError as error:
         if os.environ.get("FEEDHANDLER_DEBUG") == "1":
             raise
         common.talk(f"feedhandler: {error}")
         sys.exit(1)
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,10 +1,14 @@
 """What the subcommands share: results to stdout, talk to stderr, progress on a terminal."""
 
 import json
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -61,3 +65,61 @@ def progress(title: str, total: int | None, unit: str = "") -> Iterator[Callable
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM call `stop` while the block runs; a second one interrupts whatever hangs."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def stop_after(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` once, after so many seconds, if the block still runs then; 0 = never."""
+    timer = threading.Timer(seconds, stop)
+    timer.daemon = True
+    if seconds:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def known_protocol(given: str) -> str | None:
+    """The protocol that was given, which must be known; None where it is to be recognised."""
+    from feedhandler.decode import protocols
+
+    if given and given not in protocols():
+        raise typer.BadParameter(f"{given!r} is not one of {', '.join(protocols())}", param_hint="--protocol")
+    return given or None
+
+
+def size_of(capture: Path) -> int | None:
+    """Bytes of a capture as they are read; None for a compressed one, whose unpacked size is not known."""
+    from feedhandler.receive import capture as captures
+
+    return None if captures.kind(capture).compression else capture.stat().st_size
+
+
+def address_and_port(text: str) -> tuple[str, int]:
+    """ADDRESS:PORT, taken apart."""
+    address, colon, port = text.rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        raise typer.BadParameter(f"expected ADDRESS:PORT, as 239.192.0.1:26400, found {text!r}", param_hint="--group")
+    return address, int(port)
+
+
+def leave_stdout() -> None:
+    """Let what is still to be written to stdout go nowhere: its reader has gone away."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

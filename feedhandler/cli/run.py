@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from feedhandler.cli.common import examples, talk
+from feedhandler.cli.common import examples, stopped_by_signals, talk
+
+if TYPE_CHECKING:
+    from feedhandler.handler import Handler
 
 ConfigPath = Annotated[
     Path | None,
@@ -42,3 +45,25 @@ def run(
         lines = sum(len(channel.lines) for channel in feed.channels)
         talk(f"{config}: good: segment {feed.shm.name}, channels {len(feed.channels)}, lines {lines}")
         return
+    from feedhandler.handler import Handler
+
+    with Handler(feed) as handler, stopped_by_signals(handler.stop):
+        handler.start()
+        for sentence in in_effect(handler):
+            talk(sentence)
+        handler.wait()
+        messages = sum(handler.types.values())
+    talk(f"stopped after {messages:,} messages; {feed.shm.name} is gone")
+
+
+def in_effect(handler: "Handler") -> list[str]:
+    """What is in effect: segment, backend, lines, cpu and what the kernel granted; then the notes of the handler."""
+    status = handler.status()
+    cpu = ",".join(map(str, status["cpu"])) or "any"
+    granted = [handler.receiver.line_status(number)["receive_buffer"] for number in range(len(status["lines"]))]
+    buffers = f", receive buffers {min(granted):,} bytes" if min(granted) else ""
+    lines = ", ".join(f"{line['channel']}/{line['name']}" for line in status["lines"])
+    first = (
+        f"publishing {status['segment']}: {status['backend']}, lines {lines}, wait {status['wait']}, cpu {cpu}{buffers}"
+    )
+    return [first, *status["notes"]]

@@ -1,0 +1,117 @@
+"""feedhandler books: the final books of a capture, sent through handler and shared memory at full speed."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feedhandler.cli.common import Capture, Protocol, emit, examples, known_protocol, progress, size_of, talk
+
+if TYPE_CHECKING:
+    from feedhandler.read import Book, Feed
+
+Orders = Annotated[int, typer.Option(min=1, help="Live orders there is room for.")]
+Instruments = Annotated[int, typer.Option(min=1, help="Symbols there is room for.")]
+Day = Annotated[
+    datetime | None,
+    typer.Option("--date", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Session date, if not the first packet's."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand."""
+    commands = (
+        "feedhandler books day.itch.gz",
+        "feedhandler books feed.pcap --symbol AAPL --depth 5",
+        "feedhandler books day.itch.gz --protocol itch50 --depth 10 --json",
+    )
+    app.command(epilog=examples(*commands))(books)
+
+
+def books(
+    capture: Capture,
+    protocol: Protocol = "",
+    depth: Annotated[int, typer.Option(min=1, max=64, help="Price levels per side.")] = 10,
+    symbol: Annotated[str, typer.Option(metavar="SYMBOL", help="Only this book, with all its levels.")] = "",
+    orders: Orders = 2_000_000,
+    instruments: Instruments = 16384,
+    date: Day = None,
+    as_json: Annotated[bool, typer.Option("--json", help="All levels as JSON, prices in units of 1e-9.")] = False,
+) -> None:
+    """Print the books as they stand at the end of a capture, and how many messages of each type it had."""
+    from feedhandler.handler import run_capture
+    from feedhandler.read import attach_local
+
+    sizes: dict[str, Any] = {"depth": depth, "orders": orders, "instruments": instruments}
+    with progress(f"reading {capture.name}", size_of(capture), "bytes") as done:
+        try:
+            day = date.date() if date else None
+            result = run_capture(capture, known_protocol(protocol), day=day, progress=done, **sizes)
+        except KeyboardInterrupt:
+            talk("stopped; no books, since they would be those of the middle of the file")
+            raise typer.Exit(1) from None
+    with result.handler, attach_local(result.segment) as feed:
+        if as_json:
+            chosen = {name: book for name, book in named_books(feed).items() if symbol in ("", name, book.symbol)}
+            levels = {name: whole(book) for name, book in chosen.items()}
+            emit({"messages": result.messages, "types": result.types, "books": levels})
+        else:
+            from rich.console import Console
+
+            console = Console(highlight=False)
+            console.print(ladder(feed, symbol) if symbol else overview(feed, console.width))
+            counts = " ".join(f"{kind}×{count}" for kind, count in result.types.items())
+            talk(f"{result.messages:,} messages: {counts}")
+    if result.error is not None:
+        raise result.error
+
+
+def named_books(feed: "Feed") -> "dict[str, Book]":
+    """Every book by its symbol; SYMBOL@VENUE where several venues have it."""
+    from feedhandler.read import Book
+
+    rows = [(i, r["symbol"].decode(), r["venue"].decode()) for i, r in enumerate(feed.instruments) if i]
+    seen: dict[str, int] = {}
+    for _, symbol, _ in rows:
+        seen[symbol] = seen.get(symbol, 0) + 1
+    return {s if seen[s] == 1 else f"{s}@{venue}": Book(feed, i, s, venue) for i, s, venue in rows}
+
+
+def whole(book: "Book") -> dict[str, Any]:
+    """One book for JSON: its state, and per side [price, size, orders], best first, prices in units of 1e-9."""
+    scale = 10 ** (9 + int(book.instrument_record["price_exponent"]))
+    sides = [
+        [[int(level["price"]) * scale, int(level["size"]), int(level["orders"])] for level in side if level["size"]]
+        for side in book.snapshot()
+    ]
+    return {"state": book.seen_state.name, "bids": sides[0], "asks": sides[1]}
+
+
+def overview(feed: "Feed", width: int) -> Any:
+    """The best prices of all books."""
+    from feedhandler.top import draw_books, take
+
+    return draw_books(take(feed), width)
+
+
+def ladder(feed: "Feed", symbol: str) -> Any:
+    """All levels of one book. Raises UnknownSymbolError."""
+    from rich.table import Table
+
+    from feedhandler.top import price_text
+
+    name, _, venue = symbol.partition("@")
+    book = feed.book(name, venue or None)
+    row = book.instrument_record
+    exponent, decimals = int(row["price_exponent"]), int(row["price_decimals"])
+    bids, asks = book.snapshot()
+    words = [book.seen_state.name, *([book.seen_reason.name] if book.seen_reason else []), book.trading.name]
+    table = Table(box=None, title=f"{book.symbol} on {book.venue}: {', '.join(words)}", title_justify="left")
+    for column in ("orders", "size", "bid", "ask", "size", "orders"):
+        table.add_column(column, justify="right")
+    for bid, ask in zip(bids, asks, strict=True):
+        if bid["size"] or ask["size"]:
+            left = [str(bid["orders"]), f"{bid['size']:,}", price_text(int(bid["price"]), exponent, decimals)]
+            right = [price_text(int(ask["price"]), exponent, decimals), f"{ask['size']:,}", str(ask["orders"])]
+            table.add_row(*(left if bid["size"] else [""] * 3), *(right if ask["size"] else [""] * 3))
+    return table

@@ -1,0 +1,132 @@
+"""feedhandler simulate: an exchange in a box, to a file, to multicast lines, or over SoupBinTCP."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feedhandler.cli.common import (
+    Json,
+    address_and_port,
+    emit,
+    examples,
+    progress,
+    stop_after,
+    stopped_by_signals,
+    talk,
+)
+
+if TYPE_CHECKING:
+    from feedhandler.simulate import Exchange
+
+Output = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[FILE]",
+        dir_okay=False,
+        help=".itch (BinaryFILE), .pcap or .pcapng, and .gz or .zst of these; without it, onto the wire.",
+        show_default=False,
+    ),
+]
+DEFAULT_MESSAGES = 1_000_000
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand."""
+    commands = (
+        "feedhandler simulate day.itch.zst --symbols 500 --messages 10000000",
+        "feedhandler simulate --rate 50000 --seconds 60 --skew-us 20",
+        "feedhandler simulate --soupbintcp 26477",
+    )
+    app.command(epilog=examples(*commands))(simulate)
+
+
+def simulate(
+    file: Output = None,
+    symbols: Annotated[int, typer.Option(help="1 to 8000.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    messages: Annotated[
+        int, typer.Option(min=0, help="Length of the day; 0 = rate × seconds where both are set, else a million.")
+    ] = 0,
+    orders: Annotated[int, typer.Option(min=0, help="Orders that rest in the books; 0 = 150 a symbol.")] = 0,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Messages per second on the wire; 0 = as fast as it can.")
+    ] = 50_000,
+    speed: Annotated[float, typer.Option(min=0, help="Instead: so many times the pace of the day's own clock.")] = 0,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="End after so long on the wire; 0 = at the end of the day.")
+    ] = 0,
+    group: Annotated[
+        list[str] | None, typer.Option(help="ADDRESS:PORT of a line, once for each.  [default: lines A and B]")
+    ] = None,
+    interface: Annotated[str, typer.Option(help="Send here; lo keeps all packets on this host.")] = "lo",
+    ttl: Annotated[int, typer.Option(min=0, max=255, help="Hops; 0 keeps all packets on this host.")] = 0,
+    skew_us: Annotated[float, typer.Option(min=0, help="Each line this much later than the one before.")] = 0,
+    session: Annotated[str, typer.Option(help="Session id, at most 10 characters.")] = "SIMULATED",
+    soupbintcp: Annotated[int, typer.Option(metavar="PORT", help="Serve SoupBinTCP there instead.")] = -1,
+    as_json: Json = False,
+) -> None:
+    """Simulate a Nasdaq-like day, from the directory to the close.
+
+    Nothing leaves this host unless an interface is named.
+    """
+    from feedhandler.simulate import Exchange
+
+    if not messages:
+        messages = round(rate * seconds) if file is None and rate and seconds and not speed else DEFAULT_MESSAGES
+    exchange = Exchange(symbols=symbols, seed=seed, messages=messages, live_orders=orders or None)
+    pace = {"speed": speed} if speed else {"rate": rate or None}
+    if file is not None:
+        outcome = to_file(file, exchange)
+    elif soupbintcp >= 0:
+        outcome = to_clients(soupbintcp, exchange, session, pace, seconds)
+    else:
+        options = {"interface": interface, "ttl": ttl, "skew_us": skew_us, "session": session, **pace}
+        outcome = to_lines(group or [], exchange, options, seconds)
+    if as_json:
+        emit(outcome)
+
+
+def to_file(file: Path, exchange: "Exchange") -> dict[str, Any]:
+    """The day into a file; an unfinished one is removed."""
+    from feedhandler.simulate import write
+
+    try:
+        with progress(f"writing {file.name}", exchange.market.messages) as done:
+            written = write(file, exchange, done)
+    except KeyboardInterrupt:
+        file.unlink(missing_ok=True)
+        talk(f"stopped after {exchange.messages:,} messages; {file} was removed")
+        raise typer.Exit(1) from None
+    size = file.stat().st_size
+    talk(f"{file}: {written:,} messages of {len(exchange.symbols):,} symbols, {size:,} bytes")
+    return {"file": str(file), "messages": written, "bytes": size, "types": exchange.types}
+
+
+def to_lines(groups: list[str], exchange: "Exchange", options: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The day onto multicast lines, until it is over, Ctrl-C, or `seconds`."""
+    from feedhandler.simulate import MulticastSender
+    from feedhandler.simulate.multicast import LINES
+
+    lines = [address_and_port(group) for group in groups] or list(LINES)
+    sender = MulticastSender(lines, **options)
+    where = ", ".join(f"{address}:{port}" for address, port in lines)
+    talk(f"sending {exchange.market.messages:,} messages to {where} on {options['interface']}; Ctrl-C ends it")
+    total = exchange.market.messages
+    with stopped_by_signals(sender.stop), stop_after(seconds, sender.stop), progress("sending", total) as done:
+        sender.run(exchange, done)
+    talk(f"sent {sender.stats['messages']:,} messages")
+    return {"types": exchange.types, **sender.stats}
+
+
+def to_clients(port: int, exchange: "Exchange", session: str, pace: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The day to the clients of a SoupBinTCP server on loopback."""
+    from feedhandler.simulate import SoupServer
+
+    server = SoupServer("127.0.0.1", port, session=session, **pace)
+    talk(f"serving {exchange.market.messages:,} messages on 127.0.0.1:{server.port}; Ctrl-C ends it")
+    total = exchange.market.messages
+    with stopped_by_signals(server.stop), stop_after(seconds, server.stop), progress("serving", total) as done:
+        server.run(exchange, done)
+    talk(f"served {server.stats['messages']:,} messages to {server.stats['logins']} logins")
+    return {"port": server.port, "types": exchange.types, **server.stats}

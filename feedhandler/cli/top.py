@@ -1,0 +1,108 @@
+"""feedhandler top: a live view of a feed, from its shared segment alone."""
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from feedhandler.cli.common import Json, emit, examples
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from feedhandler.read import Feed
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand."""
+    commands = ("feedhandler top nasdaq", "feedhandler top nasdaq --once --json")
+    app.command(epilog=examples(*commands))(top)
+
+
+def top(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the segment: [shm] name of the configuration.")],
+    directory: Annotated[str, typer.Option("--dir", help="Where the segment lies.")] = "/dev/shm",
+    interval: Annotated[float, typer.Option(min=0.05, help="Seconds between two views.")] = 1.0,
+    once: Annotated[bool, typer.Option("--once", help="One view, without rates, and end.")] = False,
+    rows: Annotated[int, typer.Option(min=0, help="Books to show; 0 = as many as fit, without a terminal all.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Show a running feed: books, rates, latency, the health of lines and channels. It only reads; Ctrl-C ends it."""
+    from feedhandler import attach
+    from feedhandler.top import draw, take
+
+    with attach(name, dir=directory) as feed:
+        if as_json and once:
+            emit(asdict(take(feed)))
+        elif as_json:
+            _stream(feed, interval)
+        else:
+            from rich.console import Console
+
+            console = Console(highlight=False)
+            if once:
+                console.print(draw(take(feed), rows=rows, width=console.width))
+            elif console.is_terminal:
+                _live(feed, console, interval, rows)
+            else:
+                _pages(feed, console, interval, rows)
+
+
+def _stream(feed: "Feed", interval: float) -> None:
+    """A view a line, until Ctrl-C or the end of the feed."""
+    import sys
+
+    from feedhandler.top import take
+
+    try:
+        while True:
+            view = take(feed)
+            emit(asdict(view))
+            sys.stdout.flush()
+            if view.writer not in ("RUNNING", "REPLACED"):
+                return
+            time.sleep(interval)
+            feed.follow()
+    except KeyboardInterrupt:
+        return
+
+
+def _live(feed: "Feed", console: "Console", interval: float, rows: int) -> None:
+    """The page, drawn again and again in place; what stood there last stays when it ends."""
+    from rich.live import Live
+
+    from feedhandler.top import draw, page_rows, take
+
+    before, view = None, take(feed)
+    page = draw(view, rows=rows or page_rows(view, console.height), width=console.width)
+    try:
+        with Live(page, console=console, screen=True, auto_refresh=False) as live:
+            while view.writer in ("RUNNING", "REPLACED"):
+                time.sleep(interval)
+                feed.follow()
+                before, view = view, take(feed)
+                page = draw(view, before, rows or page_rows(view, console.height), console.width)
+                live.update(page, refresh=True)
+    except KeyboardInterrupt:
+        pass
+    console.print(page)
+
+
+def _pages(feed: "Feed", console: "Console", interval: float, rows: int) -> None:
+    """Page after page, for a log."""
+    from feedhandler.top import draw, take
+
+    before = None
+    try:
+        while True:
+            view = take(feed)
+            console.print(draw(view, before, rows, console.width))
+            if view.writer not in ("RUNNING", "REPLACED"):
+                return
+            console.print()
+            before = view
+            time.sleep(interval)
+            feed.follow()
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,254 @@
+"""books, replay, run, simulate on the wire, and top: the commands that have a handler or its segment."""
+
+import json
+import os
+import re
+import signal
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from feedhandler import attach
+from feedhandler.errors import FeedError
+from feedhandler.handler import open_capture, play
+from feedhandler.simulate import Exchange, write
+from feedhandler.top import amount, draw, duration, page_rows, price_text, take
+from tests.test_cli import eighty_columns, run  # noqa: F401
+
+MESSAGES = 6000
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Exchange:
+    return Exchange(symbols=4, messages=MESSAGES, seed=3)
+
+
+@pytest.fixture(scope="module")
+def day(exchange: Exchange, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("day") / "day.itch.gz"
+    write(path, exchange)
+    return path
+
+
+@pytest.fixture
+def name() -> str:
+    return f"test-cli-{os.getpid()}"
+
+
+# -- books ------------------------------------------------------------------------------------------------------------
+
+
+def test_books_as_json_equal_the_exchange(exchange: Exchange, day: Path) -> None:
+    done = run("books", day, "--protocol", "itch50", "--depth", "10", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads(done.stdout)
+    assert set(result) == {"messages", "types", "books"}
+    assert result["messages"] == MESSAGES
+    assert result["types"] == dict(sorted(exchange.types.items()))
+    assert set(result["books"]) == set(exchange.symbols)
+    for symbol in exchange.symbols:
+        bids, asks = exchange.book(symbol)
+        expected = {
+            "state": "LIVE",
+            "bids": [[price * 100_000, size, orders] for price, size, orders in bids[:10]],
+            "asks": [[price * 100_000, size, orders] for price, size, orders in asks[:10]],
+        }
+        assert result["books"][symbol] == expected
+
+
+def test_books_as_text_fit_80_columns(exchange: Exchange, day: Path) -> None:
+    done = run("books", day)
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert {line.split()[0] for line in done.stdout.splitlines()[1:]} == set(exchange.symbols)
+    assert done.stderr.startswith(f"{MESSAGES:,} messages: A×")
+    one = run("books", day, "--symbol", exchange.symbols[0], "--depth", "3")
+    assert one.stdout.splitlines()[0].startswith(f"{exchange.symbols[0]} on XNAS: LIVE, CLOSED")
+    assert len(one.stdout.splitlines()) <= 5
+    wrong = run("books", day, "--symbol", "NOPE")
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("feedhandler: there is no 'NOPE'")
+
+
+def test_books_of_a_cut_file_are_given_and_then_the_error(day: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.itch.gz"
+    cut.write_bytes(day.read_bytes()[: day.stat().st_size // 2])
+    done = run("books", cut, "--json")
+    assert done.returncode == 1
+    assert 0 < json.loads(done.stdout)["messages"] < MESSAGES
+    assert done.stderr.startswith("feedhandler: ")
+    assert str(cut) in done.stderr
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("stem", ["esh4-20231225", "esh4-20231224", "bats-part1"])
+def test_books_of_real_order_flow(shared_data: Path, stem: str) -> None:
+    folder = shared_data / "itch50/derived"
+    done = run("books", folder / f"{stem}.itch.gz", "--protocol", "itch50", "--depth", "10", "--json")
+    assert done.returncode == 0
+    result = json.loads(done.stdout)
+    expected = json.loads((folder / f"{stem}.expected.json").read_text())["book"]
+    for symbol, book in result["books"].items():
+        sides = expected.get(symbol, {"B": [], "S": []})
+        for side, key in (("bids", "B"), ("asks", "S")):
+            assert book[side] == [[p * 100_000, size, orders] for p, size, orders in sides[key]]
+    assert set(expected) <= set(result["books"])
+
+
+# -- top --------------------------------------------------------------------------------------------------------------
+
+
+def test_top_once(exchange: Exchange, day: Path, name: str) -> None:
+    with open_capture(day, name=name, orders=10_000, instruments=64) as handler:
+        assert play(handler) is None
+        done = run("top", name, "--once", "--json")
+        assert (done.returncode, done.stderr) == (0, "")
+        view = json.loads(done.stdout)
+        assert (view["name"], view["writer"], view["instruments"]) == (name, "RUNNING", 4)
+        assert view["channels"][0]["counters"]["messages"] == MESSAGES
+        assert view["lines"][0]["counters"]["won"] == MESSAGES
+        assert {book["symbol"] for book in view["books"]} == set(exchange.symbols)
+        for book in view["books"]:
+            bids, asks = exchange.book(book["symbol"])
+            assert book["bid"] == ([bids[0][0] * 100_000, bids[0][1]] if bids else None)
+            assert book["ask"] == ([asks[0][0] * 100_000, asks[0][1]] if asks else None)
+        page = run("top", name, "--once")
+        assert page.returncode == 0
+        assert max(map(len, page.stdout.splitlines())) <= 80
+        for word in (name, "RUNNING", "itch50", "LIVE", "won", *exchange.symbols):
+            assert word in page.stdout
+
+
+def test_top_of_a_feed_that_is_not_there(name: str) -> None:
+    done = run("top", name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("feedhandler: segment /dev/shm/")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_page_at_80_columns_with_rates_and_trouble(day: Path, name: str) -> None:
+    with open_capture(day, name=name, orders=10_000, instruments=64) as handler:
+        with attach(name) as feed:
+            before = take(feed)
+            play(handler)
+            handler.segment.channels[0]["counters"][2] = 17
+            after = take(feed)
+        out = StringIO()
+        console = Console(file=out, width=80, height=12)
+        console.print(draw(after, before, page_rows(after, 12), console.width))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "/s" in lines[0]
+    assert any(line.startswith("file: gaps 17") for line in lines)
+    assert "3 more books" in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "number, text",
+    [(0, "0"), (9999, "9999"), (12345, "12.3k"), (999_999, "1.00M"), (4.56e9, "4.56G"), (99_950, "100k")],
+)
+def test_amounts(number: float, text: str) -> None:
+    assert amount(number) == text
+
+
+@pytest.mark.parametrize(
+    "nanoseconds, text", [(0, "0ns"), (999, "999ns"), (999.9, "1.00µs"), (12_345, "12.3µs"), (9_999_999, "10.0ms")]
+)
+def test_durations(nanoseconds: float, text: str) -> None:
+    assert duration(nanoseconds) == text
+
+
+@pytest.mark.parametrize(
+    "price, exponent, decimals, text",
+    [
+        (None, -9, 4, ""),
+        (1_234_500_000_000, -9, 4, "1234.5000"),
+        (1_234_567_890_000, -9, 4, "1234.56789"),
+        (-5, -9, 4, "-0.000000005"),
+        (7, 0, 0, "7"),
+        (7, 2, 0, "700"),
+        (5_000_000_000, -9, 0, "5"),
+    ],
+)
+def test_prices(price: int | None, exponent: int, decimals: int, text: str) -> None:
+    assert price_text(price, exponent, decimals) == text
+
+
+# -- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_replay_into_a_handler_that_others_attach_to(
+    exchange: Exchange, day: Path, name: str, processes: Any, wait_for: Any
+) -> None:
+    child = processes.feedhandler("replay", day, "--name", name, "--orders", "10000")
+
+    def whole() -> bool:
+        try:
+            with attach(name) as feed:
+                return int(feed.channels[0]["counters"][0]) == MESSAGES
+        except FeedError:
+            return False
+
+    wait_for(whole, what="the whole capture")
+    with attach(name) as feed:
+        bids, _ = exchange.book(exchange.symbols[0])
+        assert feed.book(exchange.symbols[0]).top()[:2] == (bids[0][0] * 100_000, bids[0][1])
+    out, err = processes.stop(child)
+    assert (child.returncode, out) == (0, "")
+    assert f"stopped; {name} is gone" in err
+    assert re.search(rf"{MESSAGES:,} messages in [\d.]+ s", err)
+    assert not Path(f"/dev/shm/{name}").exists()
+
+
+# -- run, fed by simulate and replay ----------------------------------------------------------------------------------
+
+
+def test_run_is_fed_by_simulate_and_ends_on_ctrl_c(
+    tmp_path: Path, name: str, multicast_group: str, free_udp_port: int, processes: Any, wait_for: Any
+) -> None:
+    example = run("run", "--example").stdout
+    config = example.replace('"nasdaq"', f'"{name}"').replace("orders = 2_000_000", "orders = 20_000")
+    config = config.replace("instruments = 16384", "instruments = 64").replace("26400", str(free_udp_port))
+    second = multicast_group.replace("239.", "238.", 1)
+    config = config.replace("239.192.0.1", multicast_group).replace("239.192.0.2", second)
+    (tmp_path / "feed.toml").write_text(config)
+    handler = processes.feedhandler("run", tmp_path / "feed.toml")
+
+    def there() -> bool:
+        try:
+            attach(name).close()
+        except FeedError:
+            return False
+        return True
+
+    wait_for(there, what="the segment")
+    groups = [f"--group={group}:{free_udp_port}" for group in (multicast_group, second)]
+    sent = run("simulate", "--symbols", "3", "--messages", "2000", "--rate", "20000", *groups, "--json")
+    assert sent.returncode == 0
+    assert json.loads(sent.stdout)["messages"] == 2000
+    with attach(name) as feed:
+        wait_for(lambda: take(feed).channels[0].counters["messages"] == 2000, what="all messages")
+        view = take(feed)
+    assert {line.name: line.counters["packets"] > 0 for line in view.lines} == {"A": True, "B": True}
+    assert sum(line.counters["won"] for line in view.lines) == 2000
+    out, err = processes.stop(handler)
+    assert (handler.returncode, out) == (0, "")
+    assert err.startswith(f"publishing {name}: sockets, lines itch/A, itch/B, wait adaptive, cpu any, receive buffers ")
+    assert err.endswith(f"stopped after 2,000 messages; {name} is gone\n")
+
+
+def test_simulate_ends_after_so_many_seconds_or_by_a_signal(
+    multicast_group: str, free_udp_port: int, processes: Any
+) -> None:
+    group = f"--group={multicast_group}:{free_udp_port}"
+    child = processes.feedhandler("simulate", group, "--symbols", "2", "--rate", "1000", "--messages", "1000000")
+    assert "Ctrl-C ends it" in child.stderr.readline()
+    child.send_signal(signal.SIGTERM)
+    out, err = child.communicate(timeout=20)
+    assert (child.returncode, out) == (0, "")
+    assert re.match(r"sent [\d,]+ messages", err)
+    done = run("simulate", group, "--symbols", "2", "--rate", "10000", "--messages", "1000000", "--seconds", "0.1")
+    assert done.returncode == 0

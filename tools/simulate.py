@@ -1,0 +1,11 @@
+"""A simulated exchange, to a file or onto the wire: `feedhandler simulate`."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # not this folder: its inspect.py is not Python's
+
+from feedhandler.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    main(["simulate", *sys.argv[1:]])
