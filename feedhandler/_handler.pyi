@@ -33,6 +33,8 @@ class Shard:
         """Take what is waiting, without waiting for more; True at the end of the input."""
     def turn_many(self, turns: int) -> bool:
         """At most so many turns, without waiting; True at the end of the input."""
+    def step(self) -> bool:
+        """Take one packet, if one is there; True at the end of the input."""
     def finish(self) -> None:
         """The end of a capture: holes still open become gaps."""
     def stop(self) -> None:

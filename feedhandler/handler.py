@@ -32,6 +32,9 @@ from feedhandler.records import TimestampKind
 from feedhandler.streams import StreamControl, StreamLine
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from feedhandler.book import Books
     from feedhandler.config import Channel, Config
     from feedhandler.decode import Protocol
@@ -228,16 +231,10 @@ class Handler:
         return self.receiver
 
     def _stream_lines(self) -> list[StreamLine]:
+        receiver, segment = self._stream_receiver(), self.segment
         lines = [(number, line) for number, channel in enumerate(self.config.channels) for line in channel.lines]
         return [
-            StreamLine(
-                i,
-                line,
-                self._stream_receiver(),
-                self._framings[i],
-                self.segment.channels[number],
-                self.segment.lines[i],
-            )
+            StreamLine(i, line, receiver, self._framings[i], segment.channels[number], segment.lines[i])
             for i, (number, line) in enumerate(lines)
         ]
 
@@ -296,6 +293,14 @@ class Handler:
             "lines": lines,
             "notes": list(self.notes),
         }
+
+    def book(self, instrument: int) -> tuple[np.void, NDArray[np.void], NDArray[np.void]]:
+        """(head, bids, asks) of one instrument's book as it stands, levels in use only: BOOK, LEVEL, LEVEL; copies.
+
+        For use while the hot thread does not run, as between steps of a capture; others attach and use snapshot().
+        """
+        channel = int(self.segment.directory[instrument]["channel"])
+        return self._parts[channel][2].book(instrument)
 
     @property
     def types(self) -> dict[str, int]:

@@ -269,9 +269,9 @@ cdef class Shard:
 
     # -- the turn -----------------------------------------------------------------------------------------------------
 
-    cdef int turn(self) noexcept nogil:
-        """Take every waiting packet from receive to publish. Packets taken, or the receiver's -errno."""
-        cdef int i, n = self.receiver.poll(self.packets, RECEIVE_BATCH)
+    cdef int turn(self, int most=RECEIVE_BATCH) noexcept nogil:
+        """Take the waiting packets from receive to publish. Packets taken, or the receiver's -errno."""
+        cdef int i, n = self.receiver.poll(self.packets, most)
         cdef int sampled = -1
         cdef int64_t received = 0
         if n <= 0:
@@ -368,6 +368,13 @@ cdef class Shard:
                 rc = self.turn()
                 if rc <= 0:
                     break
+        return self._ended(rc)
+
+    def step(self):
+        """Take one packet, if one is there. True at the end of the input."""
+        cdef int rc
+        with nogil:
+            rc = self.turn(1)
         return self._ended(rc)
 
     def _ended(self, int rc):
