@@ -111,3 +111,12 @@ def test_rate_is_not_for_packets(tmp_path):
     write(tmp_path / "day.pcap", Exchange(**MARKET))
     with pytest.raises(ConfigError, match="paced by speed"):
         Replayer(tmp_path / "day.pcap").send(MulticastSender(rate=5))
+
+
+def test_senders_are_used_once():
+    sender, server = MulticastSender(), SoupServer(clients=0)
+    sender.run(Exchange(**MARKET))
+    server.run(Exchange(**MARKET))
+    for used in (sender, server):
+        with pytest.raises(ConfigError, match="make another one"):
+            used.run(Exchange(**MARKET))

@@ -86,6 +86,8 @@ class MulticastSender:
         pace of their times. `progress` is called about twenty times a second with the messages (packets) made so far.
         Raises CaptureError, after all that came before it, when the source is damaged.
         """
+        if not self._sockets:
+            raise ConfigError("simulate: this sender has run and closed its sockets; make another one")
         with contextlib.closing(self):
             if isinstance(source, Receiver):
                 if self.rate is not None:

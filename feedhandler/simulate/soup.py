@@ -129,6 +129,8 @@ class SoupServer:
 
     def run(self, source: BlockSource, progress: Callable[[int], None] | None = None) -> None:
         """Serve all of `source`; see the class. Raises CaptureError, at the end, if the source is damaged."""
+        if self._listener.fileno() < 0:
+            raise ConfigError("simulate: this server has run and closed its port; make another one")
         feed = Feed(source, rate=self.rate, speed=self.speed)
         feed.start_at(time.monotonic_ns())
         buffer = bytearray(CHUNK)
