@@ -20,8 +20,9 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from feedhandler.read import Feed
     from feedhandler.top import View
+
+    from feedhandler.read import Feed
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "demo"
@@ -104,7 +105,7 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-class Stop(Exception):
+class StopDemo(BaseException):
     """Ctrl-C or SIGTERM."""
 
 
@@ -135,9 +136,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [word for group in groups for word in ("--group", f"{group}:26400")]
         parts.append(Part("simulator", *command, "simulate", *map(str, flow), *lines))
         _first_book(feed, parts)
-        for last in _views(feed, parts, options.seconds):
-            pass
-    except Stop:
+        for view in _views(feed, parts, options.seconds):
+            last = view
+    except StopDemo:
         pass
     except RuntimeError as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
-    raise Stop
+    raise StopDemo
 
 
 def _attach(name: str, handler: Part) -> "Feed":
@@ -241,11 +242,10 @@ class _Terminal:
         self.live = Live(console=self.console, screen=True, auto_refresh=False)
 
     def __call__(self, view: "View", before: "View") -> None:
+        from feedhandler.top import draw, page_rows
         from rich.console import Group
         from rich.panel import Panel
         from rich.text import Text
-
-        from feedhandler.top import draw, page_rows
 
         said = Text("\n".join(self._strategy.lines), overflow="ellipsis", no_wrap=True)
         panel = Panel(said, title="examples/strategy.py", height=7)
