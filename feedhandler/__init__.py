@@ -78,11 +78,7 @@ def __dir__() -> list[str]:
 def get_include() -> list[str]:
     """Folders for a Cython build that cimports `feedhandler.read._reader` and the records.
 
-    Give them to `cythonize(include_path=...)`, where the .pxd files are found, and to `Extension(include_dirs=...)`, where
-    the C headers are. An installed wheel has them in the package, an editable install in `ext/` of its checkout.
+    Give them to `cythonize(include_path=...)`, where the .pxd files are found, and to `Extension(include_dirs=...)`,
+    where the C headers are. The build makes the folder; a wheel, an editable install and a built checkout all have it.
     """
-    package = Path(__file__).resolve().parent
-    checkout = package.parent / "ext"
-    if (checkout / "feedhandler" / "_records.pxd").is_file():
-        return [str(checkout), str(checkout / "include")]
-    return [str(package.parent), str(package / "include")]
+    return [str(Path(__file__).resolve().parent / "include")]

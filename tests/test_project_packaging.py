@@ -33,8 +33,8 @@ from setuptools import Extension, setup
 from Cython.Build import cythonize
 import feedhandler
 include = feedhandler.get_include()
-mine = Extension("mine", ["mine.pyx"], include_dirs=[include], extra_compile_args=["-O0"])
-setup(name="mine", ext_modules=cythonize([mine], include_path=[include]))
+mine = Extension("mine", ["mine.pyx"], include_dirs=include, extra_compile_args=["-O0"])
+setup(name="mine", ext_modules=cythonize([mine], include_path=include))
 """
 USE = """
 import mine, numpy as np, feedhandler, feedhandler.records as records
