@@ -2,6 +2,8 @@
 
 import pytest
 
+from feedhandler._instruments import Instruments
+from feedhandler.decode import decoder
 from feedhandler.line import Arbiter
 from feedhandler.records import Quality, Reason
 
@@ -264,6 +266,45 @@ def test_no_room_for_bytes_is_counted_too_and_room_comes_back() -> None:
         assert taken[1:] and arbiter.next_seq == start + 6
     assert arbiter.feed(b"S", arbiter.next_seq + 1, [b"y" * 1500] * 3) == []
     assert arbiter.counts["window_full"] == 1
+
+
+def event(number: int) -> bytes:
+    """A well-formed ITCH system event; cut short it is malformed."""
+    return b"S" + bytes(4) + number.to_bytes(6, "big") + b"O"
+
+
+def test_a_malformed_copy_does_not_win_and_the_other_lines_copy_is_taken() -> None:
+    arbiter = Arbiter(2, decoder=decoder("itch50", Instruments.standalone(16)))
+    good = [event(n) for n in range(1, 5)]
+    bad = [good[0], b"S", good[2], good[3]]
+    assert arbiter.feed(b"S", 1, bad, 0, 0)[1:] == [("run", 1, good[:1], 0, 0)]
+    assert arbiter.state[:2] == LIVE
+    assert arbiter.feed(b"S", 1, good, 1, 1) == [("run", 2, good[1:2], 1, 1), ("run", 3, good[2:], 0, 0)]
+    assert arbiter.feed(b"S", 5, [b"S", good[0]], 2, 1) == []
+    assert arbiter.feed(b"S", 5, [good[1]], 3, 0) == [("run", 5, [good[1]], 3, 0), ("run", 6, [good[0]], 2, 1)]
+    assert (arbiter.counts["malformed"], arbiter.counts["gaps"]) == (0, 0)
+    assert [arbiter.line_counts(line)["malformed"] for line in (0, 1)] == [1, 1]
+
+
+def test_a_message_no_line_has_a_good_copy_of_is_a_gap() -> None:
+    arbiter = Arbiter(2, reorder_us=1000, decoder=decoder("itch50", Instruments.standalone(16)))
+    for line in (0, 1):
+        arbiter.feed(b"S", 1, [event(1), b"S", event(3), b"A", event(5)], 0, line)
+    assert arbiter.pass_time(MS) == [
+        ("gap", 2, 1),
+        ("run", 3, [event(3)], 0, 0),
+        ("gap", 4, 1),
+        ("run", 5, [event(5)], 0, 0),
+    ]
+    assert (arbiter.counts["malformed"], arbiter.counts["missing"], arbiter.counts["gaps"]) == (2, 2, 2)
+    assert arbiter.state[:2] == (Quality.STALE, Reason.GAP)
+
+
+def test_malformed_unsequenced_messages_are_skipped() -> None:
+    arbiter = Arbiter(1, offline=True, decoder=decoder("itch50", Instruments.standalone(16)))
+    taken = arbiter.feed(b"", 0, [b"S", event(1), b"A", event(2), event(3), b"S"], kind="unsequenced")
+    assert taken[1:] == [("run", 0, [event(1)], 0, 0), ("run", 0, [event(2), event(3)], 0, 0)]
+    assert (arbiter.counts["malformed"], arbiter.counts["unsequenced"], arbiter.counts["messages"]) == (3, 3, 3)
 
 
 @pytest.mark.wire

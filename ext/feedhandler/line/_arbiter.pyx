@@ -461,6 +461,7 @@ cdef class Arbiter:
                     if self.quality_due:
                         continue
                 self.plain = not (self.silent or self.suspected or self.low_any or self.end_due)
+                self.slice_waited = self.slice_unsequenced = False      # the fast path relies on it
             return TAKE_NOTHING
 
     cdef void settle_slowly(self, int32_t taken) noexcept nogil:
