@@ -39,7 +39,7 @@ from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.handler import Handler
 group, port = sys.argv[1], int(sys.argv[2])
 lines = tuple(Line(name=n, group=group, port=port + i, interface="lo") for i, n in enumerate("AB"))
-channel = Channel(name="itch", protocol="itch50", session="moldudp64", venue="XNAS", date=date(2026, 11, 20), lines=lines)
+channel = Channel("itch", "itch50", "moldudp64", "XNAS", date=date(2026, 11, 20), lines=lines)
 config = Config(Shm(name="x"), Books(instruments=64, orders=50000), Ring(events=65536), Run(wait="spin"), (channel,))
 with Handler(config, anonymous=True) as handler:
     handler.shard.turn_many(1)
