@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from feedhandler import attach
+from feedhandler import attach, bench
+from feedhandler.cli.bench import table as bench_table
 from feedhandler.errors import FeedError
 from feedhandler.handler import open_capture, play
 from feedhandler.simulate import Exchange, write
@@ -252,3 +253,23 @@ def test_simulate_ends_after_so_many_seconds_or_by_a_signal(
     assert re.match(r"sent [\d,]+ messages", err)
     done = run("simulate", group, "--symbols", "2", "--rate", "10000", "--messages", "1000000", "--seconds", "0.1")
     assert done.returncode == 0
+
+
+# -- bench ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["decode", "hotpath", "read"])
+def test_bench_as_json(day: Path, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size, small in {"ROUNDS": 1, "RING": 1 << 14, "ORDERS": 1 << 14, "INSTRUMENTS": 64, "CALLS": 100}.items():
+        monkeypatch.setattr(bench, size, small)
+    done = run("bench", what, day, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    figures = json.loads(done.stdout)
+    assert set(figures) == {"messages", "ns_per_message", "floor_ns_per_message", "stages"}
+    assert figures["messages"] >= MESSAGES
+    assert figures["ns_per_message"] > 0
+    assert figures["floor_ns_per_message"] > 0
+    assert all(figure > 0 for figure in figures["stages"].values())
+    page = Console(file=StringIO(), width=80)
+    page.print(bench_table(what, figures))
+    assert max(map(len, page.file.getvalue().splitlines())) <= 80  # type: ignore[attr-defined]
