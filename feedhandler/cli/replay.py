@@ -111,8 +111,8 @@ def onto_lines(
     source = replayer(capture, protocol)
     sender = MulticastSender(lines or LINES, **options)
     where = ", ".join(f"{address}:{port}" for address, port in sender.lines)
-    talk(f"sending {capture} to {where} on {options['interface']}; Ctrl-C ends it")
     with stopped_by_signals(sender.stop), stop_after(seconds, sender.stop), progress("sending", None) as done:
+        talk(f"sending {capture} to {where} on {options['interface']}; Ctrl-C ends it")
         source.send(sender, done)
     talk(f"sent {sender.stats['messages']:,} messages; at worst {sender.stats['latest_ns'] / 1000:,.0f} µs late")
 
@@ -123,8 +123,8 @@ def to_clients(capture: Path, protocol: str | None, port: int, pace: dict[str, A
 
     source = replayer(capture, protocol)
     server = SoupServer("127.0.0.1", port, **pace)
-    talk(f"serving {capture} on 127.0.0.1:{server.port}; Ctrl-C ends it")
     with stopped_by_signals(server.stop), stop_after(seconds, server.stop), progress("serving", None) as done:
+        talk(f"serving {capture} on 127.0.0.1:{server.port}; Ctrl-C ends it")
         source.serve(server, done)
     talk(f"served {server.stats['messages']:,} messages to {server.stats['logins']} logins")
 

@@ -111,9 +111,9 @@ def to_lines(groups: list[str], exchange: "Exchange", options: dict[str, Any], s
     lines = [address_and_port(group) for group in groups] or list(LINES)
     sender = MulticastSender(lines, **options)
     where = ", ".join(f"{address}:{port}" for address, port in lines)
-    talk(f"sending {exchange.market.messages:,} messages to {where} on {options['interface']}; Ctrl-C ends it")
     total = exchange.market.messages
     with stopped_by_signals(sender.stop), stop_after(seconds, sender.stop), progress("sending", total) as done:
+        talk(f"sending {exchange.market.messages:,} messages to {where} on {options['interface']}; Ctrl-C ends it")
         sender.run(exchange, done)
     talk(f"sent {sender.stats['messages']:,} messages")
     return {"types": exchange.types, **sender.stats}
@@ -124,9 +124,9 @@ def to_clients(port: int, exchange: "Exchange", session: str, pace: dict[str, An
     from feedhandler.simulate import SoupServer
 
     server = SoupServer("127.0.0.1", port, session=session, **pace)
-    talk(f"serving {exchange.market.messages:,} messages on 127.0.0.1:{server.port}; Ctrl-C ends it")
     total = exchange.market.messages
     with stopped_by_signals(server.stop), stop_after(seconds, server.stop), progress("serving", total) as done:
+        talk(f"serving {exchange.market.messages:,} messages on 127.0.0.1:{server.port}; Ctrl-C ends it")
         server.run(exchange, done)
     talk(f"served {server.stats['messages']:,} messages to {server.stats['logins']} logins")
     return {"port": server.port, "types": exchange.types, **server.stats}
