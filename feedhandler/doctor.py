@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from feedhandler.config import Run, Shm
+from feedhandler.config import Books, Ring, Run, Shm
 
 State = Literal["yes", "no", "unseen"]
 MIB = 1 << 20
@@ -280,11 +280,20 @@ def memory(host: Host, shm_dir: str) -> Iterator[Row]:
     found = f"{free_bytes // MIB:,} MiB free of {space.f_blocks * space.f_frsize // MIB:,}"
     if not os.access(shm_dir, os.W_OK | os.X_OK):
         yield Row("memory", shm_dir, "no", f"not writable for this user; {found}", f"chmod 1777 {shm_dir}")
-    elif free_bytes < 64 * MIB:
+    elif free_bytes < (needed := segment_bytes()):
         mend = f"mount -o remount,size=1G {shm_dir} (docker run --shm-size=1g)"
-        yield Row("memory", shm_dir, "no", f"{found}: too little for a segment", mend)
+        found = f"{found}: a segment of the default sizes takes {needed // MIB:,}"
+        yield Row("memory", shm_dir, "no", found, mend)
     else:
-        yield Row("memory", shm_dir, "yes", found)
+        yield Row("memory", shm_dir, "yes", f"{found}; a segment of the default sizes takes {needed // MIB:,}")
+
+
+def segment_bytes() -> int:
+    """The size of a segment with the default sizes of the configuration and two lines."""
+    from feedhandler.publish.layout import Layout
+
+    books = Books()
+    return Layout(books.depth, books.instruments, channels=1, lines=2, ring_events=Ring().events).parts()[1]
 
 
 def effective_capabilities(host: Host) -> int:
@@ -305,7 +314,9 @@ def privileges(host: Host) -> Iterator[Row]:
 
 
 def backends() -> Iterator[Row]:
-    """The ways to the wire."""
-    yield Row("backend", "sockets", "yes", "UDP multicast and TCP through the kernel")
-    yield Row("backend", "af_xdp", "no", "not in this version")
-    yield Row("backend", "rdma", "no", "not in this version")
+    """The ways to the wire, as `backend = "auto"` finds them."""
+    from feedhandler.receive.probe import ORDER, probe
+
+    for name in reversed(ORDER):
+        verdict = probe(name)
+        yield Row("backend", name, "yes" if verdict.usable else "no", verdict.reason)
