@@ -1,10 +1,11 @@
-from typing import Any
+from typing import Any, final
 
 from feedhandler.decode._decoder import Decoder
 from feedhandler.line._window import Window
 
-Taken = list[tuple[Any, ...]]
+_Taken = list[tuple[Any, ...]]
 
+@final
 class Arbiter:
     """One per channel: of all copies of all lines, each message once and in order."""
 
@@ -34,11 +35,11 @@ class Arbiter:
         *,
         kind: str = ...,
         send_time: int = ...,
-    ) -> Taken:
+    ) -> _Taken:
         """Offer one frame and take all that follows."""
-    def pass_time(self, now: int) -> Taken:
+    def pass_time(self, now: int) -> _Taken:
         """tick(), and all that take() then gives."""
-    def end_input(self) -> Taken:
+    def end_input(self) -> _Taken:
         """finish(), and all that take() then gives."""
     @property
     def session_name(self) -> bytes:

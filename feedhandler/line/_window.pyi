@@ -1,3 +1,6 @@
+from typing import final
+
+@final
 class Window:
     """The reorder window of one channel."""
 

@@ -1,5 +1,8 @@
+from typing import final
+
 from feedhandler.session._framing import Framing
 
+@final
 class BinaryFileFraming(Framing):
     """Length-prefixed messages; message n has number n."""
 

@@ -1,9 +1,10 @@
-from typing import Final
+from typing import Final, final
 
 from feedhandler.session._framing import Framing
 
 DEEP: Final[int]
 
+@final
 class IexTpFraming(Framing):
     """IEX-TP 1 of one message protocol."""
 

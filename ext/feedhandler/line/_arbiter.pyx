@@ -53,7 +53,7 @@ from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._window cimport WINDOW_FULL, Window
 from feedhandler.session._framing cimport (FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_LOGIN, FRAME_REJECTED,
                                            FRAME_UNSEQUENCED, Frame)
-from feedhandler.session._framing import KINDS
+from feedhandler.session._framing import KINDS as _KINDS
 
 cdef extern from "seqlock.h" nogil:
     void fh_store32_release(uint32_t *p, uint32_t v)
@@ -638,14 +638,14 @@ cdef class Arbiter:
         cdef Message *out
         cdef int i
         cdef bytes name = session.ljust(16, b"\0")
-        if len(name) != 16 or len(messages) > MESSAGES_MAX or kind not in KINDS:
-            raise ValueError(f"a session has at most 16 bytes, a frame {MESSAGES_MAX} messages, and a kind of {KINDS}")
+        if len(name) != 16 or len(messages) > MESSAGES_MAX or kind not in _KINDS:
+            raise ValueError(f"a session has at most 16 bytes, a frame {MESSAGES_MAX} messages, and a kind of {_KINDS}")
         memset(&frame, 0, sizeof(Frame))
         memcpy(frame.session, PyBytes_AsString(name), 16)
         frame.first_seq = first_seq
         frame.send_time = send_time
         frame.count = <int> len(messages)
-        frame.kind = KINDS.index(kind)
+        frame.kind = _KINDS.index(kind)
         out = <Message *> calloc(len(messages) + 1, sizeof(Message))
         if out == NULL:
             raise MemoryError()
