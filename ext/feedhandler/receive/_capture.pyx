@@ -107,6 +107,7 @@ cdef class FileReceiver(Receiver):
 
     def close(self):
         """Unmap the file. Packets that were handed out are gone."""
+        self.unbind()
         self.ended = True
         self.pos = self.end = 0
         self.base = NULL

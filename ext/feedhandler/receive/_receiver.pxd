@@ -26,10 +26,12 @@ cdef class Receiver:
     cdef uint64_t *own_counters
     cdef int counter_stride                 # words from one line's counters to the next line's
     cdef LineStatus *status                 # one per line
+    cdef object owner                       # of the memory that `counters` is bound to
 
     cdef int poll(self, Packet *out, int capacity) noexcept nogil
     cdef void release(self) noexcept nogil
     cdef int wait(self, int64_t timeout_ns) noexcept nogil
     cdef int64_t now(self) noexcept nogil
-    cdef void bind(self, uint64_t *counters, int stride_words) noexcept
+    cdef void bind(self, uint64_t *counters, int stride_words, object owner=*) noexcept
+    cdef void unbind(self) noexcept
     cdef int check(self, int line) except -1

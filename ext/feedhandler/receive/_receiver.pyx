@@ -39,14 +39,30 @@ cdef class Receiver:
         """The clock of an idle turn in ns since the Unix epoch; INT64_MIN where time passes only with packets (files)."""
         return INT64_MIN
 
-    cdef void bind(self, uint64_t *counters, int stride_words) noexcept:
-        """Count into the segment's line records from now on; what was counted before is carried over."""
+    cdef void bind(self, uint64_t *counters, int stride_words, object owner=None) noexcept:
+        """Count into the segment's line records from now on; what was counted before is carried over.
+
+        `owner` is kept alive until close(): whoever holds the memory.
+        """
         cdef int line, i
         for line in range(self.lines):
             for i in range(LINE_COUNTERS):
                 counters[line * stride_words + i] += self.counters[line * self.counter_stride + i]
         self.counters = counters
         self.counter_stride = stride_words
+        self.owner = owner
+
+    cdef void unbind(self) noexcept:
+        """Count into own memory again, from where the counts are: the segment may go. Part of every close()."""
+        cdef int line, i
+        if self.counters == self.own_counters:
+            return
+        for line in range(self.lines):
+            for i in range(LINE_COUNTERS):
+                self.own_counters[line * LINE_COUNTERS + i] = self.counters[line * self.counter_stride + i]
+        self.counters = self.own_counters
+        self.counter_stride = LINE_COUNTERS
+        self.owner = None
 
     @property
     def error(self):
@@ -55,6 +71,7 @@ cdef class Receiver:
 
     def close(self):
         """Give back what is held. Harmless when done twice; poll() gives nothing afterwards."""
+        self.unbind()
 
     def __enter__(self):
         return self

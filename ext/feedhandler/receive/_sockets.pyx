@@ -107,6 +107,7 @@ cdef class SocketReceiver(Receiver):
     def close(self):
         """Leave the groups and close the sockets."""
         cdef int line
+        self.unbind()
         for line in range(self.lines):
             self.table[line].fd = self.pollfds[line].fd = -1
             self.status[line].state = LINE_DOWN

@@ -100,6 +100,7 @@ cdef class StreamReceiver(Receiver):
 
     def close(self):
         """Close our duplicates of the descriptors. Not while another thread polls."""
+        self.unbind()
         self.close_all()
         fh_mailbox_put(&self.finishing, 1)
 
