@@ -121,7 +121,7 @@ cdef class Shard:
         self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
         if self.messages == NULL:
             raise MemoryError()
-        receiver.bind(<uint64_t *> &publisher.lines[0].counters[0], sizeof(LineRecord) // 8)
+        receiver.bind(<uint64_t *> &publisher.lines[0].counters[0], sizeof(LineRecord) // 8, publisher)
         for i, (framing, channel) in enumerate(lines):
             self.framings[i] = <void *> framing
             self.channel_of[i] = channel
