@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from feedhandler.read import Feed
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # a built checkout is enough
 FOLDER = ROOT / "build" / "demo"
 CONFIG = """
 [shm]
@@ -70,7 +69,7 @@ class Part:
             stderr=subprocess.STDOUT,
             text=True,
             bufsize=1,
-            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
             process_group=0,  # Ctrl-C at the terminal is ours to pass on, in order
             preexec_fn=_end_with_parent,
         )

@@ -9,7 +9,7 @@
  */
 #ifndef FH_LEVELS_H
 #define FH_LEVELS_H
-#include <emmintrin.h>
+#include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -32,7 +32,7 @@ typedef struct {                        /* behind the keys of a side, 16 bytes *
     uint32_t first, cap;                /* deeper levels are first .. cap-1 of the block */
     uint16_t near_;                     /* levels in the slot */
     uint8_t lost;                       /* there was no room: levels are no longer kept, until a reset */
-    uint8_t crossed;                    /* of the bid side: the book was crossed when it was last whole */
+    uint8_t reserved;
 } fh_side;
 
 typedef struct {
@@ -48,6 +48,8 @@ typedef struct {
     uint64_t arena_bytes, arena_used;
     uint64_t quantum;                   /* price units of one step of a key */
     uint32_t free_blocks[FH_CAP_MAX_BITS + 1];
+    void (*open_gap)(fh_level *levels, uint32_t from, uint32_t depth);
+    void (*close_gap)(fh_level *levels, uint32_t from, uint32_t depth);
 } fh_levels;
 
 static inline uint32_t fh_places(uint32_t depth) { return (depth + 3) / 4 * 4; }
@@ -111,7 +113,7 @@ static inline void fh_levels_clear(fh_levels *l, uint32_t side)
     for (uint32_t i = 0; i < l->places; i++)
         keys[i] = FH_NO_KEY;
     s->near_ = 0;
-    s->lost = s->crossed = 0;
+    s->lost = 0;
 }
 
 /* Twice the room, or the first. 0 = the arena is full. */
@@ -154,43 +156,170 @@ static inline __attribute__((always_inline)) uint32_t fh_near_rank(const int32_t
     return (uint32_t)_mm_cvtsi128_si32(better);
 }
 
-/* The first of keys[0 .. count) that is not better than `key`; count if all are. Sorted, so a halving search without
- * branches that depend on the keys. */
+/* The first of keys[0 .. count) that is not better than `key`; count if all are. A straight scan, sixteen keys a step:
+ * its loads do not wait for each other, as those of a halving search do, and most changes are near the front. Reads up
+ * to 15 keys behind the last, which a block always has. */
 static inline uint32_t fh_deep_rank(const int32_t *keys, uint32_t count, int32_t key)
 {
-    const int32_t *base = keys;
-    uint32_t left = count;
-    while (left > 1) {
-        uint32_t half = left / 2;
-        base += base[half - 1] > key ? half : 0;
-        left -= half;
+    __m128i k = _mm_set1_epi32(key);
+    for (uint32_t i = 0; i < count; i += 16) {
+        const __m128i *at = (const __m128i *)(keys + i);
+        __m128i a = _mm_cmpgt_epi32(_mm_loadu_si128(at), k), b = _mm_cmpgt_epi32(_mm_loadu_si128(at + 1), k);
+        __m128i c = _mm_cmpgt_epi32(_mm_loadu_si128(at + 2), k), d = _mm_cmpgt_epi32(_mm_loadu_si128(at + 3), k);
+        uint32_t better = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
+        if (better != 0xffff) {
+            i += (uint32_t)__builtin_ctz(~better);
+            return i < count ? i : count;
+        }
     }
-    return (uint32_t)(base - keys) + (left && *base > key);
+    return count;
 }
 
-/* Move levels[from .. depth-1) one place down, towards `depth`. */
-static inline void fh_slot_open_gap(fh_level *levels, uint32_t from, uint32_t depth)
+/* Twelve keys of a side of ten, shifted without a branch: place i takes `key`, those from i on go one place down. The
+ * two lanes behind the tenth place stay FH_NO_KEY. */
+static inline __attribute__((always_inline)) void fh_keys_insert_10(int32_t *keys, uint32_t i, int32_t key)
+{
+    __m128i *at = (__m128i *)keys;
+    __m128i a = _mm_load_si128(at), b = _mm_load_si128(at + 1), c = _mm_load_si128(at + 2);
+    __m128i place = _mm_set1_epi32((int)i), k = _mm_set1_epi32(key);
+    __m128i lane_a = _mm_setr_epi32(0, 1, 2, 3), lane_b = _mm_setr_epi32(4, 5, 6, 7), lane_c = _mm_setr_epi32(8, 9, -1, -1);
+    __m128i down_a = _mm_slli_si128(a, 4);
+    __m128i down_b = _mm_or_si128(_mm_slli_si128(b, 4), _mm_srli_si128(a, 12));
+    __m128i down_c = _mm_or_si128(_mm_slli_si128(c, 4), _mm_srli_si128(b, 12));
+#define FH_PICK(old, down, lane) _mm_or_si128( \
+        _mm_or_si128(_mm_and_si128(_mm_cmplt_epi32(lane, place), old), _mm_and_si128(_mm_cmpeq_epi32(lane, place), k)), \
+        _mm_and_si128(_mm_cmpgt_epi32(lane, place), down))
+    _mm_store_si128(at, FH_PICK(a, down_a, lane_a));
+    _mm_store_si128(at + 1, FH_PICK(b, down_b, lane_b));
+    _mm_store_si128(at + 2, FH_PICK(c, down_c, lane_c));
+#undef FH_PICK
+}
+
+/* The same the other way: place i goes, those behind it come up, `key` is the new tenth. */
+static inline __attribute__((always_inline)) void fh_keys_remove_10(int32_t *keys, uint32_t i, int32_t key)
+{
+    __m128i *at = (__m128i *)keys;
+    __m128i a = _mm_load_si128(at), b = _mm_load_si128(at + 1), c = _mm_load_si128(at + 2);
+    __m128i place = _mm_set1_epi32((int)i);
+    __m128i lane_a = _mm_setr_epi32(0, 1, 2, 3), lane_b = _mm_setr_epi32(4, 5, 6, 7);
+    __m128i up_a = _mm_or_si128(_mm_srli_si128(a, 4), _mm_slli_si128(b, 12));
+    __m128i up_b = _mm_or_si128(_mm_srli_si128(b, 4), _mm_slli_si128(c, 12));
+    __m128i old_a = _mm_cmplt_epi32(lane_a, place), old_b = _mm_cmplt_epi32(lane_b, place);
+    _mm_store_si128(at, _mm_or_si128(_mm_and_si128(old_a, a), _mm_andnot_si128(old_a, up_a)));
+    _mm_store_si128(at + 1, _mm_or_si128(_mm_and_si128(old_b, b), _mm_andnot_si128(old_b, up_b)));
+    keys[8] = i < 9 ? keys[9] : keys[8];
+    keys[9] = key;
+}
+
+/* Move levels[from .. depth-1) one place down, towards `depth`. Whole vectors of two words: each word is stored in one
+ * piece, and a reader that meets a half-moved side sees the odd sequence. */
+static inline __attribute__((always_inline)) void fh_slot_open_gap(fh_level *levels, uint32_t from, uint32_t depth)
 {
     uint64_t *words = (uint64_t *)levels;
-    for (uint32_t w = 3 * depth - 1; w >= 3 * from + 3; w--)
-        __atomic_store_n(&words[w], words[w - 3], __ATOMIC_RELAXED);
+    uint32_t low = 3 * from + 3, w = 3 * depth;
+    for (; w >= low + 2; w -= 2)
+        _mm_storeu_si128((__m128i *)(words + w - 2), _mm_loadu_si128((const __m128i *)(words + w - 5)));
+    if (w > low)
+        fh_put64(&words[w - 1], words[w - 4]);
 }
 
 /* Move levels[from+1 .. depth) one place up. */
-static inline void fh_slot_close_gap(fh_level *levels, uint32_t from, uint32_t depth)
+static inline __attribute__((always_inline)) void fh_slot_close_gap(fh_level *levels, uint32_t from, uint32_t depth)
 {
     uint64_t *words = (uint64_t *)levels;
-    for (uint32_t w = 3 * from; w < 3 * depth - 3; w++)
-        __atomic_store_n(&words[w], words[w + 3], __ATOMIC_RELAXED);
+    uint32_t w = 3 * from, high = 3 * depth - 3;
+    for (; w + 2 <= high; w += 2)
+        _mm_storeu_si128((__m128i *)(words + w), _mm_loadu_si128((const __m128i *)(words + w + 3)));
+    if (w < high)
+        fh_put64(&words[w], words[w + 3]);
+}
+
+/* Fetch the lines that fh_levels_change is likely to want, ahead of it; the side's keys are here by now. No branch: a
+ * wrong guess would cost more than a line fetched in vain. */
+static inline __attribute__((always_inline)) void
+fh_levels_fetch(const fh_levels *l, uint32_t depth, uint32_t side, const fh_level *levels, int32_t key)
+{
+    uint32_t places = fh_places(depth);
+    const int32_t *keys = (const int32_t *)(l->sides + (size_t)side * l->side_bytes);
+    const fh_side *s = (const fh_side *)(keys + places);
+    uint32_t i = fh_near_rank(keys, places, key);
+    uintptr_t near_ = (uintptr_t)(levels + i), deep = (uintptr_t)(fh_deep_keys(l, s) + s->first);
+    uintptr_t line = deep ^ ((near_ ^ deep) & -(uintptr_t)(i < depth));
+    __builtin_prefetch((const void *)line, 1);
+    __builtin_prefetch((const void *)(line + 64), 1);
+}
+
+/* Second step: where among the deeper levels `key` is or would be, as a hint for fh_levels_change; its line is fetched. */
+static inline __attribute__((always_inline)) uint32_t
+fh_levels_fetch_deep(const fh_levels *l, uint32_t depth, uint32_t side, int32_t key)
+{
+    const int32_t *keys = (const int32_t *)(l->sides + (size_t)side * l->side_bytes);
+    const fh_side *s = (const fh_side *)(keys + fh_places(depth));
+    if (keys[depth - 1] <= key)
+        return 0;
+    uint32_t at = s->first + fh_deep_rank(fh_deep_keys(l, s) + s->first, s->cap - s->first, key);
+    __builtin_prefetch(&fh_deep_levels(l, s)[at], 1);
+    return at;
+}
+
+/* The same for sides of ten levels, in eight vectors and without a branch. Word 0 to 29 are levels, 30 and 31 the last
+ * trade or the volume, which are stored back as they are; what is read before word 0 and not used belongs to the slot. */
+static const uint64_t fh_after[64] __attribute__((aligned(64))) = {
+    [32] = ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull,
+    ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull, ~0ull };
+
+static __attribute__((noinline, target("avx2"))) void fh_slot_open_gap_avx2(fh_level *levels, uint32_t from, uint32_t depth)
+{
+    uint64_t *words = (uint64_t *)levels;
+    const uint64_t *mask = fh_after + 32 - (3 * from + 3);
+    __m256i v[8];
+    (void)depth;
+    for (int c = 0; c < 8; c++) {
+        __m256i after = _mm256_loadu_si256((const __m256i *)(mask + 4 * c));
+        if (c == 7)
+            after = _mm256_and_si256(after, _mm256_setr_epi64x(-1, -1, 0, 0));
+        v[c] = _mm256_blendv_epi8(_mm256_loadu_si256((const __m256i *)(words + 4 * c)),
+                                  _mm256_loadu_si256((const __m256i *)(words + 4 * c - 3)), after);
+    }
+    for (int c = 0; c < 8; c++)
+        _mm256_storeu_si256((__m256i *)(words + 4 * c), v[c]);
+}
+
+static __attribute__((noinline, target("avx2"))) void fh_slot_close_gap_avx2(fh_level *levels, uint32_t from, uint32_t depth)
+{
+    uint64_t *words = (uint64_t *)levels;
+    const uint64_t *mask = fh_after + 32 - 3 * from;
+    __m256i v[7];
+    (void)depth;
+    for (int c = 0; c < 7; c++) {
+        __m256i after = _mm256_loadu_si256((const __m256i *)(mask + 4 * c));
+        if (c == 6)
+            after = _mm256_and_si256(after, _mm256_setr_epi64x(-1, -1, -1, 0));
+        v[c] = _mm256_blendv_epi8(_mm256_loadu_si256((const __m256i *)(words + 4 * c)),
+                                  _mm256_loadu_si256((const __m256i *)(words + 4 * c + 3)), after);
+    }
+    for (int c = 0; c < 7; c++)
+        _mm256_storeu_si256((__m256i *)(words + 4 * c), v[c]);
+}
+
+static void fh_slot_open_gap_any(fh_level *levels, uint32_t from, uint32_t depth) { fh_slot_open_gap(levels, from, depth); }
+static void fh_slot_close_gap_any(fh_level *levels, uint32_t from, uint32_t depth) { fh_slot_close_gap(levels, from, depth); }
+
+/* Choose the moves for this machine and this depth. */
+static inline void fh_levels_choose(fh_levels *l)
+{
+    int wide = l->depth == 10 && __builtin_cpu_supports("avx2");
+    l->open_gap = wide ? fh_slot_open_gap_avx2 : fh_slot_open_gap_any;
+    l->close_gap = wide ? fh_slot_close_gap_avx2 : fh_slot_close_gap_any;
 }
 
 /* One level changes by `size` and by `orders` (-1, 0, +1).
  *
  * -> its place, 0 = best; FH_NO_LEVEL when there is no such level to take from; FH_LEVELS_FULL when there is no room,
- * which marks the side lost. `levels` and `used` are the published side, whose sequence is odd by now. */
+ * which marks the side lost. `hint` is what fh_levels_fetch_deep said, or anything. `levels` and `used` are the published side, whose sequence is odd by now. */
 static inline __attribute__((always_inline)) uint32_t
 fh_levels_change(fh_levels *l, uint32_t depth, uint32_t side, fh_level *levels, uint16_t *used, int32_t key,
-                 uint64_t size, int32_t orders)
+                 uint64_t size, int32_t orders, uint32_t hint)
 {
     uint32_t places = fh_places(depth), ask = side & 1;
     int32_t *keys = (int32_t *)(l->sides + (size_t)side * l->side_bytes);
@@ -205,18 +334,22 @@ fh_levels_change(fh_levels *l, uint32_t depth, uint32_t side, fh_level *levels, 
                 fh_put64(&level->orders, left);
                 return i;
             }
-            fh_slot_close_gap(levels, i, depth);
-            memmove(keys + i, keys + i + 1, (depth - 1 - i) * 4);
+            l->close_gap(levels, i, depth);
+            int32_t up_key = FH_NO_KEY;
             if (s->first < s->cap) {                            /* the best of the deeper ones comes up */
                 fh_deep *up = &fh_deep_levels(l, s)[s->first];
-                int32_t up_key = fh_deep_keys(l, s)[s->first++];
-                keys[depth - 1] = up_key;
+                up_key = fh_deep_keys(l, s)[s->first++];
                 fh_put_level(&levels[depth - 1], (int64_t)(fh_quanta(up_key, ask) * l->quantum), up->size, up->orders);
             } else {
-                keys[depth - 1] = FH_NO_KEY;
                 s->near_ = (uint16_t)(near_ - 1);
                 __atomic_store_n(used, s->near_, __ATOMIC_RELAXED);
                 fh_put_level(&levels[depth - 1], 0, 0, 0);
+            }
+            if (depth == 10) {
+                fh_keys_remove_10(keys, i, up_key);
+            } else {
+                memmove(keys + i, keys + i + 1, (depth - 1 - i) * 4);
+                keys[depth - 1] = up_key;
             }
             return i;
         }
@@ -235,14 +368,20 @@ fh_levels_change(fh_levels *l, uint32_t depth, uint32_t side, fh_level *levels, 
             s->near_ = (uint16_t)(near_ + 1);
             __atomic_store_n(used, s->near_, __ATOMIC_RELAXED);
         }
-        memmove(keys + i + 1, keys + i, (depth - 1 - i) * 4);
-        keys[i] = key;
-        fh_slot_open_gap(levels, i, depth);
+        if (depth == 10) {
+            fh_keys_insert_10(keys, i, key);
+        } else {
+            memmove(keys + i + 1, keys + i, (depth - 1 - i) * 4);
+            keys[i] = key;
+        }
+        l->open_gap(levels, i, depth);
         fh_put_level(level, (int64_t)(fh_quanta(key, ask) * l->quantum), size, (uint32_t)orders);
         return i;
     }
     uint32_t f = s->first, n = s->cap - f;
-    i = fh_deep_rank(fh_deep_keys(l, s) + f, n, key);
+    i = hint - f;
+    if (i >= n || fh_deep_keys(l, s)[hint] != key)              /* no hint, or another change came between */
+        i = fh_deep_rank(fh_deep_keys(l, s) + f, n, key);
     if (i < n && fh_deep_keys(l, s)[f + i] == key) {
         fh_deep *deep = &fh_deep_levels(l, s)[f + i];
         deep->size += size;

@@ -14,7 +14,7 @@
 #include <sys/mman.h>
 
 #define FH_NO_ORDER UINT32_MAX
-#define FH_BLOCK_BITS 8         /* ids that stay together: 1 << FH_BLOCK_BITS */
+#define FH_BLOCK_BITS 6         /* ids that stay together: 1 << FH_BLOCK_BITS */
 #define FH_BLOCK_IDS (1u << FH_BLOCK_BITS)
 #define FH_PROBES_MAX 65536u
 

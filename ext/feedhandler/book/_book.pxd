@@ -37,7 +37,6 @@ cdef extern from "levels.h" nogil:
     ctypedef struct fh_side:
         uint16_t near_
         uint8_t lost
-        uint8_t crossed
 
     ctypedef struct fh_levels:
         uint8_t *sides
@@ -53,6 +52,7 @@ cdef extern from "levels.h" nogil:
     uint32_t fh_side_bytes(uint32_t depth)
     int32_t *fh_keys(const fh_levels *l, uint32_t side)
     fh_side *fh_side_of(const fh_levels *l, uint32_t side)
+    uint32_t fh_quanta(int32_t key, uint32_t ask)
     int32_t fh_key(uint32_t quanta, uint32_t ask)
     void fh_put64(void *at, uint64_t word)
     void fh_put_level(fh_level *at, int64_t price, uint64_t size, uint32_t orders)
@@ -60,7 +60,11 @@ cdef extern from "levels.h" nogil:
     void fh_slot_close(uint64_t *seq)
     void fh_levels_clear(fh_levels *l, uint32_t side)
     uint32_t fh_levels_change(fh_levels *l, uint32_t depth, uint32_t side, fh_level *levels, uint16_t *used,
-                              int32_t key, uint64_t size, int32_t orders)
+                              int32_t key, uint64_t size, int32_t orders, uint32_t hint)
+
+    void fh_levels_fetch(const fh_levels *l, uint32_t depth, uint32_t side, const fh_level *levels, int32_t key)
+    uint32_t fh_levels_fetch_deep(const fh_levels *l, uint32_t depth, uint32_t side, int32_t key)
+    void fh_levels_choose(fh_levels *l)
 
 cdef enum:                      # faults that turn a book STALE, as bits of the policy
     FAULT_UNKNOWN_ORDER = 1
@@ -112,14 +116,14 @@ cdef class Books:
     cdef void fault(self, BookSlot *slot, Event *event, uint32_t fault) noexcept nogil
     cdef void trade(self, BookSlot *slot, const Event *event) noexcept nogil
     cdef void status(self, const Event *event, uint64_t position) noexcept nogil
-    cdef void crossing(self, BookSlot *slot, fh_side *bids, bint crossed) noexcept nogil
 
 cdef struct Change:             # what an event does to the levels, between the two passes of OrderBook.apply
     uint64_t size               # added to the level's size, modulo 2**64
     int32_t orders              # added to the level's orders: -1, 0, 1
     int32_t key
     uint32_t side               # instrument * 2 + (1 for an ask)
-    uint32_t fault              # 0, or one of FAULT_*
+    uint32_t hint               # where the level may be, among the deeper ones
+    uint8_t fault               # 0, or one of FAULT_*
 
 cdef class OrderBook(Books):
     cdef fh_orders orders
@@ -132,10 +136,13 @@ cdef class OrderBook(Books):
     cdef BookSlot *open_slot                # its sequence is odd
     cdef Event *last                        # the event that touched it last
     cdef uint64_t last_position
+    cdef bint tob                           # a best level has changed since the open slot was opened
+    cdef bint bettered                      # an order has been added since
     cdef uint32_t replaced                  # owner of the order that the C before, in the same message, named; or none
     cdef bint unknown                       # UNKNOWN_ORDER has been counted for this message
 
     cdef void take_orders(self, Event *events, int count, int rest) noexcept nogil
+    cdef void fetch_levels(self, int count) noexcept nogil
     cdef void change_levels(self, Event *events, int count, uint64_t first_event) noexcept nogil
     cdef void add(self, Event *event, Change *change, uint32_t home) noexcept nogil
     cdef void cancel(self, Event *event, Change *change, uint32_t home) noexcept nogil

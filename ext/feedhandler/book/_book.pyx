@@ -40,6 +40,7 @@ cdef enum:
     CHUNK = 64                  # events between the two passes
     NO_OWNER = 0xffffffff
     DEPTH_MAX = 64
+    BOOK_CROSSED = 1            # BookSlot.flags: the best bid reaches the best ask
 
 FAULTS = {"UNKNOWN_ORDER": FAULT_UNKNOWN_ORDER, "OVER_EXECUTION": FAULT_OVER_EXECUTION,
           "DUPLICATE_ORDER": FAULT_DUPLICATE_ORDER, "FULL": FAULT_FULL, "PRICE_RANGE": FAULT_PRICE_RANGE,
@@ -156,6 +157,7 @@ cdef class Books:
         fh_put64(&(<Volume *>trades).size, 0)
         fh_put64(&(<Volume *>trades).trades, 0)
         slot.bids = slot.asks = 0
+        slot.flags = 0
         slot.epoch += 1
         self.judge(slot, QUALITY_LIVE, REASON_NONE, now)
 
@@ -200,11 +202,6 @@ cdef class Books:
             slot.trading = trading
             self.stamp(slot, event, position)
             fh_slot_close(&slot.seq)
-
-    cdef void crossing(self, BookSlot *slot, fh_side *bids, bint crossed) noexcept nogil:
-        if crossed and not bids.crossed and slot.trading == TRADING_TRADING:
-            self.counters[CH_CROSSED] += 1
-        bids.crossed = crossed
 
     # ---- the Python door, for tests and tools
 
@@ -293,6 +290,7 @@ cdef class OrderBook(Books):
         self.homes = <uint32_t *>(self.changes + CHUNK)
         for i in range(2 * self.instruments):
             fh_levels_clear(&self.levels, i)
+        fh_levels_choose(&self.levels)
         self.reciprocal = -((-(1 << 63)) // price_quantum)       # rounded up: exact for every whole key, see add()
         self.prefetch = prefetch
         self.replaced = NO_OWNER
@@ -329,10 +327,11 @@ cdef class OrderBook(Books):
                 self.homes[i] = fh_orders_home(&self.orders, event.order_id)
                 if self.prefetch:                       # a hostile instrument: an address that is fetched in vain
                     prefetch_line(<size_t>&self.orders.slots[self.homes[i]])
+                    prefetch_line(<size_t>&self.orders.slots[self.homes[i]] + 64)
                     prefetch_line(<size_t>self.slots + <size_t>event.instrument * self.slot_stride)
-                    prefetch_line(<size_t>self.levels.sides + <size_t>event.instrument * 2 * self.levels.side_bytes)
-                    prefetch_line(<size_t>self.levels.sides + (<size_t>event.instrument * 2 + 1) * self.levels.side_bytes)
             self.take_orders(events + done, n, count - done)
+            if self.prefetch:
+                self.fetch_levels(n)
             self.change_levels(events + done, n, first_event + done)
             done += n
         self.finish()
@@ -353,6 +352,7 @@ cdef class OrderBook(Books):
             change.size = 0
             change.orders = 0
             change.fault = 0
+            change.hint = 0
             if unlikely(event.instrument - 1 >= self.instruments - 1):
                 if event.instrument >= self.instruments:
                     self.counters[CH_UNKNOWN_INSTRUMENT] += 1
@@ -377,6 +377,8 @@ cdef class OrderBook(Books):
                     fh_orders_forget(&self.orders, event.instrument, 1)
                 elif event.action == ACTION_MODIFY:
                     change.fault = FAULT_MALFORMED
+            if self.prefetch:
+                prefetch_line(<size_t>self.levels.sides + <size_t>change.side * self.levels.side_bytes)
             if event.flags & FLAG_LAST:
                 self.replaced = NO_OWNER
                 self.unknown = False
@@ -473,6 +475,22 @@ cdef class OrderBook(Books):
 
     # ---- second pass: the levels, in the slots
 
+    cdef void fetch_levels(self, int count) noexcept nogil:
+        """Fetch the lines of all levels that the chunk changes: the keys of its sides were fetched in the first pass."""
+        cdef int i
+        cdef Change *change
+        cdef BookSlot *slot
+        for i in range(count):                          # those that change nothing hold what an earlier chunk left
+            change = &self.changes[i]
+            slot = self.slot(change.side >> 1)
+            if self.depth == 10:
+                fh_levels_fetch(&self.levels, 10, change.side, self.side(slot, change.side & 1), change.key)
+            else:
+                fh_levels_fetch(&self.levels, self.depth, change.side, self.side(slot, change.side & 1), change.key)
+        for i in range(count):
+            change = &self.changes[i]
+            change.hint = fh_levels_fetch_deep(&self.levels, self.depth, change.side, change.key)
+
     cdef void change_levels(self, Event *events, int count, uint64_t first_event) noexcept nogil:
         cdef int i
         cdef uint32_t place, ask
@@ -496,13 +514,14 @@ cdef class OrderBook(Books):
                 ask = change.side & 1
                 if self.depth == 10:                    # the compiler then knows the length of every loop
                     place = fh_levels_change(&self.levels, 10, change.side, self.side(slot, ask), &slot.bids + ask,
-                                             change.key, change.size, change.orders)
+                                             change.key, change.size, change.orders, change.hint)
                 else:
                     place = fh_levels_change(&self.levels, self.depth, change.side, self.side(slot, ask),
-                                             &slot.bids + ask, change.key, change.size, change.orders)
-                if place == 0:
-                    event.flags |= FLAG_TOB
-                elif unlikely(place == FH_LEVELS_FULL):
+                                             &slot.bids + ask, change.key, change.size, change.orders, change.hint)
+                event.flags |= FLAG_TOB if place == 0 else 0
+                self.tob |= place == 0
+                self.bettered |= change.orders > 0
+                if unlikely(place == FH_LEVELS_FULL):
                     self.lose(event.instrument, slot)
                     event.flags |= FLAG_TOB | FLAG_STALE
             elif event.action == ACTION_TRADE:
@@ -539,16 +558,18 @@ cdef class OrderBook(Books):
     cdef void finish(self) noexcept nogil:
         """End the write of the open slot, if there is one: its book is whole."""
         cdef BookSlot *slot = self.open_slot
-        cdef uint32_t instrument
         cdef bint crossed
         if slot == NULL:
             return
-        instrument = self.last.instrument
         if slot.quality == QUALITY_INIT:
             self.judge(slot, QUALITY_LIVE, REASON_NONE, self.last.ts_recv)
-        crossed = (slot.bids and slot.asks
-                   and self.side(slot, 0).price >= self.side(slot, 1).price)
-        self.crossing(slot, fh_side_of(&self.levels, 2 * instrument), crossed)
+        if self.tob and (self.bettered or slot.flags & BOOK_CROSSED):   # else the other side need not be read
+            crossed = (slot.bids and slot.asks and fh_quanta(fh_keys(&self.levels, 2 * self.last.instrument)[0], 0)
+                       >= fh_quanta(fh_keys(&self.levels, 2 * self.last.instrument + 1)[0], 1))
+            if crossed and not slot.flags & BOOK_CROSSED and slot.trading == TRADING_TRADING:
+                self.counters[CH_CROSSED] += 1
+            slot.flags = BOOK_CROSSED if crossed else 0
+        self.tob = self.bettered = False
         self.stamp(slot, self.last, self.last_position)
         fh_slot_close(&slot.seq)
         self.open_slot = NULL
@@ -568,6 +589,7 @@ cdef class OrderBook(Books):
             for i in range(self.depth):
                 fh_put_level(&self.side(slot, ask)[i], 0, 0, 0)
         slot.bids = slot.asks = 0
+        slot.flags = 0
         if slot.quality != QUALITY_STALE:
             self.judge(slot, QUALITY_STALE, REASON_FULL, self.last.ts_recv)
 
