@@ -1,5 +1,3 @@
-"""The shared records as numpy dtypes, derived from the structs of `_records.pxd`."""
-
 from typing import Any
 
 import numpy as np
@@ -16,3 +14,6 @@ PART: np.dtype[Any]
 RING: np.dtype[Any]
 HISTOGRAM: np.dtype[Any]
 HEADER: np.dtype[Any]
+RECORDS: dict[str, np.dtype[Any]]
+LAYOUT_HASH: int
+CONSTANTS: dict[str, int]

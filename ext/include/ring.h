@@ -33,13 +33,13 @@ static inline void fh_ring_write(uint64_t *slots, uint64_t mask, uint64_t n, con
 }
 
 /* Copy up to `capacity` events from number *next on to `out`, and move *next on. What was overwritten before it could be
- * copied is added to *lost. Events that are not wanted (`wanted` has a byte per instrument; NULL = all; number 0 and
+ * copied is added to *lost; it lies before the first event copied. Events that are not wanted (`wanted` has a byte per instrument; NULL = all; number 0 and
  * numbers of `instruments` and above are always wanted) are passed over. Returns the events copied. */
 static inline int fh_ring_read(const uint64_t *slots, uint64_t mask, const uint64_t *head, uint64_t *next, uint64_t *out,
                                int capacity, const uint8_t *wanted, uint32_t instruments, uint64_t *lost)
 {
     uint64_t n = *next, missed = 0;
-    uint64_t budget = mask + 1;                             /* a filter that wants nothing must come back too */
+    uint64_t budget = mask + 2;                             /* a filter that wants nothing must come back too */
     int taken = 0;
     while (taken < capacity && budget--) {
         const uint64_t *slot = slots + (n & mask) * FH_EVENT_WORDS;
@@ -62,6 +62,8 @@ static inline int fh_ring_read(const uint64_t *slots, uint64_t mask, const uint6
         } else if (s < n) {
             break;
         }
+        if (taken)
+            break;                                          /* what is lost is told before what follows it */
         uint64_t newest = __atomic_load_n(head, __ATOMIC_ACQUIRE);
         if (newest < s)
             newest = s;

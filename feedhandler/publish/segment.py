@@ -1,7 +1,7 @@
 """A shared segment and its life: made under a temporary name, locked, filled, renamed; taken over, stopped, removed.
 
-The temporary name `.NAME.new` is the same for everybody, and whoever holds its lock is the one who is making NAME: of two
-writers that start at once, one is refused. The lock stays on the file through the rename and for the writer's life, so
+The temporary name `.NAME.new` is the same for everybody, and whoever holds its lock is the one who is making NAME: of
+two writers that start at once, one is refused. The lock stays through the rename and for the writer's life, so
 "is the writer alive" and "may I take this name" are the same question, put to the kernel. A temporary file whose maker
 died has no lock: it is emptied and used.
 """
@@ -154,7 +154,7 @@ class Segment:
             return
         if unlink and self.path is not None:
             with suppress(OSError):
-                if os.path.samestat(os.stat(self.path), os.fstat(self._fd)):
+                if os.path.samestat(self.path.stat(), os.fstat(self._fd)):
                     self.path.unlink()
         release_lock(self._fd)  # the mapping keeps the open file, and with it the lock, until the last array is gone
         os.close(self._fd)
@@ -163,7 +163,9 @@ class Segment:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _array(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -261,7 +263,7 @@ def _open_locked(temporary: Path, path: Path) -> int:
             if not take_lock(fd):
                 raise SegmentError(f"segment {path}: another writer is taking this name right now")
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(fd), os.stat(temporary, follow_symlinks=False)):
+                if os.path.samestat(os.fstat(fd), temporary.lstat()):
                     if os.fstat(fd).st_uid != os.geteuid():
                         raise SegmentError(f"{temporary} belongs to another user: remove it")
                     os.ftruncate(fd, 0)
@@ -282,8 +284,8 @@ def _allocate(fd: int, size: int, path: Path, mode: int, group: str) -> None:
         os.ftruncate(fd, 0)
         space = os.statvfs(path.parent)
         raise SegmentError(
-            f"segment {path}: {size:,} bytes are needed, {space.f_bavail * space.f_frsize:,} are free in {path.parent}; "
-            "make it larger, or lower [books] instruments and depth, or [ring] events"
+            f"segment {path}: {size:,} bytes are needed, {space.f_bavail * space.f_frsize:,} are free in "
+            f"{path.parent}; make it larger, or lower [books] instruments and depth, or [ring] events"
         ) from None
     try:
         if group:
@@ -299,14 +301,18 @@ def _allocate(fd: int, size: int, path: Path, mode: int, group: str) -> None:
 
 
 def _take_name(temporary: Path, path: Path) -> None:
-    """Rename; the predecessor's header says REPLACED before."""
+    """Rename; the predecessor's header says REPLACED before.
+
+    Nobody else can take the name meanwhile: that needs the temporary file's lock, which is ours. The predecessor's own
+    lock stays free, or readers would take it for alive.
+    """
     try:
         old = _open(path, 0)
     except FileNotFoundError:
         temporary.rename(path)
         return
     try:
-        if not take_lock(old):
+        if lock_held(old):
             raise _in_use(path, old)
         _mark_replaced(old)
         temporary.rename(path)
@@ -315,7 +321,7 @@ def _take_name(temporary: Path, path: Path) -> None:
 
 
 def _mark_replaced(fd: int) -> None:
-    """Store REPLACED in a dead predecessor's header, when it is one. The first 24 bytes are the same in all versions."""
+    """Store REPLACED in a dead predecessor's header, when it is one; magic and state lie alike in all versions."""
     size = os.fstat(fd).st_size
     if size < records.HEADER.itemsize:
         return

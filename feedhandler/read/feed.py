@@ -17,7 +17,7 @@ from feedhandler.errors import SegmentError, UnknownSymbolError, WriterDiedError
 from feedhandler.publish.layout import HISTOGRAMS, PART_INDEX
 from feedhandler.publish.segment import DEFAULT_DIR
 from feedhandler.read._reader import WAITS, Batch, Cursor, Reader
-from feedhandler.read.attach import RETRY_SECONDS, open_reader
+from feedhandler.read.opening import RETRY_SECONDS, open_reader
 from feedhandler.read.views import Book, LatencyHistogram
 
 FOLLOW_SECONDS = 2.0  # between REPLACED and the rename lie microseconds; a successor that died there never comes
@@ -35,7 +35,9 @@ class Feed:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -135,8 +137,8 @@ class Feed:
         """Batches of events as they come: arrays of dtype EVENT, with `lost`, the events missed directly before.
 
         `symbols` filters, in compiled code; events of a whole channel (instrument 0: new session, gap) always come.
-        `copy=False` gives read-only views of the ring, of all instruments of a single shard, with `intact()` to ask after
-        use how many of the batch, counted from its end, had not been overwritten.
+        `copy=False` gives read-only views of the ring, of all instruments of a single shard, with `intact()` to ask
+        after use how many of the batch, counted from its end, had not been overwritten.
 
         `wait` says how to wait for news: "spin" burns a processor and hears at once (some hundred ns); "sleep" looks
         every `sleep_us` microseconds and hears up to that plus the kernel's timer slack (50 us) later; "futex" sleeps
@@ -239,8 +241,7 @@ def _drain(cursors: list[Cursor], wait: str, interval: int, timeout: float | Non
 
 def merge(batches: list[Batch]) -> Batch:
     """One batch of several shards' batches, by `ts_recv`, then in the order given."""
-    merged = np.concatenate(batches)
-    merged = merged[np.argsort(merged["ts_recv"], kind="stable")].view(Batch)
+    together = np.concatenate(batches)
+    merged: Batch = together[np.argsort(together["ts_recv"], kind="stable")].view(Batch)
     merged.lost = sum(batch.lost for batch in batches)
     return merged
-

@@ -21,9 +21,10 @@ _TRADE, _STATUS, _LAST = int(Action.TRADE), int(Action.STATUS), int(Flag.LAST)
 class Strategy:
     """Override what you need, then `run(feed)`.
 
-    `on_book` comes at most once per book and batch of events, however often the book changed; `on_trade` and `on_status`
-    come for every event, in order. `on_stale` comes when a book in use may no longer be trusted, whatever the cause (the
-    book, its channel, silence, the handler's end), before `on_book` of the same batch; `on_live` when it may be again.
+    `on_book` comes at most once per book and batch of events, however often the book changed; `on_trade` and
+    `on_status` come for every event, in order. `on_stale` comes when a book in use may no longer be trusted, whatever
+    the cause (the book, its channel, silence, the handler's end), before `on_book` of the same batch;
+    `on_live` when it may be again.
     """
 
     symbols: Iterable[str | int] | None = None

@@ -22,11 +22,12 @@ class Book(BookReader):
 
     `snapshot()` and `top()` give prices and sizes as integers: prices in units of 10^price_exponent, sizes in units of
     10^size_exponent of `instrument_record`. Every property reads shared memory when it is asked; those that begin with
-    `seen_` tell what held at the instant of the last `snapshot()` or `top()`. It follows the handler's successor by itself.
+    `seen_` tell what held at the instant of the last `snapshot()` or `top()`. It follows the handler's successor.
     """
 
     def __new__(cls, feed: Feed, instrument: int, symbol: str, venue: str) -> Book:
-        return super().__new__(cls, feed.reader, instrument)
+        book: Book = super().__new__(cls, feed.reader, instrument)
+        return book
 
     def __init__(self, feed: Feed, instrument: int, symbol: str, venue: str) -> None:
         self.feed, self.symbol, self.venue = feed, symbol, venue

@@ -5,7 +5,7 @@ from feedhandler._histogram cimport fh_histogram_add, fh_histogram_bucket, fh_hi
 from feedhandler._records cimport (HISTOGRAM_BUCKETS, HISTOGRAMS, PART_BOOKS, PART_CHANNELS, PART_DIRECTORY, PART_HISTOGRAMS, PART_LINES,
                                    PART_RINGS, PART_SLOTS, PART_SYMBOLS, SEGMENT_MAGIC)
 from feedhandler._ring cimport fh_ring_write
-from feedhandler._seqlock cimport fh_seq_begin, fh_store, fh_store_release
+from feedhandler._seqlock cimport fh_store, fh_store_release
 
 
 def histogram_bucket(uint64_t nanoseconds):
@@ -98,9 +98,3 @@ cdef class Publisher:
     def heartbeat(self, int64_t monotonic):
         """Store the hot thread's heartbeat, CLOCK_MONOTONIC in ns."""
         self.beat(monotonic)
-
-    def begin_book(self, uint32_t instrument):
-        """Leave a book's sequence odd, as a writer does that dies inside a write. For tests of readers."""
-        if instrument >= self.parts[PART_BOOKS].count:
-            raise ValueError(f"instrument must be below {self.parts[PART_BOOKS].count}, not {instrument}")
-        fh_seq_begin(<uint64_t *> self._record(PART_BOOKS, instrument))

@@ -68,6 +68,7 @@ cdef class Cursor:
     cdef uint64_t mask
     cdef uint64_t next                      # number of the next event
     cdef uint64_t missed                    # lost so far, all polls together
+    cdef uint64_t untold                    # of these, lost since the last batch that take() gave
     cdef uint8_t *wanted                    # a byte per instrument; NULL = all
     cdef Event *scratch
     cdef int capacity

@@ -444,23 +444,26 @@ cdef class Cursor:
         cdef cnp.ndarray batch
         if copy:
             n = self.poll(self.scratch, self.capacity, &lost)
-            while n == 0 and lost == 0 and self._ready():       # a whole ring of events that are not wanted
+            while n == 0 and self._ready():       # a whole ring of events that are not wanted
                 n = self.poll(self.scratch, self.capacity, &lost)
             self.missed += lost
-            if n == 0 and lost == 0:
+            self.untold += lost
+            if n == 0:
                 return None
             owner = PyBytes_FromStringAndSize(<const char *> self.scratch, n * sizeof(Event))
             batch = _array(Batch, _event, n, PyBytes_AS_STRING(owner), owner, True)
-            if lost:
-                batch.lost = lost
+            if self.untold:
+                batch.lost, self.untold = self.untold, 0
             return batch
         count = self._view(<uint64_t> self.capacity, &first, &lost)
         self.missed += lost
+        self.untold += lost
         if count == 0:
             return None
         batch = _array(View, _event, <cnp.npy_intp> count, <void *> &self.slots[(first & self.mask) * 8],
                        self.reader, False)
-        batch.lost, batch.cursor, batch.first = lost, self, first
+        batch.lost, batch.cursor, batch.first = self.untold, self, first
+        self.untold = 0
         return batch
 
     def intact(self, uint64_t first, uint64_t count):
@@ -473,6 +476,7 @@ cdef class Cursor:
             return False
         self.next += 1
         self.missed += 1
+        self.untold += 1
         return True
 
     @property

@@ -17,8 +17,8 @@ RETRY_SECONDS = 0.005
 def open_reader(name: str, dir: str | os.PathLike[str] = DEFAULT_DIR, timeout: float = 0.0) -> Reader:
     """A Reader of the live segment `name`, waited for at most `timeout` seconds.
 
-    Raises SegmentError when there is none, when it has stopped, or without the right to read it; WriterDiedError when its
-    writer is dead; LayoutError when another version of feedhandler wrote it.
+    Raises SegmentError when there is none, when it has stopped, or without the right to read it; WriterDiedError when
+    its writer is dead; LayoutError when another version of feedhandler wrote it.
     """
     path = segment_path(name, dir)
     end = time.monotonic() + timeout
@@ -86,7 +86,7 @@ def _is_segment(path: Path) -> bool:
 
 def _refusal(path: Path, error: OSError) -> str:
     if error.errno not in (errno.EACCES, errno.EPERM):
-        return error.strerror
+        return error.strerror or "no reason given"
     try:
         about = path.stat()
     except OSError:

@@ -1,0 +1,33 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+from feedhandler.publish._publisher import Publisher
+from feedhandler.read._reader import Cursor, Reader
+
+def write(publisher: Publisher, instruments: int, seconds: float, stop_inside: int = 0) -> int:
+    """Write self-checking books and events; the rounds done."""
+
+def read_books(reader: Reader, instruments: int, seconds: float) -> tuple[int, int, int]:
+    """(whole, torn, without levels)."""
+
+def read_events(cursor: Cursor, instruments: int, seconds: float) -> tuple[int, int, int, int]:
+    """(whole, torn, lost, out of order or not accounted for)."""
+
+def time_snapshots(reader: Reader, instrument: int, count: int) -> tuple[float, int]:
+    """Nanoseconds of one snapshot, and a checksum."""
+
+def echo_words(line: NDArray[Any], count: int) -> None:
+    """The far end of time_words."""
+
+def time_words(line: NDArray[Any], out: NDArray[Any]) -> None:
+    """Round trips of a bare cache line, in ns."""
+
+def echo_events(cursor: Cursor, line: NDArray[Any], count: int) -> None:
+    """The far end of time_events."""
+
+def answer(line: NDArray[Any], number: int) -> None:
+    """Store `number` in word 8."""
+
+def time_events(publisher: Publisher, line: NDArray[Any], out: NDArray[Any]) -> None:
+    """Round trips of one event, answered by a bare cache line, in ns."""
