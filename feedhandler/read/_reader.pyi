@@ -82,8 +82,8 @@ class BookReader:
         """Called when a successor has taken the segment's name."""
     def snapshot(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Bids and asks as they stood at one instant."""
-    def top(self) -> tuple[int | None, int | None, int | None, int | None]:
-        """Best bid and best ask: prices and sizes."""
+    def top(self) -> tuple[Any, Any, Any, Any]:
+        """Bid price and size, ask price and size; None on an empty side."""
     def codes(self) -> tuple[int, int, int]:
         """Quality, reason and trading status now."""
     def seen_codes(self) -> tuple[int, int, int]:
