@@ -35,15 +35,16 @@ class Entry:
 class Listing:
     """An iterator over the messages of a capture or BinaryFILE: every copy on every line, in the order of the file.
 
-    The protocol is recognised where it can be, unless it is given; streams of no known protocol are left out. The
-    symbol of a message that carries only the feed's id is the one the file gave that id before. `types` counts the
-    messages given out by type, `refused` the packets that their session's framing does not take.
+    The protocol is recognised where it can be, unless it is given; streams of no known protocol are left out. `only`
+    names the types of message to be given out; all, when it is empty. The symbol of a message that carries only the
+    feed's id is the one the file gave that id before. `types` counts the messages read by type, `refused` the packets
+    that their session's framing does not take.
 
     Raises CaptureError when the file is damaged, after every whole message before the damage; ConfigError when the
     protocol is unknown or cannot be recognised.
     """
 
-    def __init__(self, path: Path, protocol_name: str | None = None) -> None:
+    def __init__(self, path: Path, protocol_name: str | None = None, only: frozenset[str] = frozenset()) -> None:
         config, _ = capture_config(path, protocol_name)
         self.types: Counter[str] = Counter()
         self.refused = 0
@@ -53,6 +54,7 @@ class Listing:
         self.protocols: list[Protocol] = [protocol(channel.protocol) for channel, _ in lines]
         self._channels = [channel.name for channel, _ in lines]
         self._framings = [framing(channel.session) for channel, _ in lines]
+        self._only = only
         self._symbols: dict[tuple[str, int], str] = {}
         targets = [(line.group, line.port) for _, line in lines if line.group]
         self._receiver = capture.receiver(path, targets or None)
@@ -64,7 +66,12 @@ class Listing:
 
     def __iter__(self) -> Iterator[Entry]:
         for seq, ts_recv, line, message in self.raw():
-            yield self._entry(seq, ts_recv, line, message)
+            kind = chr(message[0]) if message else ""
+            self.types[kind] += 1
+            if not self._only or kind in self._only:
+                yield self._entry(seq, ts_recv, line, kind, message)
+            elif self._names_somebody_new(line, kind, message):
+                self._entry(seq, ts_recv, line, kind, message)
 
     def raw(self) -> Iterator[tuple[int, int, int, bytes]]:
         """The same messages undecoded: (seq, ts_recv, line, bytes)."""
@@ -94,10 +101,18 @@ class Listing:
     ) -> None:
         self.close()
 
-    def _entry(self, seq: int, ts_recv: int, line: int, message: bytes) -> Entry:
+    def _names_somebody_new(self, line: int, kind: str, message: bytes) -> bool:
+        """Whether a message gives a symbol to an id of the feed that has none yet; cheaper than decoding it."""
         table = self.protocols[line]
-        kind = chr(message[0]) if message else ""
-        self.types[kind] += 1
+        row, naming = table.by_type.get(kind), table.instrument
+        if row is None or isinstance(naming, BySymbol) or table.symbol_of(row) is None or len(message) < row.length:
+            return False
+        place = row.layout[naming.field]
+        number = int.from_bytes(message[place.offset : place.offset + place.type.size], table.byte_order)
+        return (self._channels[line], number) not in self._symbols
+
+    def _entry(self, seq: int, ts_recv: int, line: int, kind: str, message: bytes) -> Entry:
+        table = self.protocols[line]
         try:
             view = interpret.decode(table, message)
         except interpret.MalformedError as fault:

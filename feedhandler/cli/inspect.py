@@ -35,13 +35,13 @@ def inspect(
     """List the messages of a capture: every copy on every line, in the order of the file."""
     from feedhandler.listing import Listing
 
-    wanted = {kind for kind in types.split(",") if kind}
+    wanted = frozenset(kind for kind in types.split(",") if kind)
     shown = 0
     width = _width()
-    with Listing(capture, known_protocol(protocol)) as listing:
+    with Listing(capture, known_protocol(protocol), wanted) as listing:
         try:
             for entry in listing:
-                if (wanted and entry.type not in wanted) or (symbol and entry.symbol != symbol):
+                if symbol and entry.symbol != symbol:
                     continue
                 if as_json:
                     emit(asdict(entry) | {"line": listing.lines[entry.line]})
