@@ -247,11 +247,11 @@ def _head(view: View, earlier: View | None) -> "Text":
 
     span = view.taken - earlier.taken if earlier else 0
     style = "green" if view.writer == "RUNNING" else "bold red"
-    text = Text.assemble((view.name, "bold"), "  ", (view.writer, style), f"  pid {view.pid}")
-    text.append(f"  up {_clock(view.taken - view.since)}")
-    text.append(f"  {view.instruments:,} instruments  {amount(view.events)} events")
+    text = Text.assemble((view.name, "bold"), "  ", (view.writer, style), no_wrap=True, overflow="ellipsis")
     if earlier:
-        text.append(f"  {amount(rate(view.events, earlier.events, span))}/s", "bold")
+        text.append(f"  {amount(rate(view.events, earlier.events, span))} events/s", "bold")
+    text.append(f"  {amount(view.events)} events  {view.instruments:,} instruments")
+    text.append(f"  up {_clock(view.taken - view.since)}  pid {view.pid}")
     return text
 
 

@@ -142,7 +142,7 @@ def test_the_page_at_80_columns_with_rates_and_trouble(day: Path, name: str) -> 
         console.print(draw(after, before, page_rows(after, 12), console.width))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    assert "/s" in lines[0]
+    assert " events/s " in lines[0]
     assert any(line.startswith("file: gaps 17") for line in lines)
     assert "3 more books" in out.getvalue()
 
