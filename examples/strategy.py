@@ -1,0 +1,76 @@
+"""A strategy that prints what it sees: python examples/strategy.py demo [SYMBOL ...]"""
+
+import sys
+import time
+from typing import Any
+
+import feedhandler as fh
+
+
+class Printer(fh.Strategy):
+    """Prints the first lines of each second, and a summary at the end."""
+
+    LINES_PER_SECOND = 8
+
+    def __init__(self) -> None:
+        self.second, self.printed = 0, 0
+        self.books = self.trades = self.lost = 0
+
+    def on_start(self, feed: fh.Feed) -> None:
+        self.say(f"attached to {feed.name}: {len(feed.symbols)} symbols")
+
+    def on_book(self, book: fh.Book) -> None:
+        self.books += 1
+        bid, bid_size, ask, ask_size = book.top()
+        if bid is not None and ask is not None:
+            state = f"{book.seen_state.name} {book.trading.name}"
+            self.say(f"{book.symbol:<8} {bid / 1e9:>10.4f} × {bid_size:<6} {ask / 1e9:>10.4f} × {ask_size:<6} {state}")
+
+    def on_trade(self, event: Any) -> None:
+        self.trades += 1
+        self.say(f"trade    {event['price'] / 1e9:>10.4f} × {event['size']:<6} instrument {event['instrument']}")
+
+    def on_stale(self, book: fh.Book, reason: fh.Reason) -> None:
+        self.say(f"{book.symbol:<8} STALE: {reason.name}")
+
+    def on_live(self, book: fh.Book) -> None:
+        self.say(f"{book.symbol:<8} LIVE")
+
+    def on_overrun(self, lost: int) -> None:
+        self.lost += lost
+
+    def on_stop(self, feed: fh.Feed) -> None:
+        print(f"strategy: {self.books} book updates, {self.trades} trades, {self.lost} events missed", flush=True)
+
+    def say(self, text: str) -> None:
+        """Print, but no more than a person can read."""
+        now = int(time.monotonic())
+        if now != self.second:
+            self.second, self.printed = now, 0
+        self.printed += 1
+        if self.printed <= self.LINES_PER_SECOND:
+            print(text, flush=True)
+
+
+def main() -> int:
+    """Attach, print until the handler ends or Ctrl-C."""
+    if len(sys.argv) < 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    strategy = Printer()
+    try:
+        with fh.attach(sys.argv[1], timeout=30) as feed:
+            symbols = sys.argv[2:] or None
+            for symbol in symbols or []:
+                feed.book(symbol, timeout=30)
+            strategy.run(feed, symbols)
+    except fh.FeedError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
