@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.receive import capture
 from feedhandler.recognise import recognise, session_of
+
+PACKETS_LOOKED_AT = 4096  # of a capture, to recognise its streams by ...
+PAYLOADS_LOOKED_AT = 8  # ... so many packets of each
 
 
 def capture_config(
@@ -53,12 +58,14 @@ def capture_config(
 def _packet_channels(path: Path, protocol: str | None, day: date | None) -> tuple[list[Channel], int]:
     found: dict[tuple[str, bytes], list[Line]] = {}
     first_packet = 0
+    heads = _heads(path)
     for stream in capture.streams(path):
-        speaks = recognise([stream.first_payload], only=protocol)
+        payloads = heads.get(stream.destination) or [stream.first_payload]
+        speaks = recognise(payloads, only=protocol)
         if speaks is None:
             continue
         first_packet = min(first_packet or stream.first_ts, stream.first_ts)
-        which = session_of(decode.protocol(speaks).framing, stream.first_payload)
+        which = session_of(decode.protocol(speaks).framing, payloads)
         if not which.strip(b"\0 "):  # blank sample wrappers name no session: each stream stands for itself
             which = f"{stream.address}:{stream.port}".encode()
         lines = found.setdefault((speaks, which), [])
@@ -73,6 +80,17 @@ def _packet_channels(path: Path, protocol: str | None, day: date | None) -> tupl
         _channel(speaks, decode.protocol(speaks).framing, f"{speaks}-{number}", tuple(lines), day)
         for number, ((speaks, _), lines) in enumerate(found.items())
     ], first_packet
+
+
+def _heads(path: Path) -> dict[tuple[str, int], list[bytes]]:
+    """The first payloads of each destination, found among the first packets of the file; damage ends the search."""
+    heads: dict[tuple[str, int], list[bytes]] = {}
+    with contextlib.suppress(CaptureError):
+        for _, destination, payload in itertools.islice(capture.read(path), PACKETS_LOOKED_AT):
+            head = heads.setdefault(destination, [])
+            if len(head) < PAYLOADS_LOOKED_AT:
+                head.append(payload)
+    return heads
 
 
 def _channel(protocol: str, framing: str, name: str, lines: tuple[Line, ...], day: date | None) -> Channel:

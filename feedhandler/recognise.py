@@ -9,32 +9,41 @@ from feedhandler._instruments import Instruments
 def recognise(payloads: Sequence[bytes], *, only: str | None = None, framing: str | None = None) -> str | None:
     """The name of the one protocol whose framing and message table fit the payloads; None if none or several do.
 
-    A protocol fits when its framing accepts every payload and every message in them is of a known type and at least as
-    long as the table says. Packets without messages (heartbeats) speak only for their framing. `only` asks about that
-    protocol alone, and then the framing is enough; `framing` takes the place of the protocols' own.
+    A payload fits when the framing accepts it and every message in it is of a known type and at least as long as the
+    table says; the protocol with most fitting payloads is the one. A packet without messages (a heartbeat) speaks only
+    for its framing. `only` asks about that protocol alone, and then the framing is enough; `framing` takes the place of
+    the protocols' own.
     """
-    fitting = {}
+    fitting: dict[str, tuple[int, int]] = {}  # payloads with messages that fit, payloads that fit
     for protocol in decode.protocols().values():
         if only is not None and protocol.name != only:
             continue
         machine = session.framing(framing or protocol.framing)
-        messages: list[bytes] = []
-        for payload in payloads:
-            frames = machine.feed(payload)
-            if not frames or any(fields["kind"] == "bad" for fields, _ in frames):
-                break
-            messages += [message for _, block in frames for message in block]
-        else:
-            if only is not None or _speaks(protocol, messages):
-                fitting[protocol.name] = bool(messages)
-    spoken = [name for name, any_messages in fitting.items() if any_messages] or list(fitting)
-    return spoken[0] if len(spoken) == 1 else None
+        found = [_messages(machine, payload) for payload in payloads]
+        framed = [messages for messages in found if messages is not None]
+        fit = [messages for messages in framed if only is not None or _speaks(protocol, messages)]
+        if fit:
+            fitting[protocol.name] = sum(map(bool, fit)), len(fit)
+    best = [name for name, fits in fitting.items() if fits == max(fitting.values())]
+    return best[0] if len(best) == 1 else None
 
 
-def session_of(framing: str, payload: bytes) -> bytes:
-    """The session id in a datagram, 16 bytes, zero-padded; empty when the framing refuses it."""
-    frames = session.framing(framing).feed(payload)
-    return bytes(frames[0][0]["session"]) if frames else b""
+def session_of(framing: str, payloads: Sequence[bytes]) -> bytes:
+    """The session id in the first datagram that the framing accepts: 16 bytes, zero-padded; empty without one."""
+    machine = session.framing(framing)
+    for payload in payloads:
+        for fields, _ in machine.feed(payload):
+            if fields["kind"] != "bad":
+                return bytes(fields["session"])
+    return b""
+
+
+def _messages(machine: session.Framing, payload: bytes) -> list[bytes] | None:
+    """The messages in one payload; None when the framing refuses it."""
+    frames = machine.feed(payload)
+    if not frames or any(fields["kind"] == "bad" for fields, _ in frames):
+        return None
+    return [message for _, block in frames for message in block]
 
 
 def _speaks(protocol: decode.Protocol, messages: Sequence[bytes]) -> bool:

@@ -230,13 +230,14 @@ cdef class Shard:
         event.side = SIDE_NONE
         event.line = NO_LINE
         event.flags = FLAG_LAST
+        if what != TAKE_SESSION and (<Arbiter> self.arbiters[channel]).quality != QUALITY_LIVE:
+            event.flags |= FLAG_STALE
         if what == TAKE_SESSION:
             self.roll(channel)
             event.action = ACTION_RESET
             event.channel_seq = (<Arbiter> self.arbiters[channel]).expected
         elif what == TAKE_GAP:
             event.action = ACTION_NONE
-            event.flags = FLAG_LAST | FLAG_STALE
             event.size = (<Arbiter> self.arbiters[channel]).gap_count
             event.channel_seq = (<Arbiter> self.arbiters[channel]).gap_first
         else:
