@@ -147,13 +147,13 @@ def render(table: Protocol) -> str:
             zero="self.midnight" if midnight else "0",
         ).rstrip("\n")
     )
-    common = _common(table)
-    lines.append(SHORT.format(header=max((f.offset + f.type.size for f in common), default=1)).rstrip("\n"))
-    lines += ["            " + line for line in _header(table, common)]
+    header_fields = _common(table)
+    lines.append(SHORT.format(header=max((f.offset + f.type.size for f in header_fields), default=1)).rstrip("\n"))
+    lines += ["            " + line for line in _header(table, header_fields)]
     for number, message in enumerate(table.messages):
         word = "if" if number == 0 else "elif"
         lines.append(f"            {word} kind == {ord(message.type)}:  # {_shown(message)}")
-        lines += ["                " + line for line in _case(table, message, tables[message.type], common)]
+        lines += ["                " + line for line in _case(table, message, tables[message.type], header_fields)]
     lines.append(TAIL)
     lines += _valid(table, tables)
     return "\n".join(lines) + "\n"
