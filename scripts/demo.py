@@ -20,11 +20,11 @@ from types import FrameType
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from feedhandler.read import Feed
     from feedhandler.top import View
 
-    from feedhandler.read import Feed
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # a built checkout is enough
 FOLDER = ROOT / "build" / "demo"
 CONFIG = """
 [shm]
@@ -69,7 +69,7 @@ class Part:
             stderr=subprocess.STDOUT,
             text=True,
             bufsize=1,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)},
             process_group=0,  # Ctrl-C at the terminal is ours to pass on, in order
             preexec_fn=_end_with_parent,
         )
@@ -242,10 +242,11 @@ class _Terminal:
         self.live = Live(console=self.console, screen=True, auto_refresh=False)
 
     def __call__(self, view: "View", before: "View") -> None:
-        from feedhandler.top import draw, page_rows
         from rich.console import Group
         from rich.panel import Panel
         from rich.text import Text
+
+        from feedhandler.top import draw, page_rows
 
         said = Text("\n".join(self._strategy.lines), overflow="ellipsis", no_wrap=True)
         panel = Panel(said, title="examples/strategy.py", height=7)

@@ -178,20 +178,24 @@ class _Story:
 
     def __init__(self, arbiter: Arbiter, line: Decoder, books: OrderBook, law: ReferenceBooks) -> None:
         self.arbiter, self.line, self.books, self.law = arbiter, line, books, law
-        self.expected, self.position, self.session = 0, 1, b""
+        self.expected, self.position, self.told = 0, 1, 0
 
     def take(self, taken: list[tuple[Any, ...]]) -> None:
+        lost = False
         for what in taken:
             match what:
+                case ("gap", first, count, *_):
+                    self.told, lost = first + count, True
                 case ("run", first, messages, *_):
                     check(first == 0 or first >= self.expected, f"in sequence: {first} after {self.expected - 1}")
-                    if first > self.expected > 0:
-                        check(self.arbiter.state[0] != Quality.LIVE, f"{self.expected} to {first - 1} lost, yet LIVE")
+                    jumped = first > self.expected > 0
+                    check(not jumped or self.told == first, f"{self.expected} to {first - 1} lost without a word")
                     self.expected = first + len(messages) if first else self.expected
                     self.apply(messages, first)
                 case ("session", *_):
-                    self.expected = 0
+                    self.expected, lost = 0, False
                     self.line.start()
+        check(not lost or self.arbiter.state[0] != Quality.LIVE, "messages lost, yet the channel is LIVE")
 
     def apply(self, messages: list[bytes], first: int) -> None:
         """Decode what is good of them and change both books."""

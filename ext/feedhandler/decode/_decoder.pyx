@@ -175,7 +175,7 @@ cdef class Decoder:
         cdef const uint8_t *at
         cdef const uint8_t *end
         cdef Run run
-        cdef int32_t first, taken
+        cdef int32_t first, taken, count
         cdef uint32_t length = 0
         cdef uint64_t messages = 0, made = 0, malformed = 0
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
@@ -187,28 +187,29 @@ cdef class Decoder:
             run.ts_recv = 0
             run.line = 0
             while True:
-                run.count = 0
-                while run.count < PACKET and end - at >= 2:
+                count = 0
+                while count < PACKET and end - at >= 2:
                     fh_prefetch(at + AHEAD)         # may point past the end: a prefetch never faults
                     length = fh_be16(at) if big_endian else fh_le16(at)
                     if length == 0 or end - at - 2 < <Py_ssize_t> length:
                         end = at
                         break
-                    blocks[run.count].data = at + 2
-                    blocks[run.count].len = length
-                    run.count += 1
+                    blocks[count].data = at + 2
+                    blocks[count].len = length
+                    count += 1
                     at += 2 + length
-                if run.count == 0:
+                if count == 0:
                     break
+                run.count = count
                 first = 0
-                while first < run.count:
+                while first < count:
                     made += <uint64_t> self.decode(&run, first, events, PACKET * MAX_EVENTS_PER_MESSAGE, &taken)
                     first += taken
-                    if first < run.count:           # the batch has room for all: what is left begins with a bad one
+                    if first < count:               # the batch has room for all: what is left begins with a bad one
                         malformed += 1
                         first += 1
-                messages += <uint64_t> run.count
-                run.first_seq += <uint64_t> run.count
+                messages += <uint64_t> count
+                run.first_seq += <uint64_t> count
         PyBuffer_Release(&view)
         return messages, made, malformed
 

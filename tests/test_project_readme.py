@@ -1,0 +1,39 @@
+"""The README tells the truth: its example runs, and the words it names are there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
+
+
+def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```", ROOT.joinpath("README.md").read_text(), re.MULTILINE | re.DOTALL)
+    name = f"readme-{tmp_path.name}"
+    done = subprocess.run(
+        [sys.executable, "-c", code.replace("readme-example", name)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"LIVE", done.stdout)) == 3, done.stdout
+
+
+def test_every_word_of_make_that_the_pages_name_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z]+):", ROOT.joinpath("Makefile").read_text(), re.MULTILINE))
+    named = {w for page in PAGES[:2] for w in re.findall(r"make ([a-z]+)`", ROOT.joinpath(page).read_text())}
+    assert named and named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_the_pages_lead_somewhere(page: str) -> None:
+    path = ROOT / page
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert path.parent.joinpath(target).exists(), f"{page} links to {target}"
