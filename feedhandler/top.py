@@ -308,8 +308,8 @@ def _lines(view: View, earlier: View | None) -> "RenderableType":
     from rich.console import Group
     from rich.text import Text
 
-    figures = ("packets", "pkt/s", "won", "dup", "late", "gaps", "missing", "drops", "bad", "ago")
-    table = _table("line<", "state<", *figures)
+    figures = ("packets", "pkt/s", "won", "dup", "late", "gaps", "miss", "drops", "bad", "ago")
+    table = _table("line<", "state<", *figures, "stamp<")
     span = view.taken - earlier.taken if earlier else 0
     old = {(line.channel, line.name): line for line in earlier.lines} if earlier else {}
     for line in view.lines:
@@ -330,6 +330,7 @@ def _lines(view: View, earlier: View | None) -> "RenderableType":
             Text(amount(drops), style="red" if drops else ""),
             amount(count("bad_packets", 0) + count("malformed", 0)),
             duration(max(0, view.taken - line.last_packet)) if line.last_packet else "never",
+            line.timestamps.lower(),
         )
     words = [f"{channel.name}: {_troubles(channel)}" for channel in view.channels if _troubles(channel)]
     return Group(table, *(Text(word, style="yellow") for word in words))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from test_cli import eighty_columns, run  # noqa: F401
 
 from feedhandler import attach, bench
 from feedhandler.cli.bench import table as bench_table
@@ -17,7 +18,6 @@ from feedhandler.errors import FeedError
 from feedhandler.handler import open_capture, play
 from feedhandler.simulate import Exchange, write
 from feedhandler.top import amount, draw, duration, page_rows, price_text, take
-from tests.test_cli import eighty_columns, run  # noqa: F401
 
 MESSAGES = 6000
 
@@ -247,10 +247,15 @@ def test_run_is_fed_by_simulate_and_ends_on_ctrl_c(
         view = take(feed)
     assert {line.name: line.counters["packets"] > 0 for line in view.lines} == {"A": True, "B": True}
     assert sum(line.counters["won"] for line in view.lines) == 2000
+    said = [handler.stderr.readline()]
+    while said[-1] and not said[-1].startswith("packets on every line"):
+        said.append(handler.stderr.readline())
+    assert said[-1] == "packets on every line, timestamps: itch/A kernel, itch/B kernel\n"
+    assert said[0].startswith(
+        f"publishing {name}: sockets, lines itch/A, itch/B, wait adaptive, cpu any, receive buffers"
+    )
     out, err = processes.stop(handler)
-    assert (handler.returncode, out) == (0, "")
-    assert err.startswith(f"publishing {name}: sockets, lines itch/A, itch/B, wait adaptive, cpu any, receive buffers ")
-    assert err.endswith(f"stopped after 2,000 messages; {name} is gone\n")
+    assert (handler.returncode, out, err) == (0, "", f"stopped after 2,000 messages; {name} is gone\n")
 
 
 def test_simulate_ends_after_so_many_seconds_or_by_a_signal(

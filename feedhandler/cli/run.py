@@ -51,7 +51,11 @@ def run(
         handler.start()
         for sentence in in_effect(handler):
             talk(sentence)
-        handler.wait()
+        stamps = ""
+        while not handler.wait(None if stamps else 0.2):
+            stamps = timestamps(handler)
+            if stamps:
+                talk(stamps)
         messages = sum(handler.types.values())
     talk(f"stopped after {messages:,} messages; {feed.shm.name} is gone")
 
@@ -67,3 +71,12 @@ def in_effect(handler: "Handler") -> list[str]:
         f"publishing {status['segment']}: {status['backend']}, lines {lines}, wait {status['wait']}, cpu {cpu}{buffers}"
     )
     return [first, *status["notes"]]
+
+
+def timestamps(handler: "Handler") -> str:
+    """How the packets of each line are stamped, once every line has brought one; until then ""."""
+    lines = handler.status()["lines"]
+    if any(line["timestamps"] == "NONE" for line in lines):
+        return ""
+    kinds = (f"{line['channel']}/{line['name']} {line['timestamps'].lower()}" for line in lines)
+    return "packets on every line, timestamps: " + ", ".join(kinds)
