@@ -50,11 +50,8 @@ __all__ = [
 ]
 
 # Imported when first used: `feedhandler.decode` and the command's --help need no compiled module and no numpy.
-_LATER = {name: "feedhandler.read" for name in ("Book", "Feed", "Strategy", "attach")}
-_LATER |= {
-    name: "feedhandler.records"
-    for name in ("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading")
-}
+_LATER = dict.fromkeys(("Book", "Feed", "Strategy", "attach"), "feedhandler.read")
+_LATER |= dict.fromkeys(("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading"), "feedhandler.records")
 
 
 def __getattr__(name: str) -> Any:

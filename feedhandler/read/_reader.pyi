@@ -4,6 +4,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+EVENT: np.dtype[np.void]
+LEVEL: np.dtype[np.void]
+LAYOUT_HASH: int
+
 WAITS: dict[str, int]
 
 class Batch(np.ndarray[Any, Any]):
