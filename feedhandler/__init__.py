@@ -51,7 +51,8 @@ __all__ = [
 
 # Imported when first used: `feedhandler.decode` and the command's --help need no compiled module and no numpy.
 _LATER = dict.fromkeys(("Book", "Feed", "Strategy", "attach"), "feedhandler.read")
-_LATER |= dict.fromkeys(("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading"), "feedhandler.records")
+_RECORDS = ("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading")
+_LATER |= dict.fromkeys(_RECORDS, "feedhandler.records")
 
 
 def __getattr__(name: str) -> Any:
