@@ -26,8 +26,11 @@ def time_words(line: NDArray[Any], out: NDArray[Any]) -> None:
 def echo_events(cursor: Cursor, line: NDArray[Any], count: int) -> None:
     """The far end of time_events."""
 
-def answer(line: NDArray[Any], number: int) -> None:
-    """Store `number` in word 8."""
+class Answer:
+    """How a Python reader answers time_events."""
+
+    def __init__(self, line: NDArray[Any]) -> None: ...
+    def __call__(self, number: int) -> None: ...
 
 def time_events(publisher: Publisher, line: NDArray[Any], out: NDArray[Any]) -> None:
     """Round trips of one event, answered by a bare cache line, in ns."""

@@ -190,9 +190,16 @@ def echo_events(Cursor cursor not None, uint64_t[::1] line not None, uint64_t co
                 fh_pause()
 
 
-def answer(uint64_t[::1] line not None, uint64_t number):
-    """Store `number` in word 8."""
-    fh_store_release(&line[8], number)
+cdef class Answer:
+    """Answer(line): how a Python reader answers time_events, in word 8, at the price of one call."""
+
+    cdef uint64_t[::1] line
+
+    def __cinit__(self, uint64_t[::1] line not None):
+        self.line = line
+
+    def __call__(self, uint64_t number):
+        fh_store_release(&self.line[8], number)
 
 
 def time_events(Publisher publisher not None, uint64_t[::1] line not None, int64_t[::1] out not None):
