@@ -25,7 +25,7 @@ CHANNEL = (
     Counter("unsequenced", "messages", "In packets with blank session and sequence."),
     Counter("sessions", "sessions", "New sessions begun."),
     Counter("restarts", "restarts", "Sequence restarts under the same session id."),
-    Counter("window_full", "messages", "Came ahead of sequence and found no room to wait."),
+    Counter("window_full", "holes", "Given up before their time: what came behind them found no room to wait."),
     Counter("unknown_order", "events", "Name an order that the book does not hold."),
     Counter("duplicate_order", "events", "Add an order whose id is live."),
     Counter("over_execution", "events", "Cancel or execute more than is left of the order."),
@@ -54,7 +54,7 @@ LINE = (
     Counter("kernel_drops", "packets", "Dropped by the kernel for want of room in the receive buffer."),
     Counter("foreign", "packets", "Of the wrong source, group, port or protocol."),
     Counter("reconnects", "times", "The connection was made anew."),
-    Counter("refused", "packets", "Unsequenced, refused while live."),
+    Counter("refused", "packets", "Unsequenced while live, or with a number or a send time that cannot be."),
     Counter("truncated", "packets", "Larger than the receive slot."),
     Counter("too_late", "messages", "Came after their gap had been given up."),
 )

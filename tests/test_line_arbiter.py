@@ -101,12 +101,14 @@ def test_the_time_stamp_of_a_later_packet_closes_a_hole_too() -> None:
     assert feed.data(0, 4, at=2) == [("gap", 2, 1), (3, 3, 0), (4, 4, 0)]
 
 
-def test_the_packet_that_fills_a_hole_is_taken_however_late() -> None:
-    feed = Feed(1)
+def test_a_hole_that_is_due_closes_before_the_packet_that_comes_then_is_judged() -> None:
+    feed = Feed(1, reorder_us=1000)
     feed.data(0, 1)
     feed.data(0, 3, at=1)
-    assert feed.data(0, 2, at=500) == [(2, 2, 0), (3, 3, 0)]
-    assert feed.quality == LIVE
+    assert feed.data(0, 2, at=1.999) == [(2, 2, 0), (3, 3, 0)]
+    feed.data(0, 5, at=2)
+    assert feed.data(0, 4, at=3) == [("gap", 4, 1), (5, 5, 0)]
+    assert feed.arbiter.line_counts(0)["too_late"] == 1
 
 
 def test_the_end_of_the_input_closes_every_hole() -> None:
@@ -248,23 +250,64 @@ def test_unsequenced_packets_pass_offline_and_are_refused_live() -> None:
     assert (live.line_counts(0)["refused"], offline.counts["unsequenced"]) == (1, 2)
 
 
-def test_no_room_to_wait_is_counted_and_stays_a_hole() -> None:
+def test_a_packet_wider_than_the_window_ends_the_hole_before_it() -> None:
     feed = Feed(1, window_messages=16)
     feed.data(0, 1)
-    assert feed.data(0, 3, 20) == []
+    assert feed.data(0, 3, 20) == [("gap", 2, 1), (3, 15, 0), (16, 18, 0), (19, 22, 0)]  # the ring turns at 16
+    assert feed.quality == (Quality.STALE, Reason.GAP)
+    assert (feed.arbiter.counts["window_full"], feed.arbiter.counts["missing"]) == (1, 1)
+    assert feed.data(0, 23) == [(23, 23, 0)]
+
+
+def test_a_far_jump_gives_up_holes_until_it_fits() -> None:
+    feed = Feed(1, window_messages=16)
+    feed.data(0, 1)
+    for first in (3, 6, 17):
+        assert feed.data(0, first) == []
+    assert feed.data(0, 20) == [("gap", 2, 1), (3, 3, 0)]  # 6 to 20 have room
+    assert feed.data(0, 10**12, 2) == [
+        ("gap", 4, 2),
+        (6, 6, 0),
+        ("gap", 7, 10),
+        (17, 17, 0),
+        ("gap", 18, 2),
+        (20, 20, 0),
+    ]
     assert feed.arbiter.counts["window_full"] == 4
-    assert feed.data(0, 2, at=0.5) == [(2, 2, 0), (3, 15, 0), (16, 18, 0)]  # the ring turns at 16
-    assert feed.tick(2) == [("gap", 19, 4)]
+    assert feed.tick(1) == [("gap", 21, 10**12 - 21), (10**12, 10**12 + 1, 0)]
+    assert feed.arbiter.counts["window_full"] == 4
 
 
-def test_no_room_for_bytes_is_counted_too_and_room_comes_back() -> None:
+def test_what_comes_too_far_before_the_waiting_goes_out_before_them() -> None:
+    feed = Feed(1, window_messages=16)
+    feed.data(0, 1)
+    assert feed.data(0, 30, 2) == []
+    assert feed.data(0, 5, 2) == [("gap", 2, 3), (5, 6, 0)]
+    assert feed.data(0, 7, 23) == [(7, 29, 0), (30, 31, 0)]
+
+
+def test_a_hole_given_up_for_room_is_early_only_before_its_time() -> None:
+    feed = Feed(1, window_messages=16, reorder_us=1000)
+    feed.data(0, 1)
+    feed.data(0, 3)
+    assert feed.data(0, 100, at=31_000) == [("gap", 2, 1), (3, 3, 0)]
+    assert feed.arbiter.counts["window_full"] == 0
+
+
+def test_no_room_for_bytes_is_the_same_and_room_comes_back() -> None:
     arbiter = Arbiter(1, window_messages=1024, window_bytes=4096)
     arbiter.feed(b"S", 1, [b""])
     for start in range(2, 400, 6):
         assert arbiter.feed(b"S", start + 1, [b"%d" % n * 200 for n in range(5)]) == []
         taken = arbiter.feed(b"S", start, [b"x"])
         assert taken[1:] and arbiter.next_seq == start + 6
-    assert arbiter.feed(b"S", arbiter.next_seq + 1, [b"y" * 1500] * 3) == []
+    first = arbiter.next_seq
+    assert arbiter.counts["window_full"] == 0
+    assert arbiter.feed(b"S", first + 1, [b"y" * 1500] * 3) == [
+        ("gap", first, 1),
+        ("run", first + 1, [b"y" * 1500] * 2, 0, 0),
+        ("run", first + 3, [b"y" * 1500], 0, 0),
+    ]
     assert arbiter.counts["window_full"] == 1
 
 
@@ -284,6 +327,39 @@ def test_a_malformed_copy_does_not_win_and_the_other_lines_copy_is_taken() -> No
     assert arbiter.feed(b"S", 5, [good[1]], 3, 0) == [("run", 5, [good[1]], 3, 0), ("run", 6, [good[0]], 2, 1)]
     assert (arbiter.counts["malformed"], arbiter.counts["gaps"]) == (0, 0)
     assert [arbiter.line_counts(line)["malformed"] for line in (0, 1)] == [1, 1]
+
+
+def test_a_malformed_message_after_a_run_out_of_the_window_is_settled_against_its_packet() -> None:
+    arbiter = Arbiter(2, decoder=decoder("itch50", Instruments.standalone(16)))
+    good = [event(n) for n in range(1, 10)]
+    arbiter.feed(b"S", 1, good[:1], 0, 0)
+    assert arbiter.feed(b"S", 3, good[2:3], 1, 0) == []
+    assert arbiter.feed(b"S", 2, good[1:2], 2, 1) == [("run", 2, good[1:2], 2, 1), ("run", 3, good[2:3], 1, 0)]
+    assert arbiter.feed(b"S", 4, [good[3], b"S", good[5], good[6]], 3, 0) == [("run", 4, good[3:4], 3, 0)]
+    assert arbiter.feed(b"S", 5, good[4:5], 4, 1) == [("run", 5, good[4:5], 4, 1), ("run", 6, good[5:7], 3, 0)]
+    assert arbiter.feed(b"S", 8, good[7:9], 5, 0) == [("run", 8, good[7:9], 5, 0)]
+    assert (arbiter.state[:2], arbiter.counts["missing"]) == (LIVE, 0)
+
+
+def test_the_rest_of_a_packet_around_what_waits_and_what_is_malformed() -> None:
+    arbiter = Arbiter(2, window_messages=4, reorder_us=1000, decoder=decoder("itch50", Instruments.standalone(16)))
+    good = [event(n) for n in range(1, 21)]
+    arbiter.feed(b"S", 1, good[:1], 0, 0)
+    assert arbiter.feed(b"S", 5, good[4:5], 1, 0) == []
+    packet = [good[1], b"S", *good[3:9], b"S", *good[10:]]
+    assert arbiter.feed(b"S", 2, packet, 2, 1) == [
+        ("run", 2, good[1:2], 2, 1),
+        ("gap", 3, 1),
+        ("run", 4, good[3:4], 2, 1),
+        ("run", 5, good[4:5], 1, 0),
+        ("run", 6, good[5:7], 2, 1),
+        ("run", 8, good[7:9], 2, 1),
+        ("gap", 10, 1),
+        ("run", 11, good[10:11], 2, 1),
+        ("run", 12, good[11:14], 2, 1),
+        ("run", 15, good[14:], 2, 1),
+    ]
+    assert arbiter.counts == arbiter.counts | {"missing": 2, "malformed": 2, "messages": 18, "window_full": 2}
 
 
 def test_a_message_no_line_has_a_good_copy_of_is_a_gap() -> None:
@@ -313,11 +389,13 @@ def test_numbers_at_the_edge_neither_wrap_nor_hang() -> None:
     feed.data(0, 1)
     for first in (2**64 - 1, 2**64 - 3, 2**63, 0):
         assert feed.arbiter.feed(b"S", first, [b"x"] * 4, 1, 0) == []
-    assert feed.arbiter.counts["window_full"] == 16
+    assert feed.arbiter.line_counts(0)["refused"] == 4
     assert feed.arbiter.feed(b"S", 2**63 - 1, [b"x"] * 4, 1, 0) == []
     assert feed.data(0, 2, at=0.1) == [(2, 2, 0)]
-    assert feed.arbiter.pass_time(S)[0] == ("gap", 3, 2**63 - 4)
+    assert feed.data(0, 2**62, at=0.2) == [("gap", 3, 2**62 - 3), (2**62, 2**62, 0)]
+    assert feed.arbiter.pass_time(S)[0] == ("gap", 2**62 + 1, 2**62 - 2)
     assert feed.arbiter.next_seq == 2**63 + 3
+    assert feed.arbiter.counts["window_full"] == 1
 
 
 def test_wrong_arguments_are_named() -> None:

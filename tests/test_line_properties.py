@@ -145,3 +145,39 @@ def test_the_compiled_arbiter_agrees_with_the_model(
         assert (arbiter.next_seq, arbiter.state[0]) == (model.expected, model.quality)
     assert by_message(arbiter.end_input()) == list(model.end_input())
     assert arbiter.state[0] == model.quality
+
+
+@pytest.mark.wire
+@given(
+    sent=st.lists(st.tuples(NUMBERS, st.integers(1, 24), st.integers(-2, 6), st.integers(0, 1)), max_size=40),
+    room=st.sampled_from([(2, 64), (4, 256), (4, 1 << 16), (64, 64), (64, 1024)]),
+    reorder_us=st.sampled_from([0, 5, 1000]),
+)
+def test_whatever_the_window_what_was_received_and_not_settled_is_delivered_once(
+    sent: list[tuple[int, int, int, int]], room: tuple[int, int], reorder_us: int
+) -> None:
+    arbiter = Arbiter(2, reorder_us=reorder_us, window_messages=room[0], window_bytes=room[1])
+    owed: set[int] = set()  # received, and nothing said about them yet
+    now, expected = 1000 * US, 1
+    for first, count, passed, line in [*sent, (0, 1, 0, 0)]:
+        now += passed * US
+        offered = [message(n) + bytes(40 * (n % 3)) for n in range(first, first + count)]
+        taken = by_message(arbiter.pass_time(now))  # what is due is settled before the packet is judged, tick or none
+        taken.append(("packet",))
+        taken += by_message(arbiter.feed(b"S", first, offered, now, line))
+        if first == 0:
+            taken += by_message(arbiter.end_input())
+        for what in taken:
+            if what[0] == "packet" and 0 < first < 2**63:
+                owed |= set(range(max(first, expected), first + count))
+            elif what[0] == "message":
+                assert what[1] == expected
+                assert what[2] == message(expected) + bytes(40 * (expected % 3))
+                owed.remove(expected)
+                expected += 1
+            elif what[0] == "gap":
+                assert what[1] == expected
+                expected += what[2]  # type: ignore[operator]
+                assert not any(what[1] <= n < expected for n in owed)
+    assert not owed
+    assert arbiter.next_seq == expected

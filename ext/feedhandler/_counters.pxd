@@ -17,7 +17,7 @@ cdef enum:                      # ChannelRecord.counters; anonymous, so that the
     CH_UNSEQUENCED              # messages of packets with blank session and sequence
     CH_SESSIONS                 # new sessions begun
     CH_RESTARTS                 # sequence restarts under the same session id
-    CH_WINDOW_FULL              # messages ahead of sequence that found no room to wait
+    CH_WINDOW_FULL              # holes given up before their time: what came behind them found no room to wait
     CH_UNKNOWN_ORDER            # events that name an order the book does not hold
     CH_DUPLICATE_ORDER          # adds of an id that is live
     CH_OVER_EXECUTION           # cancels or executions larger than what is left of the order
@@ -46,7 +46,7 @@ cdef enum:                      # LineRecord.counters
     LN_KERNEL_DROPS             # packets the kernel dropped for want of room in the receive buffer
     LN_FOREIGN                  # packets of the wrong source, group, port or protocol
     LN_RECONNECTS
-    LN_REFUSED                  # unsequenced packets refused while live
+    LN_REFUSED                  # packets unsequenced while live, or with a number or a send time that cannot be
     LN_TRUNCATED                # datagrams larger than the receive slot
     LN_TOO_LATE                 # messages that came after their gap had been given up
     LINE_COUNTERS_USED

@@ -41,12 +41,11 @@ class ReferenceArbiter:
     def feed(self, session: bytes, first: int, messages: list[bytes], ts: int, line: int, kind: str = "data") -> Taken:
         """One frame of kind "data", "heartbeat" or "end", and all that follows from it."""
         self.clock = ts
+        yield from self.drain()
         if first == 0 or first > NUMBER_MAX:
-            yield from self.drain()
             return
         if session != self.session:
             if session in self.left:
-                yield from self.drain()
                 return
             if self.session is not None:
                 yield from self.drain(closing=True)
@@ -65,32 +64,30 @@ class ReferenceArbiter:
         yield from self.drain()
 
     def data(self, first: int, messages: list[bytes], ts: int, line: int) -> Taken:
-        """Messages in order go out, up to the next that waits or the first that is malformed; the others wait."""
-        end = first + len(messages)
-        if end <= self.expected:
+        """Each message finds its place: out, if it is next, or into the window, which gives up holes to make room."""
+        if first + len(messages) <= self.expected:
             return
-        self.beyond(end, ts)
-        if first > self.expected:
-            self.hole(ts)
-            self.keep(first, messages, ts, line)
-            return
-        cut = min([end, *self.waiting])
-        self.keep(cut, messages[cut - first :], ts, line)
-        self.begun_at_one()
-        for number in range(self.expected, cut):
-            message = messages[number - first]
+        self.beyond(first + len(messages), ts)
+        for number, message in enumerate(messages, first):
+            yield from self.waiting_in_order()
+            if number < self.expected:
+                continue
+            if number > self.expected:
+                self.hole(ts)
             if not self.valid(message):
                 self.hole(ts)
-                self.keep(number + 1, messages[number + 1 - first : cut - first], ts, line)
-                return
-            yield self.deliver(message, ts, line)
-
-    def keep(self, first: int, messages: list[bytes], ts: int, line: int) -> None:
-        """Into the window: what is well formed, not there yet, and not too far from the others."""
-        for number, message in enumerate(messages, first):
-            near = not self.waiting or max(*self.waiting, number) - min(*self.waiting, number) < self.window
-            if number not in self.waiting and self.valid(message) and near:
+                continue
+            while number > self.expected and number not in self.waiting and not self.near(number):
+                yield self.give_up(min([number, *self.waiting]))
+                yield from self.waiting_in_order()
+            if number == self.expected:
+                yield self.deliver(message, ts, line)
+            elif number not in self.waiting:
                 self.waiting[number] = (message, ts, line)
+
+    def near(self, number: int) -> bool:
+        """There is room for it: it lies not too far from all that wait."""
+        return not self.waiting or max(*self.waiting, number) - min(*self.waiting, number) < self.window
 
     def deliver(self, message: bytes, ts: int, line: int) -> tuple[Any, ...]:
         self.begun_at_one()
@@ -102,24 +99,30 @@ class ReferenceArbiter:
         if self.quality == Quality.INIT:
             self.quality = Quality.LIVE
 
+    def waiting_in_order(self) -> Taken:
+        """What waits at the next number, and directly behind it."""
+        while self.expected in self.waiting:
+            yield self.deliver(*self.waiting.pop(self.expected))
+            self.hole_since = self.waiting[min(self.waiting)][1] if self.waiting else self.horizon_at
+
+    def give_up(self, end: int) -> tuple[Any, ...]:
+        """The hole is a gap, up to `end`."""
+        self.quality = Quality.STALE
+        first, self.expected = self.expected, end
+        return "gap", first, end - first
+
     def drain(self, closing: bool = False) -> Taken:
         """All that waits and is due; then the end of the session, if it was reached."""
         while True:
-            if self.expected in self.waiting:
-                yield self.deliver(*self.waiting.pop(self.expected))
-                self.hole_since = self.waiting[min(self.waiting)][1] if self.waiting else self.horizon_at
-            elif self.horizon <= self.expected:
+            yield from self.waiting_in_order()
+            if self.horizon <= self.expected:
                 self.hole_since = None
                 break
-            else:
-                assert self.hole_since is not None
-                self.hole_since = min(self.hole_since, self.clock)
-                if not closing and self.clock - self.hole_since < self.reorder_ns:
-                    break
-                self.quality = Quality.STALE
-                end = min(self.waiting, default=self.horizon)
-                yield "gap", self.expected, end - self.expected
-                self.expected = end
+            assert self.hole_since is not None
+            self.hole_since = min(self.hole_since, self.clock)
+            if not closing and self.clock - self.hole_since < self.reorder_ns:
+                break
+            yield self.give_up(min(self.waiting, default=self.horizon))
         if self.session is not None and self.horizon <= self.expected and self.quality == Quality.INIT:
             self.quality = Quality.LIVE
         if self.end_seq is not None and self.expected >= self.end_seq and not self.end_told:

@@ -28,12 +28,20 @@ cdef struct Missing:
     uint64_t first
     uint64_t count
 
-cdef struct Held:               # the frame that begins a session, while the one before is being closed
+cdef enum:                      # Held.step: what the held frame waits for
+    HELD_NOTHING = 0
+    HELD_REST = 1               # its messages [first, first + count): for what stands before them
+    HELD_FRAME = 2              # to be judged: for a hole that was due when it came
+    HELD_SESSION = 3            # it begins a session: for the one before to be closed
+
+cdef struct Held:               # the frame in hand, in the packet's memory
     Frame frame
     const Message *messages
-    int64_t ts_recv
+    uint64_t first              # number of messages[0], once the frame is accepted
+    int32_t count
     uint32_t line
-    bint waiting
+    int64_t ts_recv
+    int step
     bint restart
 
 cdef class Arbiter:
@@ -75,6 +83,7 @@ cdef class Arbiter:
     cdef bint hole                          # `expected` is missing, and something beyond it is known
     cdef int64_t hole_since
     cdef bint closing                       # time does not matter any more: holes close at once
+    cdef bint pressed                       # the held messages found no room: the hole at `expected` closes at once
     cdef bint joined                        # some session has begun
     cdef uint32_t sequence_quality          # what the numbers say, silence and suspicion apart
     cdef uint32_t sequence_reason
@@ -99,13 +108,16 @@ cdef class Arbiter:
     cdef void bind(self, ChannelRecord *channel, LineRecord *lines) noexcept
 
     cdef void offer_slowly(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
-    cdef void accept(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
-    cdef void accept_data(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void judge_frame(self) noexcept nogil
+    cdef void accept(self) noexcept nogil
+    cdef void accept_data(self) noexcept nogil
+    cdef void place(self) noexcept nogil
+    cdef void pass_held(self, int32_t count) noexcept nogil
     cdef void accept_number(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil
     cdef void accept_unsequenced(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
     cdef bint was_left(self, const Frame *frame) noexcept nogil
     cdef void begin(self) noexcept nogil
-    cdef void keep(self, const Message *messages, uint64_t first, int32_t count, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef int32_t keep(self) noexcept nogil
     cdef void settle_slowly(self, int32_t taken) noexcept nogil
     cdef int take_slowly(self, Run *run) noexcept nogil
     cdef bint gap_is_due(self) noexcept nogil

@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 *Numbers.* `expected` is the next number to hand out; all below it are settled. `horizon` is one more than the highest
-number known to exist: data, also data that found no room, and heartbeats raise it. While horizon > expected and nothing
+number known to exist: data and heartbeats raise it. While horizon > expected and nothing
 at `expected` is at hand, there is a *hole*.
 
 *The fast path.* While `plain` holds (no hole, nothing waiting, due, doubted or silent) a packet is one of two things:
@@ -11,15 +11,28 @@ it begins at `expected`, and its messages are handed out of the packet itself, a
 them; or it lies below, and is a duplicate. Everything else goes through offer_slowly(), which clears `plain`;
 take_slowly() sets it again once all is as it should be.
 
+*Held.* One frame, or what is left of it, may have to wait until something before it has gone out: for a hole that is
+due already when the frame comes (HELD_FRAME: it is judged afterwards), for the end of the session before its own
+(HELD_SESSION), for messages of its own session (HELD_REST: place() puts each of them out, or into the window, as room
+comes). It stays in the packet's own memory, which is why the packet must stay until TAKE_NOTHING.
+
 *Waiting.* Messages ahead of sequence are copied into the window, by message and not by packet, if the decoder calls
 them valid: a malformed copy never takes the place of a good one. A slice handed out never runs into a number that
-waits; the copy that came first goes out. When the decoder stops at a malformed message, settle() says so: what follows
-it in the packet waits, and another line's copy of it is wanted, as of any message that is missing.
+waits; the copy that came first goes out, the rest of the packet is held meanwhile. When the decoder stops at a
+malformed message, settle() says so: what follows it in the packet waits, and another line's copy of it is wanted, as of
+any message that is missing.
 
 *Holes and gaps.* A hole is as old as the first packet that showed it; once messages behind it have gone out, the next
 hole is as old as the first message that waits behind that one. At `reorder_ns` of age it is a gap: the channel's word
 becomes STALE, by a release store, before anything later is handed out; TAKE_GAP; `expected` goes to the next waiting
-number, or to the horizon. Time is ts_recv or tick(); finish() ends all waiting.
+number, or to the horizon. Time is ts_recv or tick(); finish() ends all waiting. A packet that comes when the hole is
+due finds it closed, even if it would have filled it: an idle turn before it would have closed it, too.
+
+*Want of room.* Nothing that was received is lost for an open hole. What the window cannot take (numbers too far apart,
+or no room for the bytes) presses: the hole at `expected` is given up before its time (CH_WINDOW_FULL), up to what waits
+or to the held messages themselves, whichever is first; what waits goes out; the held ones are tried again. Each turn
+hands out at least one message or ends at the held ones, which then go out of the packet: the work is that of the
+messages that wait and come, however far apart their numbers.
 
 *Recovery* (the next issue) has its place in give_up(): instead of declaring the gap at once it hands the range to the
 control path, quality RECOVERING, and lets the window hold what comes meanwhile. A retransmission is a packet with
@@ -216,9 +229,8 @@ cdef class Arbiter:
 
     cdef void offer_slowly(self, const Frame *frame, const Message *messages, int64_t ts_recv,
                            uint32_t line) noexcept nogil:
-        """Which session, which run of it, is it a number at all: then accept(), or hold the frame for begin()."""
+        """Is it a number at all, and is a hole due before it: then judge_frame(), now or later."""
         cdef LineRecord *record
-        cdef bint restart = False
         if line - <uint32_t> self.first_line >= <uint32_t> self.lines:
             return
         record = &self.line_records[line]
@@ -236,8 +248,23 @@ cdef class Arbiter:
         if frame.kind not in (FRAME_DATA, FRAME_HEARTBEAT, FRAME_END, FRAME_LOGIN):
             return
         if frame.first_seq == 0 or frame.first_seq > <uint64_t> INT64_MAX or frame.send_time < 0:
-            self.channel.counters[CH_WINDOW_FULL] += frame.count
+            record.counters[LN_REFUSED] += 1
             return
+        self.held.frame = frame[0]
+        self.held.messages = messages
+        self.held.ts_recv = ts_recv
+        self.held.line = line
+        if self.gap_is_due():
+            self.held.step = HELD_FRAME
+        else:
+            self.judge_frame()
+
+    cdef void judge_frame(self) noexcept nogil:
+        """The held frame: which session, which run of it? Accept it, or hold it on for begin()."""
+        cdef const Frame *frame = &self.held.frame
+        cdef LineRecord *record = &self.line_records[self.held.line]
+        self.held.step = HELD_NOTHING
+        self.held.restart = False
         if not self.joined or frame.session[0] != self.session[0] or frame.session[1] != self.session[1]:
             if self.was_left(frame):
                 record.counters[LN_LATE] += 1
@@ -245,17 +272,12 @@ cdef class Arbiter:
         elif frame.send_time < self.sent_floor and frame.send_time > 0:
             record.counters[LN_LATE] += 1
             return
-        elif self.restarted(frame, ts_recv, line):
-            restart = True
+        elif self.restarted(frame, self.held.ts_recv, self.held.line):
+            self.held.restart = True
         else:
-            self.accept(frame, messages, ts_recv, line)
+            self.accept()
             return
-        self.held.frame = frame[0]
-        self.held.messages = messages
-        self.held.ts_recv = ts_recv
-        self.held.line = line
-        self.held.restart = restart
-        self.held.waiting = True
+        self.held.step = HELD_SESSION
         self.closing = True
 
     cdef bint was_left(self, const Frame *frame) noexcept nogil:
@@ -295,10 +317,12 @@ cdef class Arbiter:
         self.judge(QUALITY_INIT, REASON_START)
         self.quality_due = False                # the session's own notice says it
         self.session_due = True
-        self.accept(&self.held.frame, self.held.messages, self.held.ts_recv, self.held.line)
+        self.accept()
 
-    cdef void accept(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil:
-        """A frame of the present session."""
+    cdef void accept(self) noexcept nogil:
+        """The held frame is one of the present session."""
+        cdef const Frame *frame = &self.held.frame
+        cdef int64_t ts_recv = self.held.ts_recv
         cdef uint64_t next_seq = frame.first_seq + <uint64_t> frame.count
         if next_seq >= self.expected:
             self.agreed_at = ts_recv
@@ -308,39 +332,59 @@ cdef class Arbiter:
                                                   or (frame.kind == FRAME_DATA and next_seq > self.expected)):
             self.taken_sent = frame.send_time
         if frame.kind == FRAME_DATA:
-            self.accept_data(frame, messages, ts_recv, line)
+            self.accept_data()
         else:
-            self.accept_number(frame, ts_recv, line)
+            self.accept_number(frame, ts_recv, self.held.line)
 
-    cdef void accept_data(self, const Frame *frame, const Message *messages, int64_t ts_recv,
-                          uint32_t line) noexcept nogil:
-        cdef uint64_t first = frame.first_seq
-        cdef uint64_t end = first + <uint64_t> frame.count
+    cdef void accept_data(self) noexcept nogil:
+        """The line's own counts; then the frame's messages find their places."""
+        cdef LineRecord *record = &self.line_records[self.held.line]
+        self.held.first = self.held.frame.first_seq
+        self.held.count = self.held.frame.count
+        touch(record, self.held.first, self.held.first + <uint64_t> self.held.count, self.held.ts_recv)
+        record.last_data = self.held.ts_recv
+        record.counters[LN_MESSAGES] += self.held.count
+        if self.held.first > self.expected:
+            record.counters[LN_AHEAD] += self.held.count
+        self.place()
+
+    cdef void place(self) noexcept nogil:
+        """The held messages: below `expected` they are duplicates, at it the next slice, beyond it the window's.
+
+        Nothing waits at `expected`. What goes nowhere yet stays held: it follows on a slice, or it presses for room.
+        """
+        cdef uint64_t first = self.held.first
+        cdef uint64_t end = first + <uint64_t> self.held.count
         cdef uint64_t cut = end
-        cdef LineRecord *record = &self.line_records[line]
-        touch(record, first, end, ts_recv)
-        record.last_data = ts_recv
-        record.counters[LN_MESSAGES] += frame.count
+        cdef LineRecord *record = &self.line_records[self.held.line]
+        self.held.step = HELD_NOTHING
         if end <= self.expected:
-            self.come_after(first, <uint64_t> frame.count, record)
+            self.come_after(first, end - first, record)
             return
         if first > self.expected:
-            record.counters[LN_AHEAD] += frame.count
-            self.look_beyond(end, ts_recv)
-            self.keep(messages, first, frame.count, ts_recv, line)
+            self.look_beyond(end, self.held.ts_recv)
+            self.pass_held(self.keep())
+            self.pressed = self.held.step == HELD_REST
             return
         self.come_after(first, self.expected - first, record)
-        if self.window.waiting > 0 and self.window.low < end:
-            cut = self.window.low
-            self.keep(messages + (cut - first), cut, <int32_t> (end - cut), ts_recv, line)
         if end > self.horizon:
             self.horizon = end
-            self.horizon_at = ts_recv
-        self.slice = messages + (self.expected - first)
+            self.horizon_at = self.held.ts_recv
+        if self.window.waiting > 0 and self.window.low < end:
+            cut = self.window.low
+        self.slice = self.held.messages + (self.expected - first)
         self.slice_count = <int32_t> (cut - self.expected)
         self.slice_waited = self.slice_unsequenced = False
-        self.slice_line = line
-        self.slice_ts = ts_recv
+        self.slice_line = self.held.line
+        self.slice_ts = self.held.ts_recv
+        self.pass_held(<int32_t> (cut - first))
+
+    cdef void pass_held(self, int32_t count) noexcept nogil:
+        """The first `count` of the held messages have found their places."""
+        self.held.messages += count
+        self.held.first += <uint64_t> count
+        self.held.count -= count
+        self.held.step = HELD_REST if self.held.count > 0 else HELD_NOTHING
 
     cdef void accept_number(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil:
         """Heartbeat, end of session, login: the next number that will be sent, and nothing else."""
@@ -377,20 +421,23 @@ cdef class Arbiter:
         self.slice_line = line
         self.slice_ts = ts_recv
 
-    cdef void keep(self, const Message *messages, uint64_t first, int32_t count, int64_t ts_recv,
-                   uint32_t line) noexcept nogil:
-        """Let messages wait in the window; all numbers are above `expected`."""
-        cdef LineRecord *record = &self.line_records[line]
+    cdef int32_t keep(self) noexcept nogil:
+        """Let the held messages wait in the window, all above `expected`. How many, until there was no room."""
+        cdef const Message *message
+        cdef LineRecord *record = &self.line_records[self.held.line]
+        cdef uint64_t number = self.held.first
         cdef int32_t i
-        cdef int what
-        for i in range(count):
-            if self.window.holds(first + i):
+        for i in range(self.held.count):
+            message = &self.held.messages[i]
+            if self.window.holds(number):
                 record.counters[LN_DUPLICATES] += 1
-            elif self.decoder is not None and not self.decoder.valid(messages[i].data, messages[i].len):
+            elif self.decoder is not None and not self.decoder.valid(message.data, message.len):
                 record.counters[LN_MALFORMED] += 1
-                self.window.spoil(first + i)
-            elif self.window.put(first + i, &messages[i], ts_recv, line, self.expected) == WINDOW_FULL:
-                self.channel.counters[CH_WINDOW_FULL] += 1
+                self.window.spoil(number)
+            elif self.window.put(number, message, self.held.ts_recv, self.held.line, self.expected) == WINDOW_FULL:
+                return i
+            number += 1
+        return self.held.count
 
     cdef void come_after(self, uint64_t first, uint64_t count, LineRecord *record) noexcept nogil:
         """Numbers below `expected`: duplicates, but for those of a gap that was given up."""
@@ -441,14 +488,21 @@ cdef class Arbiter:
                 run.count = self.slice_count
                 run.line = self.slice_line
                 return TAKE_RUN
+            if self.held.step == HELD_REST and not self.pressed:
+                self.place()
+                continue
             if self.gap_is_due():
                 self.give_up()
                 return TAKE_GAP
             if self.end_due and self.expected >= self.end_seq:
                 self.end_due = False
                 return TAKE_END
-            if self.held.waiting:
-                self.held.waiting = self.closing = False
+            if self.held.step == HELD_FRAME:
+                self.judge_frame()
+                continue
+            if self.held.step == HELD_SESSION:
+                self.held.step = HELD_NOTHING
+                self.closing = False
                 self.begin()
                 continue
             if self.joined and self.horizon == self.expected:
@@ -492,7 +546,14 @@ cdef class Arbiter:
             else:
                 self.clock = self.slice_ts
                 self.look_beyond(self.expected + left, self.slice_ts)
-                self.keep(self.slice + taken + 1, self.expected + 1, left - 1, self.slice_ts, self.slice_line)
+                if self.held.step != HELD_REST:         # else it follows on the slice, in the same packet
+                    self.held.count = 0
+                    self.held.ts_recv = self.slice_ts
+                    self.held.line = self.slice_line
+                self.held.messages = self.slice + taken
+                self.held.first = self.expected
+                self.held.count += left
+                self.pass_held(1)
         elif self.slice_waited:
             self.hole_since = (self.window.times[self.window.low & self.window.mask] if self.window.waiting > 0
                                else self.horizon_at)
@@ -507,12 +568,17 @@ cdef class Arbiter:
             return False
         if self.clock < self.hole_since:            # the clock was set back: count from here
             self.hole_since = self.clock
-        return self.closing or since(self.clock, self.hole_since) >= self.reorder_ns
+        return self.pressed or self.closing or since(self.clock, self.hole_since) >= self.reorder_ns
 
     cdef void give_up(self) noexcept nogil:
         """The hole at `expected` is a gap: STALE first, then go on behind it."""
         cdef Missing *gap = &self.missing[self.missing_count % GAPS_MAX]
         cdef uint64_t end = self.window.low if self.window.waiting > 0 else self.horizon
+        if self.pressed:
+            self.pressed = False
+            end = min(end, self.held.first)
+            if not self.gap_is_due():
+                self.channel.counters[CH_WINDOW_FULL] += 1
         if self.sequence_quality != QUALITY_STALE:
             self.judge(QUALITY_STALE, REASON_JOINED_LATE if self.sequence_quality == QUALITY_INIT else REASON_GAP)
             self.quality_due = False                # the gap's own notice says it

@@ -144,7 +144,10 @@ cdef class Window:
     cdef uint64_t spoilt_in(self, uint64_t first, uint64_t count) noexcept nogil:
         """Numbers of the range of which a malformed copy was seen; never more work than the window has places."""
         cdef uint64_t i, n = 0
-        if self.spoilt_any:
+        if self.spoilt_any and count < self.capacity:
+            for i in range(count):
+                n += self.spoilt[(first + i) & self.mask] == first + i
+        elif self.spoilt_any:
             for i in range(self.capacity):
                 if self.spoilt[i] >= first and self.spoilt[i] - first < count:
                     n += 1
