@@ -24,6 +24,10 @@ contest = harness.Contest(
 )
 
 
+LONG = 5_000_000  # messages from which on a day rests on ...
+LIVE_ORDERS = 1_250_000  # ... so many live orders, more than any cache holds
+
+
 def stream(messages: int, symbols: int, file: str) -> bytes | mmap.mmap:
     """The file in memory; simulated once, and kept below build/bench, unless one is named."""
     if not file:
@@ -33,7 +37,8 @@ def stream(messages: int, symbols: int, file: str) -> bytes | mmap.mmap:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(f"part-{path.name}")
-            simulate.write(part, simulate.Exchange(symbols=symbols, messages=messages))
+            live_orders = LIVE_ORDERS if messages >= LONG else None
+            simulate.write(part, simulate.Exchange(symbols=symbols, messages=messages, live_orders=live_orders))
             part.rename(path)
     else:
         path = Path(file)
