@@ -15,7 +15,8 @@ from typing import Any
 import harness
 import numpy as np
 
-from feedhandler.publish import Publisher, Segment
+from feedhandler import records
+from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.publish import _exercise as exercise
 from feedhandler.read import attach
 from feedhandler.read._reader import WAITS
@@ -161,10 +162,50 @@ def python_reader(count: int) -> harness.Round:
     return hand_over(count, echo_python, exercise.time_events, True)
 
 
+waits = harness.Contest("read_waits", unit="event", rounds=3, options={"count": 400})
+
+
+def hear_of(count: int, wait: str) -> harness.Round:
+    """Publish an event a millisecond; another process waits for each in `wait`'s way and says how old it was."""
+
+    def one_round() -> harness.Sample:
+        segment, publisher = open_market()
+        ages = np.frombuffer(mmap(-1, 8 * count), np.int64)
+        ready = multiprocessing.get_context("fork").Event()
+
+        def listen() -> None:
+            cursor, heard = attach(segment.name).cursor(), 0
+            ready.set()
+            while heard < count:
+                batch = cursor.take(WAITS[wait])
+                ages[heard] = time.monotonic_ns() - int(batch["ts_recv"][-1])
+                heard += len(batch)
+
+        child = multiprocessing.get_context("fork").Process(target=listen)
+        child.start()
+        ready.wait()
+        event = np.zeros(1, records.EVENT)
+        with Waker(segment):
+            for _ in range(count):
+                time.sleep(0.001)
+                event["ts_recv"] = time.monotonic_ns()
+                publisher.append(event)
+        child.join()
+        segment.close()
+        heard = ages[ages > 0]
+        return harness.Sample(1, float(np.median(heard)), {"p99_ns": float(np.percentile(heard, 99))})
+
+    return one_round
+
+
+for way in ("spin", "sleep", "futex"):
+    waits.contestant(f"Python, wait={way}", wait=way)(hear_of)
+
+test_waits = waits.test()
 test_snapshots = snapshots.test()
 test_batches = batches.test()
 test_latency = latency.test()
 
 if __name__ == "__main__":
-    for contest in (snapshots, batches, latency):
+    for contest in (snapshots, batches, latency, waits):
         contest.main()
