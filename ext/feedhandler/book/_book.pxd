@@ -4,26 +4,28 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from feedhandler._records cimport BookSlot, Event
 
 cdef extern from "order_map.h" nogil:
-    uint32_t FH_NO_ORDER, FH_BLOCK_IDS
+    uint64_t FH_NO_ORDER
     int FH_ORDER_ADDED, FH_ORDER_LIVE, FH_ORDERS_FULL
 
-    ctypedef struct fh_order:
-        uint64_t id
-        uint64_t size
-        uint32_t key
-        uint32_t owner
+    ctypedef struct fh_bucket:
+        uint64_t ids[5]
+        uint32_t state
+        uint32_t owners[5]
+        uint64_t sizes[5]
+        uint32_t keys[5]
 
     ctypedef struct fh_orders:
-        fh_order *slots
+        fh_bucket *buckets
         uint32_t count
         uint32_t live
         uint32_t limit
 
     void *fh_pages(size_t bytes)
+    uint32_t fh_orders_buckets(uint32_t orders)
     uint32_t fh_orders_home(const fh_orders *map, uint64_t id)
-    uint32_t fh_orders_find(const fh_orders *map, uint64_t id, uint32_t home)
+    uint64_t fh_orders_find(const fh_orders *map, uint64_t id, uint32_t home)
     int fh_orders_add(fh_orders *map, uint64_t id, uint32_t home, uint64_t size, uint32_t key, uint32_t owner)
-    void fh_orders_erase(fh_orders *map, uint32_t at)
+    void fh_orders_erase(fh_orders *map, uint64_t at, uint32_t home)
     void fh_orders_forget(fh_orders *map, uint32_t first, uint32_t instruments)
 
 cdef extern from "levels.h" nogil:

@@ -260,7 +260,7 @@ cdef class OrderBook(Books):
                    ITCH's four decimals in units of 1e-9: 100000
     prefetch       fetch the cache lines of a batch ahead (off: for measuring what it brings)
 
-    Time priority within a level (queue position) has its place beside fh_order: two links an order, first and last of
+    Time priority within a level (queue position) has its place beside fh_bucket: two links an order, first and last of
     each level.
     """
     def __cinit__(self, slots, *, orders=1 << 20, level_bytes=None, price_quantum=100_000, prefetch=True, **_):
@@ -273,9 +273,9 @@ cdef class OrderBook(Books):
         if not 0 <= level_bytes < 1 << 38:
             raise errors.ConfigError(f"level_bytes is {level_bytes}: expected 0 to 2**38")
         self.orders.limit = orders
-        self.orders.count = orders * 5 // 3 + FH_BLOCK_IDS
+        self.orders.count = fh_orders_buckets(orders)
         self.size_limit = (<uint64_t>1 << 63) // <uint64_t>orders
-        self.orders.slots = <fh_order *>fh_pages(<size_t>self.orders.count * sizeof(fh_order))
+        self.orders.buckets = <fh_bucket *>fh_pages(<size_t>self.orders.count * sizeof(fh_bucket))
         self.levels.depth = self.depth
         self.levels.places = fh_places(self.depth)
         self.levels.side_bytes = fh_side_bytes(self.depth)
@@ -285,7 +285,7 @@ cdef class OrderBook(Books):
         self.levels.arena_used = FH_ARENA_UNIT
         self.levels.arena = <uint8_t *>fh_pages(self.levels.arena_bytes)
         self.changes = <Change *>fh_pages(CHUNK * (sizeof(Change) + sizeof(uint32_t)))
-        if not (self.orders.slots and self.levels.sides and self.levels.arena and self.changes):
+        if not (self.orders.buckets and self.levels.sides and self.levels.arena and self.changes):
             raise MemoryError(f"no memory for {orders} orders and {level_bytes} bytes of levels")
         self.homes = <uint32_t *>(self.changes + CHUNK)
         for i in range(2 * self.instruments):
@@ -296,8 +296,8 @@ cdef class OrderBook(Books):
         self.replaced = NO_OWNER
 
     def __dealloc__(self):
-        if self.orders.slots:
-            munmap(self.orders.slots, <size_t>self.orders.count * sizeof(fh_order))
+        if self.orders.buckets:
+            munmap(self.orders.buckets, <size_t>self.orders.count * sizeof(fh_bucket))
         if self.levels.sides:
             munmap(self.levels.sides, <size_t>2 * self.instruments * self.levels.side_bytes)
         if self.levels.arena:
@@ -313,7 +313,7 @@ cdef class OrderBook(Books):
     @property
     def memory_bytes(self):
         """Bytes taken, by what for; `levels_used` is the part of `levels` handed out so far."""
-        return {"orders": self.orders.count * sizeof(fh_order), "levels": self.levels.arena_bytes,
+        return {"orders": self.orders.count * sizeof(fh_bucket), "levels": self.levels.arena_bytes,
                 "levels_used": self.levels.arena_used, "sides": 2 * self.instruments * self.levels.side_bytes,
                 "slots": self.instruments * self.slot_stride}
 
@@ -326,8 +326,8 @@ cdef class OrderBook(Books):
                 event = &events[done + i]
                 self.homes[i] = fh_orders_home(&self.orders, event.order_id)
                 if self.prefetch:                       # a hostile instrument: an address that is fetched in vain
-                    prefetch_line(<size_t>&self.orders.slots[self.homes[i]])
-                    prefetch_line(<size_t>&self.orders.slots[self.homes[i]] + 64)
+                    prefetch_line(<size_t>&self.orders.buckets[self.homes[i]])
+                    prefetch_line(<size_t>&self.orders.buckets[self.homes[i]] + 64)
                     prefetch_line(<size_t>self.slots + <size_t>event.instrument * self.slot_stride)
             self.take_orders(events + done, n, count - done)
             if self.prefetch:
@@ -357,7 +357,7 @@ cdef class OrderBook(Books):
                 if event.instrument >= self.instruments:
                     self.counters[CH_UNKNOWN_INSTRUMENT] += 1
                 elif event.action == ACTION_RESET:
-                    memset(self.orders.slots, 0, <size_t>self.orders.count * sizeof(fh_order))
+                    memset(self.orders.buckets, 0, <size_t>self.orders.count * sizeof(fh_bucket))
                     self.orders.live = 0
                 self.replaced = NO_OWNER
             elif event.action == ACTION_CANCEL:
@@ -422,8 +422,9 @@ cdef class OrderBook(Books):
         change.orders = 1
 
     cdef void cancel(self, Event *event, Change *change, uint32_t home) noexcept nogil:
-        cdef uint32_t at = fh_orders_find(&self.orders, event.order_id, home)
-        cdef fh_order *order
+        cdef uint64_t at = fh_orders_find(&self.orders, event.order_id, home)
+        cdef uint32_t place = at & 7, owner
+        cdef fh_bucket *bucket
         cdef uint64_t gone
         if unlikely(at == FH_NO_ORDER):
             if not self.unknown:
@@ -434,31 +435,32 @@ cdef class OrderBook(Books):
             if event.size == SIZE_REST:
                 event.size = 0
             return
-        order = &self.orders.slots[at]
+        bucket = &self.orders.buckets[at >> 3]
+        owner = bucket.owners[place]
         gone = event.size
-        if gone >= order.size:
-            if unlikely(gone > order.size and gone != SIZE_REST):
+        if gone >= bucket.sizes[place]:
+            if unlikely(gone > bucket.sizes[place] and gone != SIZE_REST):
                 self.counters[CH_OVER_EXECUTION] += 1
                 change.fault = FAULT_OVER_EXECUTION
-            gone = event.size = order.size
+            gone = event.size = bucket.sizes[place]
             change.orders = -1
-        self.replaced = change.side = order.owner
-        change.key = fh_key(order.key, order.owner & 1)
+        self.replaced = change.side = owner
+        change.key = fh_key(bucket.keys[place], owner & 1)
         change.size = <uint64_t>0 - gone
-        event.instrument = order.owner >> 1
+        event.instrument = owner >> 1
         if event.side == SIDE_NONE:
-            event.side = SIDE_ASK if order.owner & 1 else SIDE_BID
+            event.side = SIDE_ASK if owner & 1 else SIDE_BID
         if event.price == PRICE_NONE:
-            event.price = <int64_t>(order.key * self.levels.quantum)
+            event.price = <int64_t>(bucket.keys[place] * self.levels.quantum)
         if change.orders:
-            fh_orders_erase(&self.orders, at)
+            fh_orders_erase(&self.orders, at, home)
         else:
-            order.size -= gone
+            bucket.sizes[place] -= gone
 
     cdef void fill(self, Event *event, Change *change, uint32_t home, uint64_t order_id, bint counted) noexcept nogil:
         """Fill an F from its order, or a T from the order that the F behind it names."""
-        cdef uint32_t at = fh_orders_find(&self.orders, order_id, home)
-        cdef uint32_t ask
+        cdef uint64_t at = fh_orders_find(&self.orders, order_id, home)
+        cdef uint32_t place = at & 7, owner
         if unlikely(at == FH_NO_ORDER):
             if counted:
                 if not self.unknown:
@@ -466,12 +468,12 @@ cdef class OrderBook(Books):
                 self.unknown = True
                 change.fault = FAULT_UNKNOWN_ORDER
             return
-        ask = self.orders.slots[at].owner & 1
-        event.instrument = self.orders.slots[at].owner >> 1
+        owner = self.orders.buckets[at >> 3].owners[place]
+        event.instrument = owner >> 1
         if event.side == SIDE_NONE:
-            event.side = SIDE_ASK if ask == (event.action == ACTION_FILL) else SIDE_BID
+            event.side = SIDE_ASK if (owner & 1) == (event.action == ACTION_FILL) else SIDE_BID
         if event.price == PRICE_NONE:
-            event.price = <int64_t>(self.orders.slots[at].key * self.levels.quantum)
+            event.price = <int64_t>(self.orders.buckets[at >> 3].keys[place] * self.levels.quantum)
 
     # ---- second pass: the levels, in the slots
 
