@@ -185,6 +185,22 @@ def test_silence_of_all_lines_is_stale_until_proven_whole() -> None:
     assert feed.tick(20_002) == [("gap", 3, 1), (4, 4, 1), ("quality", Quality.STALE, Reason.GAP)]
 
 
+def test_a_channel_whose_lines_are_all_disconnected_says_so_until_one_is_back() -> None:
+    feed = Feed(silence_ms=3000)
+    down = feed.arbiter.disconnect
+    assert down(0, 0) == []
+    feed.data(0, 1, at=0)
+    feed.data(1, 1, at=1)
+    assert down(0, 2 * MS) == []
+    assert feed.data(1, 2, at=3) == [(2, 2, 1)]
+    assert down(1, 4 * MS) == [("quality", Quality.STALE, Reason.LINE_DOWN)]
+    assert [*down(1, 5 * MS), *down(0, 5 * MS), *feed.tick(5000)] == []
+    assert feed.number(1, 3, at=5001, kind="login") == [("quality", *LIVE)]
+    assert feed.tick(9000) == [("quality", Quality.STALE, Reason.SILENT)]
+    assert down(1, 9001 * MS) == [("quality", Quality.STALE, Reason.LINE_DOWN)]
+    assert feed.data(0, 3, at=9002) == [(3, 3, 0), ("quality", *LIVE)]
+
+
 def test_a_restart_is_known_by_its_send_time_whatever_its_number() -> None:
     feed = Feed(skew_ms=1000)
     feed.data(0, 1, 9, at=0, sent=5 * S)

@@ -14,7 +14,7 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
 from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_STALE,
-                                   HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, MESSAGES_MAX, NO_LINE,
+                                   HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
                                    PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord, Event,
                                    LineRecord, Message, Packet, Run)
 from feedhandler.book._book cimport Books
@@ -303,10 +303,13 @@ cdef class Shard:
 
     cdef void tick(self, int64_t now) noexcept nogil:
         """Time has passed: holes may have been open for too long, lines may have fallen silent."""
-        cdef int channel
+        cdef int channel, line
         if now == INT64_MIN:
             return
         self.last_recv = now if now > self.last_recv else self.last_recv
+        for line in range(self.line_count):
+            if self.receiver.status[line].connections > 0 and self.receiver.status[line].state == LINE_DOWN:
+                (<Arbiter> self.arbiters[self.channel_of[line]]).line_down(line, now)
         for channel in range(self.channel_count):
             (<Arbiter> self.arbiters[channel]).tick(now)
             self.drain(channel)

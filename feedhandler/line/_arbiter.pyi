@@ -1,11 +1,6 @@
-from typing import Any, final
-
 from feedhandler.decode._decoder import Decoder
 from feedhandler.line._window import Window
 
-_Taken = list[tuple[Any, ...]]
-
-@final
 class Arbiter:
     """One per channel: of all copies of all lines, each message once and in order."""
 
@@ -25,33 +20,3 @@ class Arbiter:
         offline: bool = ...,
         decoder: Decoder | None = ...,
     ) -> None: ...
-    def feed(
-        self,
-        session: bytes,
-        first_seq: int,
-        messages: list[bytes],
-        ts_recv: int = ...,
-        line: int = ...,
-        *,
-        kind: str = ...,
-        send_time: int = ...,
-    ) -> _Taken:
-        """Offer one frame and take all that follows."""
-    def pass_time(self, now: int) -> _Taken:
-        """tick(), and all that take() then gives."""
-    def end_input(self) -> _Taken:
-        """finish(), and all that take() then gives."""
-    @property
-    def session_name(self) -> bytes:
-        """The present session's id."""
-    @property
-    def next_seq(self) -> int:
-        """The next number to hand out."""
-    @property
-    def state(self) -> tuple[int, int, int]:
-        """(quality, reason, epoch) of the channel."""
-    @property
-    def counts(self) -> dict[str, int]:
-        """The channel's counters that the arbiter writes."""
-    def line_counts(self, line: int) -> dict[str, int]:
-        """The line's counters that the arbiter writes, its state and next number."""

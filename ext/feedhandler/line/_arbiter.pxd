@@ -1,7 +1,10 @@
 """The contract of the arbiter: of all copies of all lines, each message of a channel once and in order."""
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from feedhandler._records cimport ChannelRecord, LineRecord, Message, Run
 from feedhandler.decode._decoder cimport Decoder
+from feedhandler.line._past cimport Past
+from feedhandler.line._recording cimport Records
+from feedhandler.line._suspicion cimport Suspicion
 from feedhandler.line._window cimport Window
 from feedhandler.session._framing cimport Frame
 
@@ -12,21 +15,6 @@ cdef enum:                      # what take() hands out next
     TAKE_GAP = 3                # [gap_first, gap_first + gap_count) will not come in time; the channel is STALE already
     TAKE_END = 4                # end of session
     TAKE_QUALITY = 5            # the channel's quality or reason changed otherwise (silence, restart suspected)
-
-cdef enum:
-    LINES_MAX = 64
-    LEFT_MAX = 64               # sessions remembered after they were left
-    GAPS_MAX = 64               # gaps remembered, to tell a late message from a duplicate
-
-cdef struct Low:                # what a line shows below the expected number: is it a restart?
-    uint64_t next               # the next number it would send; 0 = nothing to suspect
-    int64_t since               # ts_recv of the first such packet
-    bint rising
-    bint suspect                # a second of rising numbers, or two heartbeats
-
-cdef struct Missing:
-    uint64_t first
-    uint64_t count
 
 cdef enum:                      # Held.step: what the held frame waits for
     HELD_NOTHING = 0
@@ -47,8 +35,8 @@ cdef struct Held:               # the frame in hand, in the packet's memory
 cdef class Arbiter:
     """One per channel. Call offer() for each frame, then take() until TAKE_NOTHING; tick() when time passes.
 
-    After tick() and finish(), too, take() until TAKE_NOTHING. The frame and its messages must stay as they are until
-    then: what is in order is handed out of the packet itself.
+    After tick(), line_down() and finish(), too, take() until TAKE_NOTHING. The frame and its messages must stay as
+    they are until then: what is in order, or finds no room to wait, is handed out of the packet itself.
     """
     cdef readonly int first_line, lines     # of the shard's line numbers, those that carry this channel
     cdef uint64_t session[2]
@@ -87,36 +75,37 @@ cdef class Arbiter:
     cdef bint joined                        # some session has begun
     cdef uint32_t sequence_quality          # what the numbers say, silence and suspicion apart
     cdef uint32_t sequence_reason
-    cdef bint silent, heard, suspected, low_any
+    cdef bint silent, heard
     cdef bint session_due, quality_due, end_due
     cdef bint ended
     cdef uint64_t end_seq
-    cdef Low low[LINES_MAX]
-    cdef uint64_t left[LEFT_MAX][2]
-    cdef uint32_t left_count
-    cdef Missing missing[GAPS_MAX]
-    cdef uint32_t missing_count
+    cdef Suspicion suspicion                # of a restart
+    cdef Past past
     cdef Held held
-    cdef ChannelRecord *own_channel
-    cdef LineRecord *own_lines
+    cdef uint32_t silent_reason
+    cdef Records own                        # written to until bind()
 
     cdef void offer(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
     cdef int take(self, Run *run) noexcept nogil
     cdef void settle(self, int32_t taken) noexcept nogil
     cdef void tick(self, int64_t now) noexcept nogil
+    cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil
     cdef void finish(self) noexcept nogil
     cdef void bind(self, ChannelRecord *channel, LineRecord *lines) noexcept
 
-    cdef void offer_slowly(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
+    cdef void offer_slowly(self, const Frame *frame, const Message *messages, int64_t ts_recv,
+                           uint32_t line) noexcept nogil
+    cdef void leave_fast_path(self) noexcept nogil
     cdef void judge_frame(self) noexcept nogil
     cdef void accept(self) noexcept nogil
     cdef void accept_data(self) noexcept nogil
     cdef void place(self) noexcept nogil
     cdef void pass_held(self, int32_t count) noexcept nogil
     cdef void accept_number(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil
-    cdef void accept_unsequenced(self, const Frame *frame, const Message *messages, int64_t ts_recv, uint32_t line) noexcept nogil
-    cdef bint was_left(self, const Frame *frame) noexcept nogil
+    cdef void accept_unsequenced(self, const Frame *frame, const Message *messages, int64_t ts_recv,
+                                 uint32_t line) noexcept nogil
     cdef void begin(self) noexcept nogil
+    cdef void cut_slice(self, const Message *messages, int32_t count, int64_t ts_recv, uint32_t line) noexcept nogil
     cdef int32_t keep(self) noexcept nogil
     cdef void settle_slowly(self, int32_t taken) noexcept nogil
     cdef int take_slowly(self, Run *run) noexcept nogil
@@ -124,9 +113,7 @@ cdef class Arbiter:
     cdef void give_up(self) noexcept nogil
     cdef void look_beyond(self, uint64_t number, int64_t ts_recv) noexcept nogil
     cdef void come_after(self, uint64_t first, uint64_t count, LineRecord *record) noexcept nogil
-    cdef void suspect(self, const Frame *frame, uint64_t next_seq, int64_t ts_recv, uint32_t line) noexcept nogil
     cdef bint restarted(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil
-    cdef void trust(self) noexcept nogil
+    cdef void fall_silent(self, uint32_t reason) noexcept nogil
     cdef void judge(self, uint32_t quality, uint32_t reason) noexcept nogil
     cdef void publish_quality(self) noexcept nogil
-    cdef list _drain(self)

@@ -29,44 +29,39 @@ number, or to the horizon. Time is ts_recv or tick(); finish() ends all waiting.
 due finds it closed, even if it would have filled it: an idle turn before it would have closed it, too.
 
 *Want of room.* Nothing that was received is lost for an open hole. What the window cannot take (numbers too far apart,
-or no room for the bytes) presses: the hole at `expected` is given up before its time (CH_WINDOW_FULL), up to what waits
-or to the held messages themselves, whichever is first; what waits goes out; the held ones are tried again. Each turn
-hands out at least one message or ends at the held ones, which then go out of the packet: the work is that of the
-messages that wait and come, however far apart their numbers.
+too many bytes) presses: the hole at `expected` is given up before its time (CH_WINDOW_FULL), up to what waits or to the
+held messages, whichever comes first; what waits goes out; the held ones are tried again. Each turn hands out a message
+or ends at the held ones, which then go out of the packet: bounded work, however far apart the numbers.
 
-*Recovery* (the next issue) has its place in give_up(): instead of declaring the gap at once it hands the range to the
-control path, quality RECOVERING, and lets the window hold what comes meanwhile. A retransmission is a packet with
-numbers like any other: offered as from a line of its own, it closes the hole by the rules above. `missing` remembers
-the gaps given up, which a snapshot, or a late copy, can fill.
+*Recovery* (the next issue) has its place in give_up(): the range goes to the control path, quality RECOVERING, and the
+window holds what comes meanwhile. A retransmission is a packet with numbers like any other, offered as from a line of
+its own. `past` remembers the gaps given up, which a snapshot, or a late copy, can fill.
 
 *Sessions.* A frame of another session is held until the old session is closed: its holes become gaps, what waits goes
-out. Then `expected` is 1, TAKE_SESSION, and the held frame is accepted like any other: joined late, it stands ahead of a
-hole that begins at 1. Sessions left are remembered, and never come back. Within begin() the channel is INIT; it is
+out. Then `expected` is 1, TAKE_SESSION, and the held frame is accepted like any other: joined late, it stands ahead of
+a hole that begins at 1. Sessions left are remembered, and never come back. Within begin() the channel is INIT; it is
 LIVE when something shows that nothing before is missing, and only after the books were cleared (the take() after
 TAKE_SESSION).
 
 *Restarts under the same session id.* With send times: a packet below `expected`, sent later than the last one taken by
-more than the skew. Without: a line that shows rising numbers below ours for a second, or a heartbeat half a second
-after the first low number, while no packet agrees with ours, is suspect, and the channel STALE; when all live lines are
-suspect it is a restart, and goes the way of a new session.
+more than the skew. Without: see _suspicion.pyx. A certain restart goes the way of a new session.
 """
-cimport cython
-from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 from feedhandler._counters cimport (CH_GAPS, CH_MALFORMED, CH_MESSAGES, CH_MISSING, CH_RESTARTS, CH_SESSIONS,
-                                    CH_UNSEQUENCED, CH_WINDOW_FULL, LN_AHEAD, LN_DUPLICATES, LN_GAPS, LN_HEARTBEATS,
-                                    LN_LATE, LN_MALFORMED, LN_MESSAGES, LN_MISSING, LN_REFUSED, LN_TOO_LATE, LN_WON)
-from feedhandler._records cimport (CHANNEL_COUNTERS, LINE_COUNTERS, LINE_DOWN, LINE_ENDED, LINE_SILENT, LINE_UP,
-                                   MESSAGES_MAX, QUALITY_INIT, QUALITY_LIVE, QUALITY_STALE, REASON_GAP,
-                                   REASON_JOINED_LATE, REASON_NONE, REASON_RESTART, REASON_SILENT, REASON_START,
-                                   REASON_UNSEQUENCED, ChannelRecord, LineRecord, Message, Run)
+                                    CH_UNSEQUENCED, CH_WINDOW_FULL, LN_AHEAD, LN_DUPLICATES, LN_HEARTBEATS, LN_LATE,
+                                    LN_MALFORMED, LN_MESSAGES, LN_REFUSED, LN_TOO_LATE, LN_WON)
+from feedhandler._records cimport (LINE_DOWN, LINE_ENDED, LINE_SILENT, LINE_UP, QUALITY_INIT, QUALITY_LIVE,
+                                   QUALITY_STALE, REASON_GAP, REASON_JOINED_LATE, REASON_LINE_DOWN, REASON_NONE,
+                                   REASON_RESTART, REASON_SILENT, REASON_START, REASON_UNSEQUENCED, ChannelRecord,
+                                   LineRecord, Message, Run)
 from feedhandler.decode._decoder cimport Decoder
+from feedhandler.line._past cimport Past
+from feedhandler.line._recording cimport Records, touch
+from feedhandler.line._suspicion cimport LINES_MAX, RESTART_NS, Suspicion, since
 from feedhandler.line._window cimport WINDOW_FULL, Window
 from feedhandler.session._framing cimport (FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_LOGIN, FRAME_REJECTED,
                                            FRAME_UNSEQUENCED, Frame)
-from feedhandler.session._framing import KINDS as _KINDS
 
 cdef extern from "seqlock.h" nogil:
     void fh_store32_release(uint32_t *p, uint32_t v)
@@ -74,27 +69,7 @@ cdef extern from "seqlock.h" nogil:
 cdef enum:
     AVERAGE_MESSAGE = 128       # bytes of the window for each place, unless told
 
-cdef int64_t RESTART_NS = 1_000_000_000         # low and rising for so long is suspect
-cdef int64_t HEARTBEATS_APART_NS = 500_000_000  # so far apart, two low heartbeats are two and not copies of one
 
-
-cdef inline int64_t since(int64_t now, int64_t then) noexcept nogil:
-    """now - then, for any two."""
-    return <int64_t> (<uint64_t> now - <uint64_t> then)
-
-
-cdef inline void touch(LineRecord *record, uint64_t first, uint64_t next_seq, int64_t ts_recv) noexcept nogil:
-    """The line has shown numbers [first, next_seq): its own holes, its own place."""
-    record.last_packet = ts_recv
-    record.state = LINE_UP
-    if first > record.next_seq and record.next_seq != 0:
-        record.counters[LN_GAPS] += 1
-        record.counters[LN_MISSING] += first - record.next_seq
-    if next_seq > record.next_seq:
-        record.next_seq = next_seq
-
-
-@cython.final
 cdef class Arbiter:
     """Arbiter(lines, ...): one per channel.
 
@@ -110,57 +85,31 @@ cdef class Arbiter:
                   Decoder decoder=None):
         if lines < 1 or first_line < 0 or first_line + lines > LINES_MAX:
             raise ValueError(f"lines {first_line} to {first_line + lines - 1}: a shard has lines 0 to {LINES_MAX - 1}")
-        for name, value in (("reorder_us", reorder_us), ("skew_ms", skew_ms)):
-            if value < 0 or value > 86_400_000:
-                raise ValueError(f"{name} must be 0 to 86400000, not {value}")
-        if silence_ms < 1 or silence_ms > 86_400_000:
-            raise ValueError(f"silence_ms must be 1 to 86400000, not {silence_ms}")
+        for name, value, least in (("reorder_us", reorder_us, 0), ("skew_ms", skew_ms, 0), ("silence_ms", silence_ms, 1)):
+            if not least <= value <= 86_400_000:
+                raise ValueError(f"{name} must be {least} to 86400000, not {value}")
         if window_bytes == 0:
             window_bytes = max(AVERAGE_MESSAGE * window_messages, 1 << 18)
         self.window = Window(window_messages, 1 << (<int> (window_bytes - 1)).bit_length())
+        self.suspicion = Suspicion()
+        self.past = Past()
         self.first_line, self.lines = first_line, lines
         self.reorder_ns = reorder_us * 1000
         self.silence_ns = silence_ms * 1_000_000
         self.skew_ns = skew_ms * 1_000_000
         self.offline = offline
         self.decoder = decoder
-        self.own_channel = <ChannelRecord *> calloc(1, sizeof(ChannelRecord))
-        self.own_lines = <LineRecord *> calloc(first_line + lines, sizeof(LineRecord))
-        if self.own_channel == NULL or self.own_lines == NULL:
-            raise MemoryError()
-        self.channel = self.own_channel
-        self.line_records = self.own_lines
+        self.own = Records(first_line, lines)
+        self.channel = self.own.channel
+        self.line_records = self.own.lines
         self.expected = self.horizon = 1
         self.channel.next_seq = 1
         self.quality = self.sequence_quality = self.channel.quality = QUALITY_INIT
         self.reason = self.sequence_reason = self.channel.reason = REASON_START
 
-    def __dealloc__(self):
-        free(self.own_channel)
-        free(self.own_lines)
-
     cdef void bind(self, ChannelRecord *channel, LineRecord *lines) noexcept:
         """Write into these records from now on; what was written before is carried over. Names are left alone."""
-        cdef int line, i
-        cdef LineRecord *mine
-        cdef LineRecord *other
-        for i in range(CHANNEL_COUNTERS):
-            channel.counters[i] += self.channel.counters[i]
-        memcpy(channel.session, self.channel.session, sizeof(channel.session))
-        channel.epoch = self.channel.epoch
-        channel.since = self.channel.since
-        channel.next_seq = self.channel.next_seq
-        channel.reason = self.reason
-        fh_store32_release(&channel.quality, self.quality)
-        for line in range(self.first_line, self.first_line + self.lines):
-            mine = &self.line_records[line]
-            other = &lines[line]
-            other.state = mine.state
-            other.next_seq = mine.next_seq
-            other.last_packet = mine.last_packet
-            other.last_data = mine.last_data
-            for i in range(LINE_COUNTERS):
-                other.counters[i] += mine.counters[i]
+        self.own.carry_over(self.channel, self.line_records, channel, lines)
         self.channel = channel
         self.line_records = lines
 
@@ -234,11 +183,9 @@ cdef class Arbiter:
         if line - <uint32_t> self.first_line >= <uint32_t> self.lines:
             return
         record = &self.line_records[line]
-        self.plain = False
+        self.leave_fast_path()
         self.closing = False
         self.clock = ts_recv
-        if self.horizon < self.expected:
-            self.horizon = self.expected
         if frame.kind == FRAME_UNSEQUENCED:
             self.accept_unsequenced(frame, messages, ts_recv, line)
             return
@@ -259,6 +206,10 @@ cdef class Arbiter:
         else:
             self.judge_frame()
 
+    cdef void leave_fast_path(self) noexcept nogil:
+        self.plain = False
+        self.horizon = max(self.horizon, self.expected)
+
     cdef void judge_frame(self) noexcept nogil:
         """The held frame: which session, which run of it? Accept it, or hold it on for begin()."""
         cdef const Frame *frame = &self.held.frame
@@ -266,7 +217,7 @@ cdef class Arbiter:
         self.held.step = HELD_NOTHING
         self.held.restart = False
         if not self.joined or frame.session[0] != self.session[0] or frame.session[1] != self.session[1]:
-            if self.was_left(frame):
+            if self.past.was_left(frame.session):
                 record.counters[LN_LATE] += 1
                 return
         elif frame.send_time < self.sent_floor and frame.send_time > 0:
@@ -280,24 +231,17 @@ cdef class Arbiter:
         self.held.step = HELD_SESSION
         self.closing = True
 
-    cdef bint was_left(self, const Frame *frame) noexcept nogil:
-        cdef uint32_t i
-        for i in range(min(self.left_count, <uint32_t> LEFT_MAX)):
-            if self.left[i][0] == frame.session[0] and self.left[i][1] == frame.session[1]:
-                return True
-        return False
-
     cdef void begin(self) noexcept nogil:
         """The held frame begins a session, or the same one anew."""
         cdef int line
+        self.held.step = HELD_NOTHING
+        self.closing = False
         if self.held.restart:
             self.channel.counters[CH_RESTARTS] += 1
             self.sent_floor = self.taken_sent + self.skew_ns if self.taken_sent > 0 else 0
         else:
             if self.joined:
-                self.left[self.left_count % LEFT_MAX][0] = self.session[0]
-                self.left[self.left_count % LEFT_MAX][1] = self.session[1]
-                self.left_count += 1
+                self.past.leave(self.session)
             self.channel.counters[CH_SESSIONS] += 1
             self.sent_floor = 0
         self.session[0] = self.held.frame.session[0]
@@ -305,11 +249,11 @@ cdef class Arbiter:
         memcpy(self.channel.session, self.session, sizeof(self.channel.session))
         self.joined = True
         self.expected = self.horizon = self.channel.next_seq = 1
-        self.hole = self.silent = self.suspected = self.low_any = self.ended = self.end_due = False
+        self.hole = self.silent = self.ended = self.end_due = False
         self.taken_sent = 0
-        self.missing_count = 0
         self.missing_end = 0
-        memset(self.low, 0, sizeof(self.low))
+        self.past.begin()
+        self.suspicion.clear()
         self.window.clear()
         for line in range(self.first_line, self.first_line + self.lines):
             self.line_records[line].next_seq = 0
@@ -327,7 +271,9 @@ cdef class Arbiter:
         if next_seq >= self.expected:
             self.agreed_at = ts_recv
             self.heard = True
-            self.trust()
+            if self.suspicion.shown:                # no restart
+                self.suspicion.clear()
+                self.publish_quality()
         if frame.send_time > self.taken_sent and (self.taken_sent == 0
                                                   or (frame.kind == FRAME_DATA and next_seq > self.expected)):
             self.taken_sent = frame.send_time
@@ -372,11 +318,8 @@ cdef class Arbiter:
             self.horizon_at = self.held.ts_recv
         if self.window.waiting > 0 and self.window.low < end:
             cut = self.window.low
-        self.slice = self.held.messages + (self.expected - first)
-        self.slice_count = <int32_t> (cut - self.expected)
-        self.slice_waited = self.slice_unsequenced = False
-        self.slice_line = self.held.line
-        self.slice_ts = self.held.ts_recv
+        self.cut_slice(self.held.messages + (self.expected - first), <int32_t> (cut - self.expected),
+                       self.held.ts_recv, self.held.line)
         self.pass_held(<int32_t> (cut - first))
 
     cdef void pass_held(self, int32_t count) noexcept nogil:
@@ -414,10 +357,14 @@ cdef class Arbiter:
         record.last_data = ts_recv
         if self.sequence_quality != QUALITY_STALE:
             self.judge(QUALITY_STALE, REASON_UNSEQUENCED)
-        self.slice = messages
-        self.slice_count = frame.count
-        self.slice_waited = False
+        self.cut_slice(messages, frame.count, ts_recv, line)
         self.slice_unsequenced = True
+
+    cdef void cut_slice(self, const Message *messages, int32_t count, int64_t ts_recv, uint32_t line) noexcept nogil:
+        """What take() hands out next; out of a packet, and with numbers, unless told otherwise afterwards."""
+        self.slice = messages
+        self.slice_count = count
+        self.slice_waited = self.slice_unsequenced = False
         self.slice_line = line
         self.slice_ts = ts_recv
 
@@ -441,14 +388,7 @@ cdef class Arbiter:
 
     cdef void come_after(self, uint64_t first, uint64_t count, LineRecord *record) noexcept nogil:
         """Numbers below `expected`: duplicates, but for those of a gap that was given up."""
-        cdef uint64_t late = 0, low, high
-        cdef uint32_t i
-        if first < self.missing_end:
-            for i in range(min(self.missing_count, <uint32_t> GAPS_MAX)):
-                low = max(first, self.missing[i].first)
-                high = min(first + count, self.missing[i].first + self.missing[i].count)
-                if low < high:
-                    late += high - low
+        cdef uint64_t late = self.past.given_up_in(first, count) if first < self.missing_end else 0
         record.counters[LN_DUPLICATES] += count - late
         record.counters[LN_TOO_LATE] += late
 
@@ -472,12 +412,8 @@ cdef class Arbiter:
                 return TAKE_SESSION
             if self.slice_count == 0 and self.window.holds(self.expected):
                 self.window.run(self.expected, run)
-                self.slice = run.messages
-                self.slice_count = run.count
+                self.cut_slice(run.messages, run.count, run.ts_recv, run.line)
                 self.slice_waited = True
-                self.slice_unsequenced = False
-                self.slice_line = run.line
-                self.slice_ts = run.ts_recv
             if self.slice_count > 0:
                 if not self.slice_unsequenced and self.sequence_quality == QUALITY_INIT:
                     self.judge(QUALITY_LIVE, REASON_NONE)
@@ -501,8 +437,6 @@ cdef class Arbiter:
                 self.judge_frame()
                 continue
             if self.held.step == HELD_SESSION:
-                self.held.step = HELD_NOTHING
-                self.closing = False
                 self.begin()
                 continue
             if self.joined and self.horizon == self.expected:
@@ -514,7 +448,7 @@ cdef class Arbiter:
                     self.publish_quality()
                     if self.quality_due:
                         continue
-                self.plain = not (self.silent or self.suspected or self.low_any or self.end_due)
+                self.plain = not (self.silent or self.suspicion.shown or self.end_due)
                 self.slice_waited = self.slice_unsequenced = False      # the fast path relies on it
             return TAKE_NOTHING
 
@@ -572,7 +506,6 @@ cdef class Arbiter:
 
     cdef void give_up(self) noexcept nogil:
         """The hole at `expected` is a gap: STALE first, then go on behind it."""
-        cdef Missing *gap = &self.missing[self.missing_count % GAPS_MAX]
         cdef uint64_t end = self.window.low if self.window.waiting > 0 else self.horizon
         if self.pressed:
             self.pressed = False
@@ -582,10 +515,10 @@ cdef class Arbiter:
         if self.sequence_quality != QUALITY_STALE:
             self.judge(QUALITY_STALE, REASON_JOINED_LATE if self.sequence_quality == QUALITY_INIT else REASON_GAP)
             self.quality_due = False                # the gap's own notice says it
-        self.gap_first = gap.first = self.expected
-        self.gap_count = gap.count = end - self.expected
-        self.missing_count += 1
+        self.gap_first = self.expected
+        self.gap_count = end - self.expected
         self.missing_end = end
+        self.past.give_up(self.gap_first, self.gap_count)
         self.channel.counters[CH_GAPS] += 1
         self.channel.counters[CH_MISSING] += self.gap_count
         self.channel.counters[CH_MALFORMED] += self.window.spoilt_in(self.gap_first, self.gap_count)
@@ -595,58 +528,23 @@ cdef class Arbiter:
 
     cdef void finish(self) noexcept nogil:
         """No packet will come any more: every hole is a gap, and what waits goes out. Then take()."""
-        self.plain = False
+        self.leave_fast_path()
         self.closing = True
-        if self.horizon < self.expected:
-            self.horizon = self.expected
 
     # -- restarts, silence --------------------------------------------------------------------------------------------
 
     cdef bint restarted(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil:
         """Does this frame show, with what was seen before, that the numbers begin anew under the same session id?"""
         cdef uint64_t next_seq = frame.first_seq + <uint64_t> frame.count
-        cdef LineRecord *record
-        cdef int other
         if frame.send_time > 0 and self.taken_sent > 0:
             return frame.first_seq < self.expected and frame.send_time - self.taken_sent > self.skew_ns
         if next_seq >= self.expected or frame.kind == FRAME_LOGIN:
             return False
         if frame.kind == FRAME_DATA and since(ts_recv, self.agreed_at) <= RESTART_NS:
             return False
-        self.suspect(frame, next_seq, ts_recv, line)
-        if not self.suspected:
-            return False
-        for other in range(self.first_line, self.first_line + self.lines):
-            record = &self.line_records[other]
-            if (record.state == LINE_UP and since(ts_recv, record.last_packet) < self.silence_ns
-                    and not self.low[other - self.first_line].suspect):
-                return False
-        return True
-
-    cdef void suspect(self, const Frame *frame, uint64_t next_seq, int64_t ts_recv, uint32_t line) noexcept nogil:
-        """A line shows a number below ours: the first such, or one more."""
-        cdef Low *low = &self.low[line - self.first_line]
-        cdef int64_t age
-        self.low_any = True
-        if low.next == 0 or next_seq < low.next or ts_recv < low.since:
-            low.since = ts_recv
-            low.rising = low.suspect = False
-        else:
-            if next_seq > low.next:
-                low.rising = True
-            age = since(ts_recv, low.since)
-            if (low.rising and age >= RESTART_NS) or (frame.kind != FRAME_DATA and age >= HEARTBEATS_APART_NS):
-                low.suspect = True
-                self.suspected = True
-                self.publish_quality()
-        low.next = next_seq
-
-    cdef void trust(self) noexcept nogil:
-        """A packet agrees with our numbers: no restart."""
-        if self.low_any:
-            memset(self.low, 0, sizeof(self.low))
-            self.low_any = self.suspected = False
-            self.publish_quality()
+        self.suspicion.low_number(line - self.first_line, frame.kind, next_seq, ts_recv)
+        self.publish_quality()
+        return self.suspicion.certain(&self.line_records[self.first_line], self.lines, ts_recv, self.silence_ns)
 
     cdef void tick(self, int64_t now) noexcept nogil:
         """Time has passed, to `now` ns since the Unix epoch. Then take(), if only for the holes that are due."""
@@ -661,13 +559,30 @@ cdef class Arbiter:
             if record.state == LINE_UP and since(now, record.last_packet) >= self.silence_ns:
                 record.state = LINE_SILENT
             up = up or record.state == LINE_UP
-        if self.joined and not up and not self.silent and not self.ended:
-            self.plain = False
-            self.silent = True
-            self.heard = False
-            if self.horizon < self.expected:
-                self.horizon = self.expected
-            self.publish_quality()
+        if not up and not self.silent:
+            self.fall_silent(REASON_SILENT)
+
+    cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil:
+        """The line's connection has ended, by `now`. May be said again and again until it is back. Then take()."""
+        cdef int other
+        if self.line_records[line].state not in (LINE_UP, LINE_SILENT):
+            return
+        self.line_records[line].state = LINE_DOWN
+        for other in range(self.first_line, self.first_line + self.lines):
+            if self.line_records[other].state != LINE_DOWN:
+                return
+        self.clock = now
+        self.fall_silent(REASON_LINE_DOWN)
+
+    cdef void fall_silent(self, uint32_t reason) noexcept nogil:
+        """Nothing comes any more: STALE until something is heard, and all before it is there."""
+        if not self.joined or self.ended:
+            return
+        self.leave_fast_path()
+        self.silent = True
+        self.silent_reason = reason
+        self.heard = False
+        self.publish_quality()
 
     cdef void judge(self, uint32_t quality, uint32_t reason) noexcept nogil:
         """What the numbers say of the channel."""
@@ -679,9 +594,9 @@ cdef class Arbiter:
         """The channel's word: what the numbers say, unless silence or a suspicion is worse."""
         cdef uint32_t quality = self.sequence_quality
         cdef uint32_t reason = self.sequence_reason
-        if quality != QUALITY_INIT and (self.suspected or self.silent):
+        if quality != QUALITY_INIT and (self.suspicion.suspected or self.silent):
             quality = QUALITY_STALE
-            reason = REASON_RESTART if self.suspected else REASON_SILENT
+            reason = REASON_RESTART if self.suspicion.suspected else self.silent_reason
         if quality == self.quality and reason == self.reason:
             return
         self.quality = quality
@@ -690,109 +605,3 @@ cdef class Arbiter:
         self.channel.since = self.clock
         fh_store32_release(&self.channel.quality, quality)      # before anything later is handed out
         self.quality_due = True
-
-    # -- the door for Python ------------------------------------------------------------------------------------------
-
-    def feed(self, bytes session not None, uint64_t first_seq, list messages not None, int64_t ts_recv=0,
-             uint32_t line=0, *, str kind="data", int64_t send_time=0):
-        """Offer one frame and take all that follows: a list of what take() gave, in order.
-
-        ("session", name), ("run", first_seq, messages, ts_recv, line), ("gap", first, count), ("end", last number),
-        ("quality", quality, reason). A run's messages are those that the decoder calls valid, up to the first bad one.
-        """
-        cdef Frame frame
-        cdef Message *out
-        cdef int i
-        cdef bytes name = session.ljust(16, b"\0")
-        if len(name) != 16 or len(messages) > MESSAGES_MAX or kind not in _KINDS:
-            raise ValueError(f"a session has at most 16 bytes, a frame {MESSAGES_MAX} messages, and a kind of {_KINDS}")
-        memset(&frame, 0, sizeof(Frame))
-        memcpy(frame.session, PyBytes_AsString(name), 16)
-        frame.first_seq = first_seq
-        frame.send_time = send_time
-        frame.count = <int> len(messages)
-        frame.kind = _KINDS.index(kind)
-        out = <Message *> calloc(len(messages) + 1, sizeof(Message))
-        if out == NULL:
-            raise MemoryError()
-        try:
-            for i in range(frame.count):
-                out[i].data = <const uint8_t *> PyBytes_AsString(messages[i])
-                out[i].len = <uint32_t> PyBytes_GET_SIZE(messages[i])
-            self.offer(&frame, out, ts_recv, line)
-            return self._drain()
-        finally:
-            free(out)
-
-    def pass_time(self, int64_t now):
-        """tick(), and all that take() then gives; as feed()."""
-        self.tick(now)
-        return self._drain()
-
-    def end_input(self):
-        """finish(), and all that take() then gives; as feed()."""
-        self.finish()
-        return self._drain()
-
-    cdef list _drain(self):
-        cdef Run run
-        cdef int what, i
-        taken = []
-        while True:
-            what = self.take(&run)
-            if what == TAKE_NOTHING:
-                return taken
-            if what == TAKE_RUN:
-                i = 0
-                while i < run.count and (self.decoder is None
-                                         or self.decoder.valid(run.messages[i].data, run.messages[i].len)):
-                    i += 1
-                if i > 0:
-                    taken.append(("run", run.first_seq, [
-                        PyBytes_FromStringAndSize(<const char *> message.data, message.len)
-                        for message in run.messages[:i]], run.ts_recv, run.line))
-                self.settle(i)
-            elif what == TAKE_SESSION:
-                taken.append(("session", self.session_name))
-            elif what == TAKE_GAP:
-                taken.append(("gap", self.gap_first, self.gap_count))
-            elif what == TAKE_END:
-                taken.append(("end", self.expected - 1))
-            else:
-                taken.append(("quality", self.quality, self.reason))
-
-    @property
-    def session_name(self) -> bytes:
-        """The present session's id, without the zeros that pad it to 16 bytes."""
-        return PyBytes_FromStringAndSize(<const char *> self.session, 16).rstrip(b"\0")
-
-    @property
-    def next_seq(self) -> int:
-        """The next number to hand out."""
-        return self.expected
-
-    @property
-    def state(self) -> tuple:
-        """(quality, reason, epoch) of the channel."""
-        return self.channel.quality, self.channel.reason, self.channel.epoch
-
-    @property
-    def counts(self) -> dict:
-        """The channel's counters that the arbiter writes."""
-        cdef uint64_t *c = self.channel.counters
-        return {"messages": c[CH_MESSAGES], "gaps": c[CH_GAPS], "missing": c[CH_MISSING],
-                "malformed": c[CH_MALFORMED], "unsequenced": c[CH_UNSEQUENCED], "sessions": c[CH_SESSIONS],
-                "restarts": c[CH_RESTARTS], "window_full": c[CH_WINDOW_FULL]}
-
-    def line_counts(self, int line):
-        """The line's counters that the arbiter writes, and its state and next number."""
-        cdef LineRecord *record
-        cdef uint64_t *c
-        if not self.first_line <= line < self.first_line + self.lines:
-            raise ValueError(f"this channel has lines {self.first_line} to {self.first_line + self.lines - 1}")
-        record = &self.line_records[line]
-        c = record.counters
-        return {"state": record.state, "next_seq": record.next_seq, "messages": c[LN_MESSAGES], "won": c[LN_WON],
-                "duplicates": c[LN_DUPLICATES], "late": c[LN_LATE], "too_late": c[LN_TOO_LATE], "ahead": c[LN_AHEAD],
-                "malformed": c[LN_MALFORMED], "heartbeats": c[LN_HEARTBEATS], "gaps": c[LN_GAPS],
-                "missing": c[LN_MISSING], "refused": c[LN_REFUSED]}

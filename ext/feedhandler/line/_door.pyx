@@ -1,0 +1,130 @@
+"""The arbiter's door for Python: frames in and what follows from them out, one at a time, and the counts."""
+cimport cython
+from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from feedhandler._counters cimport (CH_GAPS, CH_MALFORMED, CH_MESSAGES, CH_MISSING, CH_RESTARTS, CH_SESSIONS,
+                                    CH_UNSEQUENCED, CH_WINDOW_FULL, LN_AHEAD, LN_DUPLICATES, LN_GAPS, LN_HEARTBEATS,
+                                    LN_LATE, LN_MALFORMED, LN_MESSAGES, LN_MISSING, LN_REFUSED, LN_TOO_LATE, LN_WON)
+from feedhandler._records cimport MESSAGES_MAX, LineRecord, Message, Run
+from feedhandler.line._arbiter cimport TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_RUN, TAKE_SESSION
+from feedhandler.line._arbiter cimport Arbiter as Machine
+from feedhandler.session._framing cimport Frame
+from feedhandler.session._framing import KINDS as _KINDS
+
+
+@cython.final
+cdef class Arbiter(Machine):
+    """An arbiter that can be fed by hand; everything else as its base, whose arguments it takes."""
+
+    def feed(self, bytes session not None, uint64_t first_seq, list messages not None, int64_t ts_recv=0,
+             uint32_t line=0, *, str kind="data", int64_t send_time=0):
+        """Offer one frame and take all that follows: a list of what take() gave, in order.
+
+        ("session", name), ("run", first_seq, messages, ts_recv, line), ("gap", first, count), ("end", last number),
+        ("quality", quality, reason). A run's messages are those that the decoder calls valid, up to the first bad one.
+        """
+        cdef Frame frame
+        cdef Message *out
+        cdef int i
+        cdef bytes name = session.ljust(16, b"\0")
+        if len(name) != 16 or len(messages) > MESSAGES_MAX or kind not in _KINDS:
+            raise ValueError(f"a session has at most 16 bytes, a frame {MESSAGES_MAX} messages, and a kind of {_KINDS}")
+        memset(&frame, 0, sizeof(Frame))
+        memcpy(frame.session, PyBytes_AsString(name), 16)
+        frame.first_seq = first_seq
+        frame.send_time = send_time
+        frame.count = <int> len(messages)
+        frame.kind = _KINDS.index(kind)
+        out = <Message *> calloc(len(messages) + 1, sizeof(Message))
+        if out == NULL:
+            raise MemoryError()
+        try:
+            for i in range(frame.count):
+                out[i].data = <const uint8_t *> PyBytes_AsString(messages[i])
+                out[i].len = <uint32_t> PyBytes_GET_SIZE(messages[i])
+            self.offer(&frame, out, ts_recv, line)
+            return self._drain()
+        finally:
+            free(out)
+
+    def pass_time(self, int64_t now):
+        """tick(), and all that take() then gives; as feed()."""
+        self.tick(now)
+        return self._drain()
+
+    def disconnect(self, uint32_t line, int64_t now):
+        """line_down(), and all that take() then gives; as feed()."""
+        if not self.first_line <= <int> line < self.first_line + self.lines:
+            raise ValueError(f"this channel has lines {self.first_line} to {self.first_line + self.lines - 1}")
+        self.line_down(line, now)
+        return self._drain()
+
+    def end_input(self):
+        """finish(), and all that take() then gives; as feed()."""
+        self.finish()
+        return self._drain()
+
+    cdef list _drain(self):
+        cdef Run run
+        cdef int what, i
+        taken = []
+        while True:
+            what = self.take(&run)
+            if what == TAKE_NOTHING:
+                return taken
+            if what == TAKE_RUN:
+                i = 0
+                while i < run.count and (self.decoder is None
+                                         or self.decoder.valid(run.messages[i].data, run.messages[i].len)):
+                    i += 1
+                if i > 0:
+                    taken.append(("run", run.first_seq, [
+                        PyBytes_FromStringAndSize(<const char *> message.data, message.len)
+                        for message in run.messages[:i]], run.ts_recv, run.line))
+                self.settle(i)
+            elif what == TAKE_SESSION:
+                taken.append(("session", self.session_name))
+            elif what == TAKE_GAP:
+                taken.append(("gap", self.gap_first, self.gap_count))
+            elif what == TAKE_END:
+                taken.append(("end", self.expected - 1))
+            else:
+                taken.append(("quality", self.quality, self.reason))
+
+    @property
+    def session_name(self) -> bytes:
+        """The present session's id, without the zeros that pad it to 16 bytes."""
+        return PyBytes_FromStringAndSize(<const char *> self.session, 16).rstrip(b"\0")
+
+    @property
+    def next_seq(self) -> int:
+        """The next number to hand out."""
+        return self.expected
+
+    @property
+    def state(self) -> tuple:
+        """(quality, reason, epoch) of the channel."""
+        return self.channel.quality, self.channel.reason, self.channel.epoch
+
+    @property
+    def counts(self) -> dict:
+        """The channel's counters that the arbiter writes."""
+        cdef uint64_t *c = self.channel.counters
+        return {"messages": c[CH_MESSAGES], "gaps": c[CH_GAPS], "missing": c[CH_MISSING],
+                "malformed": c[CH_MALFORMED], "unsequenced": c[CH_UNSEQUENCED], "sessions": c[CH_SESSIONS],
+                "restarts": c[CH_RESTARTS], "window_full": c[CH_WINDOW_FULL]}
+
+    def line_counts(self, int line):
+        """The line's counters that the arbiter writes, and its state and next number."""
+        cdef LineRecord *record
+        cdef uint64_t *c
+        if not self.first_line <= line < self.first_line + self.lines:
+            raise ValueError(f"this channel has lines {self.first_line} to {self.first_line + self.lines - 1}")
+        record = &self.line_records[line]
+        c = record.counters
+        return {"state": record.state, "next_seq": record.next_seq, "messages": c[LN_MESSAGES], "won": c[LN_WON],
+                "duplicates": c[LN_DUPLICATES], "late": c[LN_LATE], "too_late": c[LN_TOO_LATE], "ahead": c[LN_AHEAD],
+                "malformed": c[LN_MALFORMED], "heartbeats": c[LN_HEARTBEATS], "gaps": c[LN_GAPS],
+                "missing": c[LN_MISSING], "refused": c[LN_REFUSED]}

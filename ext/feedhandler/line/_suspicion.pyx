@@ -1,0 +1,46 @@
+"""Suspicion of a restart under the same session id, where no send times tell.
+
+A line that shows rising numbers below ours for a second, or a heartbeat half a second after the first low number, while
+no packet agrees with ours, is suspect, and the channel STALE; when all lines that live are suspect it is a restart.
+"""
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memset
+from feedhandler._records cimport LINE_UP, LineRecord
+from feedhandler.session._framing cimport FRAME_DATA
+
+
+@cython.final
+cdef class Suspicion:
+    cdef void low_number(self, uint32_t line, int kind, uint64_t next_seq, int64_t ts_recv) noexcept nogil:
+        """A line shows a number below ours: the first such, or one more."""
+        cdef Low *low = &self.low[line]
+        cdef int64_t age
+        self.shown = True
+        if low.next == 0 or next_seq < low.next or ts_recv < low.since:
+            low.since = ts_recv
+            low.rising = low.suspect = False
+        else:
+            if next_seq > low.next:
+                low.rising = True
+            age = since(ts_recv, low.since)
+            if (low.rising and age >= RESTART_NS) or (kind != FRAME_DATA and age >= HEARTBEATS_APART_NS):
+                low.suspect = self.suspected = True
+        low.next = next_seq
+
+    cdef bint certain(self, const LineRecord *records, int lines, int64_t ts_recv, int64_t silence_ns) noexcept nogil:
+        """All lines that live are suspect."""
+        cdef int line
+        if not self.suspected:
+            return False
+        for line in range(lines):
+            if (records[line].state == LINE_UP and since(ts_recv, records[line].last_packet) < silence_ns
+                    and not self.low[line].suspect):
+                return False
+        return True
+
+    cdef void clear(self) noexcept nogil:
+        """A packet agrees with our numbers, or they begin anew."""
+        if self.shown:
+            memset(self.low, 0, sizeof(self.low))
+            self.shown = self.suspected = False
