@@ -15,7 +15,7 @@ import pytest
 from feedhandler import simulate
 from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.handler import Handler, run_capture
-from feedhandler.records import Quality
+from feedhandler.records import Quality, Reason
 
 DAY = date(2026, 11, 20)
 MARKET = simulate.Market(symbols=12, messages=20_000, seed=7)
@@ -170,3 +170,17 @@ def test_a_broken_soupbintcp_connection_loses_and_doubles_nothing(
         assert proxy.cut == 3
         assert np.array_equal(events_of(handler), offline)
         assert handler.receiver.counts(0)["reconnects"] >= 2
+
+
+def test_a_stream_whose_server_is_gone_makes_its_books_stale(wait_for: Callable[..., Any]) -> None:
+    server = simulate.SoupServer(rate=5_000)
+    proxy = CuttingProxy(server.port, after=[100_000])
+    line = Line(name="A", host="127.0.0.1", port=proxy.port)
+    with running(config("soupbintcp", (line,))) as handler:
+        channel = handler.segment.channels[0]
+        with in_background(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+            with proxy:
+                wait_for(lambda: channel["quality"] == Quality.LIVE, what="the first messages")
+                wait_for(lambda: proxy.cut, what="the cut")
+            wait_for(lambda: channel["quality"] == Quality.STALE, what="STALE")
+        assert channel["reason"] == Reason.LINE_DOWN
