@@ -84,6 +84,7 @@ class Flag(IntFlag):
     MBP = 16
     BAD_TS = 8
     STALE = 4
+    VENUE = 2
 
 
 class Quality(IntEnum):

@@ -285,6 +285,29 @@ def test_a_crossed_book_is_counted_once_while_trading() -> None:
     assert books.counts[COUNTERS["CROSSED"]] == 2
 
 
+@pytest.mark.parametrize(
+    ("security", "venue", "shown"),
+    [
+        ("HALTED", "TRADING", "HALTED"),  # an operational halt lifted does not lift the security's own
+        ("PAUSED", "TRADING", "PAUSED"),
+        ("TRADING", "HALTED", "HALTED"),  # and the other way round
+        ("CLOSED", "HALTED", "CLOSED"),
+        ("TRADING", "TRADING", "TRADING"),
+        ("TRADING", "UNKNOWN", "TRADING"),
+    ],
+)
+def test_the_worse_of_two_trading_statuses_is_shown(security: str, venue: str, shown: str) -> None:
+    own = event("S", size=Trading[security])
+    other = event("S", size=Trading[venue], flags=int(Flag.LAST | Flag.VENUE))
+    for order in ([own, other], [other, own]):
+        books = make()
+        books.apply_events(records(order))
+        assert books.book(1)[0]["trading"] == Trading[shown]
+        assert_same([order])
+    books.apply_events(records([event("R", instrument=0)]))
+    assert books.book(1)[0]["trading"] == Trading.UNKNOWN  # of a new session nothing is known yet
+
+
 def test_clear_and_mark() -> None:
     books = make()
     assert books.book(1)[0]["quality"] == Quality.INIT

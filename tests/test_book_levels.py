@@ -40,6 +40,7 @@ def test_level_book_is_a_dict_of_prices(stream: list[dict[str, Any]], depth: int
     seen: dict[int, list[list[tuple[int, int]]]] = {i: [[], []] for i in private}
     stamps = dict.fromkeys(private, 0)
     epochs = dict.fromkeys(private, 0)
+    half: set[int] = set()
 
     def best(number: int, side: int) -> list[tuple[int, int]]:
         return sorted(private[number][side].items(), reverse=side == BID)
@@ -51,10 +52,12 @@ def test_level_book_is_a_dict_of_prices(stream: list[dict[str, Any]], depth: int
             for i in [number] if number else list(private):
                 tob |= number > 0 and any(private[i].values())
                 private[i], seen[i] = {BID: {}, ASK: {}}, [[], []]
+                half.discard(i)
                 epochs[i] += 1
                 stamps[i] = position if not number else stamps[i]
         elif update["action"] == ord("M") and number in private:
             before = best(number, side)[:1]
+            (half.discard if update["flags"] else half.add)(number)
             private[number][side][update["price"]] = update["size"]
             if not update["size"]:
                 del private[number][side][update["price"]]
@@ -64,7 +67,8 @@ def test_level_book_is_a_dict_of_prices(stream: list[dict[str, Any]], depth: int
         filled = records([update])
         books.apply_events(filled, position)
         assert bool(filled["flags"][0] & Flag.TOB) == tob
-        if update["flags"] and number in private:
+        assert bool(filled["flags"][0] & Flag.LAST) == (update["flags"] != 0 and number not in half)
+        if update["flags"] and number in private and number not in half:
             seen[number], stamps[number] = [best(number, side)[:depth] for side in (BID, ASK)], position
         for i in private:
             head, bids, asks = books.book(i)
@@ -86,6 +90,35 @@ def test_trades_and_status_wait_for_last_too() -> None:
     assert books.trades(2) == (7, 3, 3, 1)
     assert [int(head[n]) for n in ("trading", "quality", "channel_seq", "event_seq")] == [2, Quality.LIVE, 44, 3]
     assert bids["orders"].tolist() == [0]
+
+
+def test_a_trade_amid_the_updates_it_makes_shows_no_book_that_never_stood() -> None:
+    """A sweep of two levels with its trade reports: trades carry LAST, but only the last update ends the event."""
+    books = make()
+    books.apply_events(records([event("M", side=ASK, price=p, size=1) for p in (5, 6, 7)]))
+    sweep = records(
+        [
+            event("M", side=ASK, price=5, size=0, flags=0),
+            event("T", price=5, size=1),
+            event("S", size=Trading.TRADING),
+            event("M", side=ASK, price=6, size=0),
+        ]
+    )
+    books.apply_events(sweep[:3], 4)
+    assert books.book(1)[2]["price"].tolist() == [5, 6, 7]
+    assert [int(books.book(1)[0]["event_seq"]), int(sweep["flags"][1])] == [3, 0]
+    books.apply_events(sweep[3:], 7)
+    head, _, asks = books.book(1)
+    assert (asks["price"].tolist(), int(head["trading"]), books.trades(1)[0]) == ([7], Trading.TRADING, 5)
+    books.apply_events(records([event("M", side=ASK, price=7, size=0, flags=0), event("R", instrument=0), event("T")]))
+    assert books.book(1)[0]["event_seq"] == 3  # a new session leaves nothing half done
+
+
+def test_two_statuses_wait_for_last_and_the_worse_is_shown() -> None:
+    books = make()
+    venue = {"flags": int(Flag.LAST | Flag.VENUE)}
+    books.apply_events(records([event("S", size=Trading.HALTED), event("S", size=Trading.TRADING, **venue)]))
+    assert [int(books.book(1)[0][n]) for n in ("trading", "security", "venue")] == [Trading.HALTED, Trading.HALTED, 0]
 
 
 def test_a_feed_of_levels_knows_no_orders() -> None:

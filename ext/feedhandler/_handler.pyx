@@ -15,7 +15,7 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
 from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_STALE,
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
-                                   PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord, Event,
+                                   PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord, Event,
                                    LineRecord, Message, Packet, Run)
 from feedhandler.book._book cimport Books
 from feedhandler.decode._decoder cimport Decoder
@@ -131,6 +131,7 @@ cdef class Shard:
             arbiter.bind(&publisher.channels[i], publisher.lines)
             decoder.bind(&publisher.channels[i].counters[0])
             books.bind(&publisher.channels[i].counters[0])
+            books.share(publisher.directory, &publisher.parts[PART_DIRECTORY], i)
             self.arbiters[i] = <void *> arbiter
             self.decoders[i] = <void *> decoder
             self.books[i] = <void *> books

@@ -19,6 +19,7 @@ cdef enum:                      # `long long` constants do not fit an anonymous 
     FLAG_MBP = 16               # a price level, not an order
     FLAG_BAD_TS = 8
     FLAG_STALE = 4
+    FLAG_VENUE = 2              # a status of this venue alone (operational halt), beside the security's own
 
 cdef enum:                      # Event.action, Databento's MBO vocabulary
     ACTION_ADD = 65             # 'A'
@@ -138,10 +139,12 @@ cdef struct BookSlot:           # 64 bytes, then per side `depth` Levels (padded
     uint16_t bids               # levels in use, at most `depth`
     uint16_t asks
     uint8_t quality
-    uint8_t trading
+    uint8_t trading             # the worse of `security` and `venue`
     uint8_t reason
     uint8_t flags
-    uint32_t spare
+    uint8_t security            # trading status of the security, on all markets
+    uint8_t venue               # what this venue adds: HALTED while it trades the security no more; 0 = nothing
+    uint16_t spare
 
 cdef struct LastTrade:          # 16 bytes, at the end of the bid side's stride
     int64_t price               # INT64_MIN = no trade yet

@@ -20,12 +20,17 @@ class Book:
     levels: dict[int, dict[int, list[int]]] = field(default_factory=lambda: {BID: {}, ASK: {}})  # price: [size, orders]
     epoch: int = 0
     quality: int = Quality.INIT
-    trading: int = Trading.UNKNOWN
+    security: int = Trading.UNKNOWN
+    venue: int = Trading.UNKNOWN  # what the venue adds; UNKNOWN = nothing
     reason: int = Reason.START
     since: int = 0
     stamp: tuple[int, ...] = (0, 0, 0, 0)  # ts_event, ts_recv, channel_seq, event_seq
     trades: tuple[int, int, int, int] = (PRICE_NONE, 0, 0, 0)  # last price, last size, volume, count
     crossed: bool = False
+
+    @property
+    def trading(self) -> int:
+        return max(self.security, self.venue)
 
     def side(self, side: int) -> list[tuple[int, int, int]]:
         """(price, size, orders), best first."""
@@ -106,7 +111,10 @@ class ReferenceBooks:
                     price, size = event["price"], event["size"]
                 book.trades = (price, size, (volume + event["size"]) % 2**64, count + 1)
         elif action == S and event["size"] <= Trading.CLOSED:
-            book.trading = event["size"]
+            if not event["flags"] & Flag.VENUE:
+                book.security = event["size"]
+            elif event["size"] >= Trading.TRADING:
+                book.venue = 0 if event["size"] == Trading.TRADING else event["size"]
         elif action == R:
             tob = book.reset(event["ts_recv"])
         if tob:
@@ -186,10 +194,11 @@ class ReferenceBooks:
         for book in self.books.values():
             if event["action"] == R:
                 book.reset(event["ts_recv"])
+                book.security = book.venue = Trading.UNKNOWN
             elif event["action"] == S and event["size"] == Trading.CLOSED:
-                book.trading = Trading.CLOSED
-            elif event["action"] == S and event["size"] == Trading.PRE_OPEN and book.trading == Trading.UNKNOWN:
-                book.trading = Trading.HALTED
+                book.security = Trading.CLOSED
+            elif event["action"] == S and event["size"] == Trading.PRE_OPEN and book.security == Trading.UNKNOWN:
+                book.security = Trading.HALTED
             else:
                 continue
             self.write(book, event, self.position)

@@ -147,9 +147,14 @@ class Interpreter:
         side = SIDES[_choose(event.side, view) if isinstance(event.side, Choice) else event.side]
         if event.level:
             flags |= Flag.MBP
+        if event.venue:
+            flags |= Flag.VENUE
         if last and (event.last is None or int(view[event.last.field]) & event.last.mask):
             flags |= Flag.LAST
-        return order_id, price, size, instrument, Action(ord(event.action)), side, flags
+        action = Action(ord(event.action))
+        if action == Action.STATUS and not instrument and not event.whole_channel:
+            action = Action.NONE  # or it would be a status of the whole channel
+        return order_id, price, size, instrument, action, side, flags
 
     def _instrument(self, message: Message, view: dict[str, Value]) -> int:
         naming, symbol = self.protocol.instrument, self.protocol.symbol_of(message)

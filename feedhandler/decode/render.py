@@ -37,8 +37,8 @@ from feedhandler._counters cimport CH_LONGER, CH_UNKNOWN_INSTRUMENT, CH_UNKNOWN_
 from feedhandler._instruments cimport Instruments
 from feedhandler._records cimport (
     ACTION_ADD, ACTION_CANCEL, ACTION_FILL, ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_STATUS, ACTION_TRADE,
-    FLAG_BAD_TS, FLAG_LAST, FLAG_MBP, MAX_EVENTS_PER_MESSAGE, PRICE_NONE, SIDE_ASK, SIDE_BID, SIDE_NONE, SIZE_REST,
-    TRADING_CLOSED, TRADING_HALTED, TRADING_PAUSED, TRADING_PRE_OPEN, TRADING_QUOTE_ONLY, TRADING_TRADING,
+    FLAG_BAD_TS, FLAG_LAST, FLAG_MBP, FLAG_VENUE, MAX_EVENTS_PER_MESSAGE, PRICE_NONE, SIDE_ASK, SIDE_BID, SIDE_NONE,
+    SIZE_REST, TRADING_CLOSED, TRADING_HALTED, TRADING_PAUSED, TRADING_PRE_OPEN, TRADING_QUOTE_ONLY, TRADING_TRADING,
     TRADING_UNKNOWN, Event, Message, Run)
 from feedhandler._symbols cimport fh_name_find
 from feedhandler._wire cimport (
@@ -322,14 +322,17 @@ def _put(table: Protocol, message: Message, event: Event, tables: dict[int, str]
         size = "SIZE_REST" if event.size == REST else str(event.size)
     side = _character(message, event.side, tables) if isinstance(event.side, Choice) else SIDE[event.side]
     flags = ["FLAG_MBP"] if event.level else []
+    flags += ["FLAG_VENUE"] if event.venue else []
     if last and event.last:
         flags.append(f"(FLAG_LAST if {_holds(message, event.last)} else 0)")
     elif last:
         flags.append("FLAG_LAST")
-    instrument = "0" if event.whole_channel else "instrument"
+    instrument, action = "0" if event.whole_channel else "instrument", ACTION[event.action]
+    if event.action == "S" and not event.whole_channel:
+        action = "ACTION_STATUS if instrument else ACTION_NONE"  # a status of no instrument is one of the whole channel
     return (
         f"event = put(event, ts, ts_recv, {order_id}, {price}, {size}, channel_seq, "
-        f"word({instrument}, {ACTION[event.action]}, {side}, {' | '.join(flags) or '0'}) | common)"
+        f"word({instrument}, {action}, {side}, {' | '.join(flags) or '0'}) | common)"
     )
 
 

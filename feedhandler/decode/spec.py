@@ -126,6 +126,7 @@ class Event:
     when: Equal | None = None  # made only then; never the last event of a message
     whole_channel: bool = False  # of no instrument
     level: bool = False  # MBP: the price level's new total, not an order
+    venue: bool = False  # a status of this venue alone, beside the security's own
     last: Bit | None = None
 
 

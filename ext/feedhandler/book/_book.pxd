@@ -1,7 +1,8 @@
 """The contract of the books: events in, published books out."""
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from feedhandler._records cimport BookSlot, Event
+from feedhandler._records cimport (FLAG_VENUE, TRADING_CLOSED, TRADING_TRADING, TRADING_UNKNOWN, BookSlot, Event,
+                                   InstrumentRecord, Part)
 
 cdef extern from "order_map.h" nogil:
     uint64_t FH_NO_ORDER
@@ -92,15 +93,29 @@ cdef class Books:
     cdef uint64_t *own_counters
     cdef object memory                      # what the slots lie in; kept alive as long as we are
     cdef uint32_t policy
+    cdef const InstrumentRecord *directory  # whose channel has which slot; NULL: all are ours
+    cdef const Part *entries                # of the directory, for its `used`
+    cdef uint16_t channel
 
     cdef void apply(self, Event *events, int count, uint64_t first_event) noexcept nogil
     cdef void clear(self, uint32_t first, uint32_t count, int64_t now) noexcept nogil
     cdef void mark(self, uint32_t instrument, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil
     cdef void bind(self, uint64_t *counters) noexcept
+    cdef void share(self, const InstrumentRecord *directory, const Part *entries, uint16_t channel) noexcept
 
     @cython.final
     cdef inline BookSlot *slot(self, uint32_t instrument) noexcept nogil:
         return <BookSlot *>(self.slots + <size_t>instrument * self.slot_stride)
+
+    @cython.final
+    cdef inline uint32_t end(self) noexcept nogil:
+        """One more than the last slot that may be in use."""
+        return self.instruments if self.directory == NULL else <uint32_t>min(self.entries.used, self.instruments)
+
+    @cython.final
+    cdef inline bint ours(self, uint32_t instrument) noexcept nogil:
+        """What happens to the channel as a whole happens to this book."""
+        return self.directory == NULL or self.directory[instrument].channel == self.channel
 
     @cython.final
     cdef inline fh_level *side(self, BookSlot *slot, uint32_t ask) noexcept nogil:
@@ -118,6 +133,17 @@ cdef class Books:
     cdef void fault(self, BookSlot *slot, Event *event, uint32_t fault) noexcept nogil
     cdef void trade(self, BookSlot *slot, const Event *event) noexcept nogil
     cdef void status(self, const Event *event, uint64_t position) noexcept nogil
+    cdef void show_trading(self, BookSlot *slot, uint8_t security, uint8_t venue) noexcept nogil
+
+cdef inline uint8_t own_status(const Event *event, uint8_t before) noexcept nogil:
+    """The security's own trading status after a status event of its instrument."""
+    return before if event.flags & FLAG_VENUE or event.size > TRADING_CLOSED else <uint8_t>event.size
+
+cdef inline uint8_t venue_status(const Event *event, uint8_t before) noexcept nogil:
+    """What the venue adds to it: TRADING takes that back, what is less than that says nothing."""
+    if not event.flags & FLAG_VENUE or event.size > TRADING_CLOSED or event.size < TRADING_TRADING:
+        return before
+    return TRADING_UNKNOWN if event.size == TRADING_TRADING else <uint8_t>event.size
 
 cdef struct Change:             # what an event does to the levels, between the two passes of OrderBook.apply
     uint64_t size               # added to the level's size, modulo 2**64

@@ -22,7 +22,7 @@ from feedhandler._records cimport (ACTION_ADD, ACTION_CANCEL, ACTION_FILL, ACTIO
                                    REASON_FULL, REASON_MALFORMED, REASON_NONE, REASON_OVER_EXECUTION,
                                    REASON_PRICE_RANGE, REASON_START, REASON_UNKNOWN_ORDER, SIDE_ASK, SIDE_BID,
                                    SIDE_NONE, SIZE_REST, TRADING_CLOSED, TRADING_HALTED, TRADING_PRE_OPEN,
-                                   TRADING_TRADING, TRADING_UNKNOWN, BookSlot, Event, LastTrade, Volume)
+                                   TRADING_TRADING, TRADING_UNKNOWN, BookSlot, Event, InstrumentRecord, LastTrade, Part, Volume)
 
 cdef extern from *:
     """
@@ -104,7 +104,7 @@ cdef class Books:
             slot.channel_seq = slot.event_seq = 0
             slot.quality = QUALITY_INIT
             slot.reason = REASON_START
-            slot.trading = TRADING_UNKNOWN
+            self.show_trading(slot, TRADING_UNKNOWN, TRADING_UNKNOWN)
             fh_slot_close(&slot.seq)
 
     def __dealloc__(self):
@@ -120,15 +120,23 @@ cdef class Books:
     cdef void clear(self, uint32_t first, uint32_t count, int64_t now) noexcept nogil:
         """Empty `count` books from `first` on: epoch + 1, LIVE. An R event does the same; do not do both."""
 
+    cdef void share(self, const InstrumentRecord *directory, const Part *entries, uint16_t channel) noexcept:
+        """Other channels have books in the same slots: what is said of all books is said of this channel's alone."""
+        self.directory = directory
+        self.entries = entries
+        self.channel = channel
+
     cdef void mark(self, uint32_t instrument, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil:
         """Set the quality of one book, or of all (ALL_INSTRUMENTS). Levels stay."""
         cdef uint32_t i, first = instrument, end = instrument + 1
         cdef BookSlot *slot
         if instrument == ALL_INSTRUMENTS:
-            first, end = 1, self.instruments
+            first, end = 1, self.end()
         elif instrument >= self.instruments:
             return
         for i in range(first, end):
+            if instrument == ALL_INSTRUMENTS and not self.ours(i):
+                continue
             slot = self.slot(i)
             fh_slot_open(&slot.seq)
             self.judge(slot, quality, reason, now)
@@ -194,14 +202,20 @@ cdef class Books:
             trading = TRADING_HALTED
         elif event.size != TRADING_CLOSED:
             return
-        for i in range(1, self.instruments):
+        for i in range(1, self.end()):
             slot = self.slot(i)
-            if trading == TRADING_HALTED and slot.trading != TRADING_UNKNOWN:
+            if not self.ours(i) or trading == TRADING_HALTED and slot.security != TRADING_UNKNOWN:
                 continue
             fh_slot_open(&slot.seq)
-            slot.trading = trading
+            self.show_trading(slot, trading, slot.venue)
             self.stamp(slot, event, position)
             fh_slot_close(&slot.seq)
+
+    cdef void show_trading(self, BookSlot *slot, uint8_t security, uint8_t venue) noexcept nogil:
+        """The two statuses of an instrument, and the worse of them as what holds."""
+        slot.security = security
+        slot.venue = venue
+        slot.trading = max(security, venue)
 
     # ---- the Python door, for tests and tools
 
@@ -529,8 +543,7 @@ cdef class OrderBook(Books):
             elif event.action == ACTION_TRADE:
                 self.trade(slot, event)
             elif event.action == ACTION_STATUS:
-                if event.size <= TRADING_CLOSED:
-                    slot.trading = <uint8_t>event.size
+                self.show_trading(slot, own_status(event, slot.security), venue_status(event, slot.venue))
             elif event.action == ACTION_RESET:
                 event.flags |= FLAG_TOB if slot.bids or slot.asks else 0
                 self.empty(event.instrument, slot, event.ts_recv)
@@ -545,10 +558,13 @@ cdef class OrderBook(Books):
         cdef BookSlot *slot
         if event.instrument == ALL_INSTRUMENTS and event.action == ACTION_RESET:
             self.finish()
-            for i in range(1, self.instruments):
+            for i in range(1, self.end()):
+                if not self.ours(i):
+                    continue
                 slot = self.slot(i)
                 fh_slot_open(&slot.seq)
                 self.empty(i, slot, event.ts_recv)
+                self.show_trading(slot, TRADING_UNKNOWN, TRADING_UNKNOWN)
                 self.stamp(slot, event, position)
                 fh_slot_close(&slot.seq)
         elif event.instrument == ALL_INSTRUMENTS and event.action == ACTION_STATUS:

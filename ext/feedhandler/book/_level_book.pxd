@@ -28,7 +28,9 @@ cdef struct Draft:              # one book as it will be published at its next L
     fh_wide_side sides[2]       # bids, asks
     LastTrade last
     Volume volume
-    uint8_t trading
+    uint8_t security            # trading status, as in BookSlot
+    uint8_t venue
+    bint open                   # the last update was not LAST: what stands here never stood at the exchange
     bint changed                # levels differ from the slot's
     bint crossed
     bint lost                   # there was no room: levels are not kept until a reset

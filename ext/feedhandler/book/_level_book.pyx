@@ -13,7 +13,7 @@ from feedhandler._records cimport (ACTION_ADD, ACTION_CANCEL, ACTION_MODIFY, ACT
                                    QUALITY_LIVE, QUALITY_STALE, REASON_FULL, REASON_NONE, SIDE_ASK, SIDE_BID, TRADING_CLOSED, TRADING_HALTED,
                                    TRADING_PRE_OPEN, TRADING_TRADING, TRADING_UNKNOWN, BookSlot, Event)
 from feedhandler.book._book cimport (FAULT_MALFORMED, fh_level, fh_pages, fh_put64, fh_put_level,
-                                     fh_slot_close, fh_slot_open)
+                                     fh_slot_close, fh_slot_open, own_status, venue_status)
 
 
 @cython.final
@@ -51,6 +51,10 @@ cdef class LevelBook(Books):
                 self.outside(event, first_event + i)
                 continue
             self.take(event, &self.drafts[event.instrument])
+            if event.action == ACTION_MODIFY:
+                self.drafts[event.instrument].open = not event.flags & FLAG_LAST
+            elif self.drafts[event.instrument].open:
+                event.flags &= ~<uint8_t>FLAG_LAST      # a trade amid the updates it makes: the book is not whole yet
             if event.flags & FLAG_LAST:
                 self.publish(event.instrument, event, first_event + i)
 
@@ -81,8 +85,7 @@ cdef class LevelBook(Books):
                 draft.volume.size += event.size
                 draft.volume.trades += 1
         elif event.action == ACTION_STATUS:
-            if event.size <= TRADING_CLOSED:
-                draft.trading = <uint8_t>event.size
+            draft.security, draft.venue = own_status(event, draft.security), venue_status(event, draft.venue)
         elif event.action == ACTION_RESET:
             event.flags |= FLAG_TOB if draft.sides[0].count or draft.sides[1].count else 0
             fh_slot_open(&self.slot(event.instrument).seq)
@@ -120,7 +123,7 @@ cdef class LevelBook(Books):
         trades += self.side_stride
         fh_put64(&(<Volume *>trades).size, draft.volume.size)
         fh_put64(&(<Volume *>trades).trades, draft.volume.trades)
-        slot.trading = draft.trading
+        self.show_trading(slot, draft.security, draft.venue)
         if draft.lost:
             event.flags |= FLAG_STALE
             if slot.quality != QUALITY_STALE:
@@ -131,7 +134,7 @@ cdef class LevelBook(Books):
         if slot.quality == QUALITY_INIT:
             self.judge(slot, QUALITY_LIVE, REASON_NONE, event.ts_recv)
         crossed = self.crosses(draft)
-        if crossed and not draft.crossed and draft.trading == TRADING_TRADING:
+        if crossed and not draft.crossed and slot.trading == TRADING_TRADING:
             self.counters[CH_CROSSED] += 1
         draft.crossed = crossed
         self.stamp(slot, event, position)
@@ -152,7 +155,7 @@ cdef class LevelBook(Books):
         fh_wide_clear(&self.levels, &draft.sides[1])
         draft.last.price = PRICE_NONE
         draft.last.size = draft.volume.size = draft.volume.trades = 0
-        draft.changed = draft.crossed = draft.lost = False
+        draft.open = draft.changed = draft.crossed = draft.lost = False
         draft.fault = 0
         self.reset_slot(slot, now)
 
@@ -163,18 +166,24 @@ cdef class LevelBook(Books):
         if event.instrument != ALL_INSTRUMENTS:
             self.counters[CH_UNKNOWN_INSTRUMENT] += 1
         elif event.action == ACTION_RESET:
-            for i in range(1, self.instruments):
+            for i in range(1, self.end()):
+                if not self.ours(i):
+                    continue
                 slot = self.slot(i)
                 fh_slot_open(&slot.seq)
                 self.empty(i, slot, event.ts_recv)
+                self.drafts[i].security = self.drafts[i].venue = TRADING_UNKNOWN
+                self.show_trading(slot, TRADING_UNKNOWN, TRADING_UNKNOWN)
                 self.stamp(slot, event, position)
                 fh_slot_close(&slot.seq)
         elif event.action == ACTION_STATUS:
-            for i in range(1, self.instruments):
+            for i in range(1, self.end()):
+                if not self.ours(i):
+                    continue
                 if event.size == TRADING_CLOSED:
-                    self.drafts[i].trading = TRADING_CLOSED
-                elif event.size == TRADING_PRE_OPEN and self.drafts[i].trading == TRADING_UNKNOWN:
-                    self.drafts[i].trading = TRADING_HALTED
+                    self.drafts[i].security = TRADING_CLOSED
+                elif event.size == TRADING_PRE_OPEN and self.drafts[i].security == TRADING_UNKNOWN:
+                    self.drafts[i].security = TRADING_HALTED
             self.status(event, position)
 
     cdef void clear(self, uint32_t first, uint32_t count, int64_t now) noexcept nogil:

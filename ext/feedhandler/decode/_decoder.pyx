@@ -85,8 +85,9 @@ cdef class Decoder:
             self.counters[CH_INSTRUMENTS_FULL] += self.instruments.full - full
             return 0
         record = &self.instruments.records[index]
+        if record.channel != self.channel:      # another channel keeps this book: two writers would spoil it
+            return 0
         record.feed_id = feed_id
-        record.channel = self.channel
         record.session_date = self.session_date
         record.price_decimals = self.price_decimals
         record.size_decimals = self.size_decimals

@@ -23,7 +23,6 @@ SYMBOL = ("symbol", alpha(8))
 SYSTEM_EVENT = {"O": "PRE_OPEN", "S": "PRE_OPEN", "R": "TRADING", "M": "TRADING", "E": "CLOSED", "C": "CLOSED"}
 TRADING_STATUS = {"H": "HALTED", "O": "QUOTE_ONLY", "P": "PAUSED", "T": "TRADING"}
 HALT_STATUS = {"O": "HALTED", "N": "TRADING"}
-SECURITY_EVENT = {"O": "TRADING", "C": "CLOSED"}
 
 LEVEL = (("event_flags", u8), STAMP, SYMBOL, ("size", u32), ("price", PRICE))
 WHOLE = Bit("event_flags", 0x01)  # the last update of its event: the book is consistent after it
@@ -84,7 +83,7 @@ PROTOCOL = Protocol(
             "operational_halt_status",
             section="Administrative Message Formats: Operational Halt Status Message",
             fields=(("operational_halt_status", char), STAMP, SYMBOL),
-            event=Event("S", size=Choice("operational_halt_status", HALT_STATUS, otherwise="UNKNOWN")),
+            event=Event("S", size=Choice("operational_halt_status", HALT_STATUS, otherwise="UNKNOWN"), venue=True),
         ),
         Message(
             "P",
@@ -98,8 +97,7 @@ PROTOCOL = Protocol(
             18,
             "security_event",
             section="Administrative Message Formats: Security Event Message",
-            fields=(("security_event", char), STAMP, SYMBOL),
-            event=Event("S", size=Choice("security_event", SECURITY_EVENT, otherwise="UNKNOWN")),
+            fields=(("security_event", char), STAMP, SYMBOL),  # O, C: the auction is over; the status is H's to say
         ),
         Message(
             "8",

@@ -155,7 +155,7 @@ PROTOCOL = Protocol(
             "operational_halt",
             section="Stock Related Messages: Operational Halt",
             fields=(*HEADER, ("stock", alpha(8)), ("market_code", char), ("halt_action", char)),  # H halted, T lifted
-            event=Event("S", size=Choice("halt_action", HALT_ACTION, otherwise="UNKNOWN")),
+            event=Event("S", size=Choice("halt_action", HALT_ACTION, otherwise="UNKNOWN"), venue=True),
         ),
         Message(
             "A",
