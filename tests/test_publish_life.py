@@ -99,6 +99,25 @@ def test_nothing_is_torn_under_a_writer_at_full_speed(name: str) -> None:
         assert events > 1000
 
 
+def test_the_levels_of_before_a_new_session_are_never_called_live(name: str) -> None:
+    """STALE with wrong levels, then a new session, LIVE: a reader in between must not put the old with the new word."""
+    segment, publisher = make(name)
+    pid = fork(lambda: exercise.write_sessions(publisher, 60.0))
+    try:
+        reader = open_reader(name)
+        right = wrong = unsaid = 0
+        end = time.monotonic() + 20
+        while not wrong and min(right, unsaid) < 20_000 and time.monotonic() < end:
+            found = exercise.read_sessions(reader, 0.02)
+            right, wrong, unsaid = right + found[0], wrong + found[1], unsaid + found[2]
+    finally:
+        kill(pid)
+    segment.close()
+    assert wrong == 0
+    assert right
+    assert unsaid
+
+
 def test_a_writer_killed_at_any_moment_leaves_every_book_whole_but_one(name: str) -> None:
     dice = random.Random(5)
     unfinished = 0

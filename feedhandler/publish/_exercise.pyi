@@ -11,6 +11,12 @@ def write(publisher: Publisher, instruments: int, seconds: float, stop_inside: i
 def read_books(reader: Reader, instruments: int, seconds: float) -> tuple[int, int, int]:
     """(whole, torn, without levels)."""
 
+def write_sessions(publisher: Publisher, seconds: float) -> int:
+    """New sessions on end: a STALE channel with a wrong book 1, then LIVE with a right one."""
+
+def read_sessions(reader: Reader, seconds: float) -> tuple[int, int, int]:
+    """(LIVE and right, LIVE and wrong, not LIVE)."""
+
 def read_events(cursor: Cursor, instruments: int, seconds: float) -> tuple[int, int, int, int]:
     """(whole, torn, lost, out of order or not accounted for)."""
 

@@ -5,9 +5,9 @@ record has seen a torn one.
 """
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
-from feedhandler._records cimport BookSlot, Event, Level
-from feedhandler._seqlock cimport (fh_load, fh_load_acquire, fh_pause, fh_seq_begin, fh_seq_end, fh_store_release,
-                                   fh_store_words)
+from feedhandler._records cimport QUALITY_INIT, QUALITY_LIVE, QUALITY_STALE, BookSlot, Event, Level
+from feedhandler._seqlock cimport (fh_load, fh_load_acquire, fh_pause, fh_seq_begin, fh_seq_end, fh_store32_release,
+                                   fh_store_release, fh_store_words)
 from feedhandler._shm cimport fh_monotonic
 from feedhandler.publish._publisher cimport Publisher
 from feedhandler.read._reader cimport SNAPSHOT_WHOLE, Cursor, Reader
@@ -109,6 +109,42 @@ def read_books(Reader reader not None, uint32_t instruments, double seconds):
                 else:
                     torn += 1
     return whole, torn, without
+
+
+def write_sessions(Publisher publisher not None, double seconds):
+    """For so many seconds: the channel STALE, book 1 wrong (odd); the channel INIT, the book anew (even), LIVE."""
+    cdef uint64_t n = 0
+    cdef int64_t end = fh_monotonic() + <int64_t> (seconds * 1e9)
+    cdef uint32_t *word = &publisher.channels[0].quality
+    with nogil:
+        while n == 0 or n & 255 or fh_monotonic() < end:
+            fh_store32_release(word, QUALITY_STALE)
+            _write_book(publisher, 1, n + 1, False)
+            fh_store32_release(word, QUALITY_INIT)
+            _write_book(publisher, 1, n + 2, False)
+            fh_store32_release(word, QUALITY_LIVE)
+            n += 2
+    return n
+
+
+def read_sessions(Reader reader not None, double seconds):
+    """Read book 1 of write_sessions for so many seconds: (LIVE and right, LIVE and wrong, not LIVE)."""
+    cdef BookSlot head
+    cdef Level[DEPTH_MAX] bids
+    cdef Level[DEPTH_MAX] asks
+    cdef uint64_t n = 0, right = 0, wrong = 0, unsaid = 0
+    cdef int64_t end = fh_monotonic() + <int64_t> (seconds * 1e9)
+    with nogil:
+        while n == 0 or n & 255 or fh_monotonic() < end:
+            n += 1
+            reader.snapshot(1, &head, bids, asks)
+            if head.quality != QUALITY_LIVE:
+                unsaid += 1
+            elif head.event_seq & 1:
+                wrong += 1
+            else:
+                right += 1
+    return right, wrong, unsaid
 
 
 def read_events(Cursor cursor not None, uint32_t instruments, double seconds):

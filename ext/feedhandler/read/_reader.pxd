@@ -57,7 +57,7 @@ cdef class Reader:
     cdef int check(self) noexcept nogil     # now: one system call
     cdef int _copy(self, uint32_t instrument, BookSlot *head, Level *bids, Level *asks, uint32_t depth,
                    LastTrade *trade, Volume *volume) noexcept nogil
-    cdef void _judge(self, uint32_t instrument, BookSlot *head) noexcept nogil
+    cdef void _judge(self, const ChannelRecord *channel, uint32_t word, BookSlot *head) noexcept nogil
     cdef int _close_to(self, const uint64_t *seq) noexcept nogil
 
 cdef class Cursor:

@@ -11,7 +11,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 from feedhandler._records cimport (LAYOUT_VERSION, PART_BOOKS, PART_CHANNELS, PART_DIRECTORY, PART_HISTOGRAMS, PART_LINES,
-                                   PART_RINGS, PART_SLOTS, PART_SYMBOLS, PARTS, QUALITY_INIT, QUALITY_STALE,
+                                   PART_RINGS, PART_SLOTS, PART_SYMBOLS, PARTS, QUALITY_INIT, QUALITY_LIVE, QUALITY_STALE,
                                    REASON_SILENT, REASON_START, REASON_STOPPED, REASON_WRITER_DIED, SEGMENT_MAGIC,
                                    SEGMENT_REPLACED, SEGMENT_STOPPED, ChannelRecord, Histogram, LineRecord)
 from feedhandler._ring cimport fh_ring_intact, fh_ring_read
@@ -199,9 +199,13 @@ cdef class Reader:
         cdef const uint8_t *ask_side = bid_side + self.side_stride
         cdef uint64_t entered = 0
         cdef uint32_t bid_levels = 0, ask_levels = 0
+        cdef const ChannelRecord *channel = NULL
+        cdef uint32_t word = QUALITY_LIVE       # the channel's; of no channel, none
         cdef int answer = SNAPSHOT_NO_BOOK, tries = 0
         if instrument < self.instruments:
             answer = SNAPSHOT_NO_LEVELS
+            if self.directory[instrument].channel < self.channel_count:
+                channel = &self.channels[self.directory[instrument].channel]
             while True:
                 entered = fh_seq_enter(<const uint64_t *> slot)
                 if not entered & 1:
@@ -216,6 +220,10 @@ cdef class Reader:
                     if volume != NULL:
                         fh_load_words(<uint64_t *> volume, <const uint64_t *> (
                             ask_side + self.side_stride - sizeof(Volume)), 2)
+                    # After the copy, or its levels could be younger than the word; before the last look at the number,
+                    # or they could be older: of before the reset that made the channel LIVE again.
+                    if channel != NULL:
+                        word = fh_load32_acquire(&channel.quality)
                     if fh_seq_unchanged(<const uint64_t *> slot, entered):
                         answer = SNAPSHOT_WHOLE
                         break
@@ -237,7 +245,7 @@ cdef class Reader:
             memset(bids + bid_levels, 0, (depth - bid_levels) * sizeof(Level))
         if ask_levels < depth:
             memset(asks + ask_levels, 0, (depth - ask_levels) * sizeof(Level))
-        self._judge(instrument, head)
+        self._judge(channel, word, head)
         return answer
 
     cdef int _close_to(self, const uint64_t *seq) noexcept nogil:
@@ -247,18 +255,13 @@ cdef class Reader:
         sched_yield()
         return 1
 
-    cdef void _judge(self, uint32_t instrument, BookSlot *head) noexcept nogil:
-        """The worst of three. The channel's word is loaded after the book was copied, the writer's life after both."""
-        cdef uint32_t channel, quality
+    cdef void _judge(self, const ChannelRecord *channel, uint32_t word, BookSlot *head) noexcept nogil:
+        """The worst of three: the book's quality, its channel's word as loaded with it, the writer's life after both."""
         cdef int life
-        if instrument < self.instruments:
-            channel = self.directory[instrument].channel
-            if channel < self.channel_count:
-                quality = fh_load32_acquire(&self.channels[channel].quality)
-                if quality > head.quality:
-                    head.quality = <uint8_t> quality
-                    head.reason = <uint8_t> fh_load32(&self.channels[channel].reason)
-                    head.since = <int64_t> fh_load(<const uint64_t *> &self.channels[channel].since)
+        if word > head.quality:
+            head.quality = <uint8_t> word
+            head.reason = <uint8_t> fh_load32(&channel.reason)
+            head.since = <int64_t> fh_load(<const uint64_t *> &channel.since)
         life = self.life()
         if life != LIFE_RUNNING:
             head.reason = REASON_STOPPED if life == LIFE_STOPPED else REASON_WRITER_DIED
