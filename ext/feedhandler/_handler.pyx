@@ -15,8 +15,8 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
 from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_STALE,
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
-                                   PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord, Event,
-                                   LineRecord, Message, Packet, Run)
+                                   PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord,
+                                   Event, LineRecord, Message, Packet, Run)
 from feedhandler.book._book cimport Books
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_SESSION,
