@@ -255,6 +255,35 @@ def test_a_slow_line_is_no_restart() -> None:
     assert (feed.quality, feed.arbiter.counts["restarts"]) == (LIVE, 0)
 
 
+def test_a_session_that_goes_on_after_its_end_can_still_fall_silent() -> None:
+    """An end of session that was none, on either line: without an ear for silence the books would stay LIVE for ever."""
+    feed = Feed(silence_ms=3000)
+    feed.data(0, 1, 2)
+    assert feed.number(0, 3, kind="end") == [("end", 2)]
+    feed.tick(60_000)
+    assert feed.quality == LIVE  # after the end nothing need come
+    assert feed.data(0, 3, 1, at=61_000) == [(3, 3, 0)]
+    assert feed.data(0, 4, 1, at=61_001) == [(4, 4, 0)]
+    feed.tick(64_002)
+    assert feed.quality == (Quality.STALE, Reason.SILENT)
+    feed.data(0, 5, 1, at=65_000)
+    assert feed.number(0, 6, at=65_001, kind="end") == [("end", 5)]
+
+
+def test_refused_packets_are_no_sign_of_life() -> None:
+    feed = Feed(silence_ms=3000)
+    feed.data(0, 1, 2)
+    for at in (1000, 2000, 2999):
+        assert feed.arbiter.feed(b"", 0, letters(1, 1), at * MS, kind="unsequenced") == []
+    feed.tick(3000)
+    assert feed.quality == (Quality.STALE, Reason.SILENT)
+    feed.data(0, 3, 1, at=3001)
+    assert feed.quality == LIVE
+    feed.arbiter.feed(b"S", 0, letters(1, 1), 5000 * MS, kind="unsequenced")  # SoupBinTCP: of this very connection
+    feed.tick(6500)
+    assert feed.quality == LIVE
+
+
 def test_unsequenced_packets_pass_offline_and_are_refused_live() -> None:
     offline, live = Arbiter(1, offline=True), Arbiter(1)
     wrapper = (b"", 0, [b"a", b"b"])

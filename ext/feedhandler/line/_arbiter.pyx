@@ -278,6 +278,8 @@ cdef class Arbiter:
                                                   or (frame.kind == FRAME_DATA and next_seq > self.expected)):
             self.taken_sent = frame.send_time
         if frame.kind == FRAME_DATA:
+            if self.ended and next_seq > self.end_seq:
+                self.ended = False                  # it goes on all the same: silence is silence again
             self.accept_data()
         else:
             self.accept_number(frame, ts_recv, self.held.line)
@@ -348,11 +350,14 @@ cdef class Arbiter:
     cdef void accept_unsequenced(self, const Frame *frame, const Message *messages, int64_t ts_recv,
                                  uint32_t line) noexcept nogil:
         cdef LineRecord *record = &self.line_records[line]
-        record.last_packet = ts_recv
-        record.state = LINE_UP
         record.counters[LN_MESSAGES] += frame.count
         if not self.offline:
             record.counters[LN_REFUSED] += 1
+            if not self.joined or frame.session[0] != self.session[0] or frame.session[1] != self.session[1]:
+                return                              # no sign of life of the channel
+        record.last_packet = ts_recv
+        record.state = LINE_UP
+        if not self.offline:
             return
         record.last_data = ts_recv
         if self.sequence_quality != QUALITY_STALE:
@@ -448,7 +453,7 @@ cdef class Arbiter:
                     self.publish_quality()
                     if self.quality_due:
                         continue
-                self.plain = not (self.silent or self.suspicion.shown or self.end_due)
+                self.plain = not (self.silent or self.suspicion.shown or self.end_due or self.ended)
                 self.slice_waited = self.slice_unsequenced = False      # the fast path relies on it
             return TAKE_NOTHING
 
