@@ -212,6 +212,7 @@ class Handler:
         except BaseException as error:
             self.error = error
         finally:
+            self.segment.stop()  # however it ended: from here on the books only grow old
             self._ended.set()
 
     def _keep_house(self) -> None:

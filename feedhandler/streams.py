@@ -7,6 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from feedhandler.counters import LINE
 from feedhandler.errors import SessionError
 from feedhandler.receive import stream
 from feedhandler.session.soupbintcp import SoupBinTcpClient
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from feedhandler.receive.stream import StreamReceiver
     from feedhandler.session import Framing
 
+BAD_PACKETS = [counter.name for counter in LINE].index("bad_packets")
 LONGEST_STEP_S = 0.05  # between two looks at the lines
 LINE_ENDED = 3  # LineRecord.state: the server has said that the session is over
 
@@ -52,14 +54,21 @@ class StreamLine:
         return self._session, 1
 
     def hand_over(self, sock: socket.socket, received: bytes) -> bool:
-        """Give socket and bytes to the hot thread."""
+        """Give socket and bytes to the hot thread. Raises SessionError when it cannot take them."""
         self.framing.begin_connection()
         self._connections = int(self.receiver.line_status(self.number)["connections"])
-        return self.receiver.connect(self.number, sock.fileno(), received)
+        try:
+            return self.receiver.connect(self.number, sock.fileno(), received)
+        except (OSError, ValueError) as error:
+            raise SessionError(f"the connection cannot be handed over: {error}") from error
 
     def received(self) -> int:
-        """Runs of bytes received so far."""
-        return int(self.receiver.counts(self.number)["packets"])
+        """Runs of bytes received so far that the framing could make something of.
+
+        What it cannot read is no sign of life: a connection of which the framing has lost its place is to be ended.
+        """
+        bad = int(self._record["counters"][BAD_PACKETS])
+        return max(0, int(self.receiver.counts(self.number)["packets"]) - bad)
 
     def down(self) -> bool:
         """The hot thread took the connection handed over last, and has seen its end."""

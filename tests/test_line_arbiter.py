@@ -256,7 +256,7 @@ def test_a_slow_line_is_no_restart() -> None:
 
 
 def test_a_session_that_goes_on_after_its_end_can_still_fall_silent() -> None:
-    """An end of session that was none, on either line: without an ear for silence the books would stay LIVE for ever."""
+    """An end of session that was none: without an ear for silence the books would stay LIVE for ever."""
     feed = Feed(silence_ms=3000)
     feed.data(0, 1, 2)
     assert feed.number(0, 3, kind="end") == [("end", 2)]

@@ -143,13 +143,17 @@ class Segment:
         index = PART_INDEX[part] if isinstance(part, str) else part
         return self.table[index : index + 1]
 
+    def stop(self) -> None:
+        """Say STOPPED: nothing more will be written, what readers see is of the past. Name and lock stay."""
+        if self.header["state"] == RUNNING:
+            self.header["state"] = STOPPED
+
     def close(self, unlink: bool = True) -> None:
         """Mark the segment STOPPED, give up its lock, and remove its name unless told otherwise.
 
         Readers that are attached keep what they see. Closing twice is harmless.
         """
-        if self.header["state"] == RUNNING:
-            self.header["state"] = STOPPED
+        self.stop()
         if self._fd < 0:
             return
         if unlink and self.path is not None:

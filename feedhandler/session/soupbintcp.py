@@ -141,7 +141,10 @@ class Line(Protocol):
         """The session ("" = the current one) and the next number to ask for."""
 
     def hand_over(self, sock: socket.socket, received: bytes) -> bool:
-        """Give socket and bytes to the hot thread, the framing reset before; False: not now, ask again."""
+        """Give socket and bytes to the hot thread, the framing reset before; False: not now, ask again.
+
+        Raises SessionError when it cannot be done with this connection.
+        """
 
     def received(self) -> int:
         """A count that grows with everything the hot thread receives."""
@@ -255,7 +258,12 @@ class SoupBinTcpClient:
         except SessionError as error:
             self._back_off(now, error)
             raise
-        if self._accepted and self.line.hand_over(self._sock, self._answer.received):
+        try:
+            taken = self._accepted and self.line.hand_over(self._sock, self._answer.received)
+        except SessionError as error:
+            self._back_off(now, error)
+            return
+        if taken:
             self.session = self._answer.session
             self.state, self.error, self.attempts = State.UP, None, 0
             self._due = now + self._heartbeat_s
