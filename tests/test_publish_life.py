@@ -118,6 +118,20 @@ def test_the_levels_of_before_a_new_session_are_never_called_live(name: str) -> 
     assert unsaid
 
 
+def test_a_writer_that_lives_and_does_not_run_is_not_live(name: str) -> None:
+    """SIGSTOP, a debugger, a frozen container: the lock is held, and nobody keeps the books."""
+    segment, publisher = make(name)
+    with segment:
+        feed = attach(name)
+        segment.directory[1]["symbol"] = b"AAA"
+        book = feed.book(1)
+        segment.books[1][56], segment.books[1][58] = Quality.LIVE, Reason.NONE
+        assert book.state == Quality.LIVE  # it has never beaten: not a handler's hot thread
+        for age, state, reason in ((0, "LIVE", "NONE"), (4, "STALE", "SILENT"), (0, "LIVE", "NONE")):
+            publisher.heartbeat(time.monotonic_ns() - age * 1_000_000_000)
+            assert (book.state, book.reason, feed.status) == (Quality[state], Reason[reason], "running")
+
+
 def test_a_writer_killed_at_any_moment_leaves_every_book_whole_but_one(name: str) -> None:
     dice = random.Random(5)
     unfinished = 0

@@ -137,6 +137,20 @@ def up(line: ByHand, client: SoupBinTcpClient, now: float, number: int = 1) -> N
     assert client.state is State.UP
 
 
+def test_a_connection_that_the_hot_thread_cannot_take_is_a_failed_attempt(
+    line: ByHand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(sock: socket.socket, received: bytes) -> bool:
+        raise SessionError("the connection cannot be handed over: too many open files")
+
+    monkeypatch.setattr(line, "hand_over", refuse)
+    client = SoupBinTcpClient(line)
+    client.step(0.0)
+    line.says(accepted(1))
+    client.step(0.1)
+    assert (client.state, client.attempts, type(client.error)) == (State.WAITING, 1, SessionError)
+
+
 def test_it_logs_in_hands_over_and_sends_a_heartbeat_each_second(line: ByHand) -> None:
     client = SoupBinTcpClient(line, "ME", "PW")
     assert client.step(0.0) == 0.01

@@ -44,6 +44,7 @@ cdef class Reader:
     cdef uint32_t channel_count
     cdef readonly uint32_t depth, side_stride, instruments, shards
     cdef int64_t checked                    # CLOCK_MONOTONIC_COARSE of the last look at the writer's lock
+    cdef bint stuck                         # its hot thread has not beaten for STUCK ns; it may again
     cdef int dead                           # LIFE_..., once it is no longer LIFE_RUNNING it stays
 
     # The book of `instrument` as it stood at one instant; each array has room for `depth` levels, best first, unused ones

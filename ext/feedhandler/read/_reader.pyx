@@ -48,6 +48,7 @@ cdef enum:
     WAIT_FUTEX = 2
     LIFE_INTERVAL = 10_000_000  # ns between looks at the writer's lock while nothing comes
 
+cdef int64_t STUCK = 3_000_000_000   # ns without a beat of the hot thread: it is stopped, or has lost its processor
 cdef int64_t TICK = 1_000_000   # ns; CLOCK_MONOTONIC_COARSE moves in steps of 1 to 10 ms
 cdef object _event = EVENT, _level = LEVEL
 WAITS = {"spin": WAIT_SPIN, "sleep": WAIT_SLEEP, "futex": WAIT_FUTEX}
@@ -162,6 +163,7 @@ cdef class Reader:
         """LIFE_..., asked of the kernel now."""
         cdef int held
         cdef uint32_t state
+        cdef int64_t beat
         self.checked = fh_monotonic_coarse()
         if self.dead == LIFE_RUNNING or self.dead == LIFE_DIED:
             held = 1 if self.fd < 0 or self.dead == LIFE_DIED else fh_lock_held(self.fd)
@@ -172,6 +174,8 @@ cdef class Reader:
                 self.dead = LIFE_DIED
         if self.dead != LIFE_REPLACED and fh_load32_acquire(&self.header.state) == SEGMENT_REPLACED:
             self.dead = LIFE_REPLACED
+        beat = <int64_t> fh_load(<const uint64_t *> &self.header.hot_heartbeat)
+        self.stuck = beat != 0 and self.checked - beat > STUCK
         return self.dead
 
     cdef int life(self) noexcept nogil:
@@ -267,6 +271,9 @@ cdef class Reader:
             head.reason = REASON_STOPPED if life == LIFE_STOPPED else REASON_WRITER_DIED
             if head.quality < QUALITY_STALE:
                 head.quality = QUALITY_STALE
+        elif self.stuck and head.quality < QUALITY_STALE:
+            head.quality = QUALITY_STALE
+            head.reason = REASON_SILENT
 
     # -- the Python door -----------------------------------------------------------------------------------------------
 
