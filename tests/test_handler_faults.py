@@ -175,6 +175,18 @@ def test_a_new_session_begins_with_empty_live_books(datagrams: list[Datagram], t
                 assert np.array_equal(one, other)
 
 
+def test_a_restart_under_the_same_session_id_keeps_the_date(datagrams: list[Datagram], tmp_path: Path) -> None:
+    """Received a week after the stated date; the date changes only with a new session."""
+    received = [(ts + 7 * 86_400_000_000_000, to, data) for ts, to, data in datagrams]
+    later = received[-1][0] + 1_500_000_000
+    again = [(later + ts - received[0][0], to, data) for ts, to, data in received]
+    with run(received + again, tmp_path / "x.pcap") as handler:
+        assert channel_count(handler, "restarts") == 1
+        stamps = events(handler)["ts_event"]
+        stamps = stamps[stamps != 0]
+        assert int(stamps.max() - stamps.min()) < 86_400_000_000_000
+
+
 def test_late_packets_of_a_left_session_do_not_flip_back(datagrams: list[Datagram], tmp_path: Path) -> None:
     later = datagrams[-1][0] + 1_000_000_000
     again: list[Any] = [(later + ts - datagrams[0][0], to, b"NEXT      " + data[10:]) for ts, to, data in datagrams]

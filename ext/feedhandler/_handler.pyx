@@ -248,10 +248,10 @@ cdef class Shard:
         self.flow(channel, 1)
 
     cdef void roll(self, int channel) noexcept nogil:
-        """A new session: its date is the given one for the first, later the local day it begins on."""
+        """A new session: its date is the given one for the first, later the local day it begins on; a restart's stays."""
         cdef const int64_t *days = self.days[channel]
         cdef int low = 0, high = self.day_count[channel], middle
-        if self.fixed_date[channel]:
+        if self.fixed_date[channel] or (<Arbiter> self.arbiters[channel]).held.restart:
             self.fixed_date[channel] = False
             self.begin(channel, (<Decoder> self.decoders[channel]).midnight, (<Decoder> self.decoders[channel]).session_date)
             return
