@@ -235,8 +235,8 @@ static inline __attribute__((always_inline)) void fh_slot_close_gap(fh_level *le
 }
 
 /* Fetch the lines that fh_levels_change is likely to want, ahead of it; the side's keys are here by now. No branch: a
- * wrong guess would cost more than a line fetched in vain. */
-static inline __attribute__((always_inline)) void
+ * wrong guess would cost more than a line fetched in vain. -> whether it is a deeper level. */
+static inline __attribute__((always_inline)) uint32_t
 fh_levels_fetch(const fh_levels *l, uint32_t depth, uint32_t side, const fh_level *levels, int32_t key)
 {
     uint32_t places = fh_places(depth);
@@ -247,16 +247,15 @@ fh_levels_fetch(const fh_levels *l, uint32_t depth, uint32_t side, const fh_leve
     uintptr_t line = deep ^ ((near_ ^ deep) & -(uintptr_t)(i < depth));
     __builtin_prefetch((const void *)line, 1);
     __builtin_prefetch((const void *)(line + 64), 1);
+    return i >= depth;
 }
 
-/* Second step: where among the deeper levels `key` is or would be, as a hint for fh_levels_change; its line is fetched. */
+/* Second step, for deeper levels: where `key` is or would be, as a hint for fh_levels_change; its line is fetched. */
 static inline __attribute__((always_inline)) uint32_t
 fh_levels_fetch_deep(const fh_levels *l, uint32_t depth, uint32_t side, int32_t key)
 {
     const int32_t *keys = (const int32_t *)(l->sides + (size_t)side * l->side_bytes);
     const fh_side *s = (const fh_side *)(keys + fh_places(depth));
-    if (keys[depth - 1] <= key)
-        return 0;
     uint32_t at = s->first + fh_deep_rank(fh_deep_keys(l, s) + s->first, s->cap - s->first, key);
     __builtin_prefetch(&fh_deep_levels(l, s)[at], 1);
     return at;

@@ -65,7 +65,7 @@ cdef extern from "levels.h" nogil:
     uint32_t fh_levels_change(fh_levels *l, uint32_t depth, uint32_t side, fh_level *levels, uint16_t *used,
                               int32_t key, uint64_t size, int32_t orders, uint32_t hint)
 
-    void fh_levels_fetch(const fh_levels *l, uint32_t depth, uint32_t side, const fh_level *levels, int32_t key)
+    uint32_t fh_levels_fetch(const fh_levels *l, uint32_t depth, uint32_t side, const fh_level *levels, int32_t key)
     uint32_t fh_levels_fetch_deep(const fh_levels *l, uint32_t depth, uint32_t side, int32_t key)
     void fh_levels_choose(fh_levels *l)
 

@@ -493,19 +493,22 @@ cdef class OrderBook(Books):
 
     cdef void fetch_levels(self, int count) noexcept nogil:
         """Fetch the lines of all levels that the chunk changes: the keys of its sides were fetched in the first pass."""
-        cdef int i
+        cdef int i, n = 0
+        cdef int[CHUNK] deep                            # a list, and no branch on which they are: it is hard to foretell
         cdef Change *change
         cdef BookSlot *slot
+        cdef uint32_t depth = self.depth
         for i in range(count):                          # those that change nothing hold what an earlier chunk left
             change = &self.changes[i]
             slot = self.slot(change.side >> 1)
-            if self.depth == 10:
-                fh_levels_fetch(&self.levels, 10, change.side, self.side(slot, change.side & 1), change.key)
+            deep[n] = i
+            if depth == 10:
+                n += fh_levels_fetch(&self.levels, 10, change.side, self.side(slot, change.side & 1), change.key)
             else:
-                fh_levels_fetch(&self.levels, self.depth, change.side, self.side(slot, change.side & 1), change.key)
-        for i in range(count):
-            change = &self.changes[i]
-            change.hint = fh_levels_fetch_deep(&self.levels, self.depth, change.side, change.key)
+                n += fh_levels_fetch(&self.levels, depth, change.side, self.side(slot, change.side & 1), change.key)
+        for i in range(n):
+            change = &self.changes[deep[i]]
+            change.hint = fh_levels_fetch_deep(&self.levels, depth, change.side, change.key)
 
     cdef void change_levels(self, Event *events, int count, uint64_t first_event) noexcept nogil:
         cdef int i
@@ -521,7 +524,8 @@ cdef class OrderBook(Books):
                 continue
             slot = self.slot(event.instrument)
             if slot != self.open_slot:
-                self.finish()
+                if unlikely(self.open_slot != NULL):
+                    self.finish()
                 fh_slot_open(&slot.seq)
                 self.open_slot = slot
             self.last = event
@@ -577,11 +581,11 @@ cdef class OrderBook(Books):
         """End the write of the open slot, if there is one: its book is whole."""
         cdef BookSlot *slot = self.open_slot
         cdef bint crossed
-        if slot == NULL:
+        if unlikely(slot == NULL):
             return
-        if slot.quality == QUALITY_INIT:
+        if unlikely(slot.quality == QUALITY_INIT):
             self.judge(slot, QUALITY_LIVE, REASON_NONE, self.last.ts_recv)
-        if self.tob and (self.bettered or slot.flags & BOOK_CROSSED):   # else the other side need not be read
+        if self.tob & (self.bettered | (slot.flags & BOOK_CROSSED)):    # else the other side need not be read
             crossed = (slot.bids and slot.asks and fh_quanta(fh_keys(&self.levels, 2 * self.last.instrument)[0], 0)
                        >= fh_quanta(fh_keys(&self.levels, 2 * self.last.instrument + 1)[0], 1))
             if crossed and not slot.flags & BOOK_CROSSED and slot.trading == TRADING_TRADING:

@@ -10,6 +10,9 @@ from feedhandler._records cimport Message, Packet
 from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_NONE, Frame, Framing
 from feedhandler.session._stitch cimport FH_BLOCK_MAX, fh_stitch_advance, fh_stitch_clear, fh_stitch_peek
 
+cdef enum:
+    AT_ONCE = 512               # messages handed on together at most: their 8 KiB are still in the L1 cache when decoded
+
 
 @cython.final
 cdef class BinaryFileFraming(Framing):
@@ -49,7 +52,7 @@ cdef class BinaryFileFraming(Framing):
             frame.count = 0
             return
         while True:
-            if count == capacity:
+            if count == capacity or count == AT_ONCE:
                 frame.more = 1
                 break
             block = fh_stitch_peek(&self.stitch, packet.data, packet.len, &length)
