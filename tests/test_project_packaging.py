@@ -1,6 +1,7 @@
 """What a user installs: sdist, wheel, editable; in environments that hold the dependencies and nothing of ours."""
 
 import email
+import json
 import os
 import subprocess
 import sys
@@ -159,5 +160,10 @@ def test_a_cython_strategy_compiles_against_an_editable_install(unpacked: Path, 
 
 
 def test_the_command_of_the_wheel_runs_without_a_compiler(installed: Path, tmp_path: Path) -> None:
-    command = installed.parent / "feedhandler"
-    assert "Usage" in run(command, "--help", cwd=tmp_path, PATH=str(installed.parent))
+    """The demo's parts, away from the checkout: a simulated day, and the books that the handler makes of it."""
+    command, path = installed.parent / "feedhandler", str(installed.parent)
+    assert "Usage" in run(command, "--help", cwd=tmp_path, PATH=path)
+    run(command, "simulate", "day.itch", "--symbols", "5", "--messages", "4000", cwd=tmp_path, PATH=path)
+    found = json.loads(run(command, "books", "day.itch", "--json", cwd=tmp_path, PATH=path))
+    assert found["messages"] == 4000
+    assert {book["state"] for book in found["books"].values()} == {"LIVE"}
