@@ -254,6 +254,28 @@ def test_ids_in_any_pattern_survive_collisions() -> None:
         assert books.counts[COUNTERS["UNKNOWN_ORDER"]] == 0
 
 
+def test_orders_that_share_a_home_bucket_overflow_and_come_back() -> None:
+    """300 ids of one home (order_map.h's hash, in Python): added, removed in any order, thrice; none is mixed up."""
+    books = make(orders=2000)
+    buckets = books.memory_bytes["orders"] // 128
+    blocks = (b for b in range(1 << 20) if ((b * 0x9E3779B97F4A7C15 % 2**64 >> 32) * buckets >> 32) == 7)
+    ids = [next(blocks) * 64 + low for _ in range(150) for low in (0, 1)]
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        books.apply_events(records([event("A", i, side=BID, price=100_000, size=1 + n) for n, i in enumerate(ids)]))
+        assert books.live_orders == len(ids)
+        for half in np.array_split(rng.permutation(len(ids)), 2):
+            gone = records([event("C", ids[n], size=SIZE_REST) for n in half])
+            books.apply_events(gone)
+            assert gone["size"].tolist() == [1 + n for n in half]
+            again = records([event("C", ids[half[0]], size=SIZE_REST)])
+            books.apply_events(again)
+            assert again["flags"][0] & Flag.STALE
+        assert books.live_orders == 0
+    assert books.counts[COUNTERS["DUPLICATE_ORDER"]] == books.counts[COUNTERS["ORDERS_FULL"]] == 0
+    assert books.counts[COUNTERS["UNKNOWN_ORDER"]] == 6
+
+
 @pytest.mark.wire
 def test_no_room_for_levels_gives_up_the_levels_and_says_so() -> None:
     books = make(orders=500, level_bytes=600, instruments=3)
