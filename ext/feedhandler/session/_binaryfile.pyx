@@ -7,6 +7,7 @@ cimport cython
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from feedhandler._records cimport Message, Packet
+from feedhandler._wire cimport fh_be16
 from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_NONE, Frame, Framing
 from feedhandler.session._stitch cimport FH_BLOCK_MAX, fh_stitch_advance, fh_stitch_clear, fh_stitch_peek
 
@@ -51,6 +52,8 @@ cdef class BinaryFileFraming(Framing):
             frame.kind = FRAME_BAD if packet.len > 0 else FRAME_NONE
             frame.count = 0
             return
+        if self.stitch.held_bytes == 0 and self.stitch.position < packet.len:
+            count = self.whole(packet, out, capacity if capacity < AT_ONCE else AT_ONCE)
         while True:
             if count == capacity or count == AT_ONCE:
                 frame.more = 1
@@ -76,6 +79,23 @@ cdef class BinaryFileFraming(Framing):
         if count > 0:
             frame.kind = FRAME_DATA
             self.next_seq += count
+
+    cdef int whole(self, const Packet *packet, Message *out, int most) noexcept nogil:
+        """The messages that lie whole in the run, nearly all: up to one that is empty or cut."""
+        cdef const uint8_t *p = packet.data + self.stitch.position
+        cdef const uint8_t *end = packet.data + packet.len
+        cdef uint32_t length
+        cdef int count = 0
+        while count < most and end - p >= 2:
+            length = fh_be16(p)
+            if length == 0 or <uint32_t> (end - p) - 2 < length:
+                break
+            out[count].data = p + 2
+            out[count].len = length
+            count += 1
+            p += 2 + length
+        self.stitch.position = <uint32_t> (p - packet.data)
+        return count
 
     cdef void reset(self) noexcept nogil:
         fh_stitch_clear(&self.stitch)
