@@ -71,6 +71,7 @@ class Handler:
         self._ended = threading.Event()
         self._streams: StreamControl | None = None
         self._housekeeper: threading.Thread | None = None
+        self._framings = [session.framing(channel.session) for channel in config.channels for _ in channel.lines]
         with contextlib.ExitStack() as stack:
             self.receiver = stack.enter_context(receiver if receiver is not None else self._open())
             self.segment = stack.enter_context(self._make_segment(anonymous))
@@ -79,7 +80,6 @@ class Handler:
             moment = time.time_ns() if self._live else first_packet
             self._name()
             self._parts = [self._channel(number, channel, moment) for number, channel in enumerate(config.channels)]
-            self._framings = [session.framing(c.session) for c in config.channels for _ in c.lines]
             numbers = [number for number, channel in enumerate(config.channels) for _ in channel.lines]
             run = config.handler
             self.shard = Shard(
@@ -104,10 +104,9 @@ class Handler:
         """The receiver of the configured lines: UDP by the backend asked for, or streams."""
         config = self.config
         lines = [line for channel in config.channels for line in channel.lines]
-        streams = [session.framing(channel.session).stream for channel in config.channels for _ in channel.lines]
-        if all(streams):
+        if self._is_stream():
             return stream.receiver(len(lines))
-        if any(streams):
+        if any(framing.stream for framing in self._framings):
             raise BackendError(
                 "a handler takes either datagram or stream channels, not both: give each kind its own configuration"
             )
@@ -154,7 +153,6 @@ class Handler:
     ) -> tuple[Arbiter, Decoder, Books, list[tuple[int, int]]]:
         """Arbiter, decoder and books of one channel, and the local days around `moment`."""
         protocol = decode.protocol(channel.protocol)
-        framing = session.framing(channel.session)
         decoder = decode.decoder(channel.protocol, self.instruments, number, channel.venue)
         first = int(self.segment.channels[number]["first_line"])
         arbiter = Arbiter(
@@ -162,7 +160,7 @@ class Handler:
             first_line=first,
             reorder_us=channel.reorder_us,
             window_messages=channel.window_messages,
-            silence_ms=channel.silence_ms or 3 * framing.heartbeat_ms or NEVER_MS,
+            silence_ms=channel.silence_ms or 3 * self._framings[first].heartbeat_ms or NEVER_MS,
             skew_ms=channel.skew_ms,
             offline=not self._live,
             decoder=decoder,
@@ -225,7 +223,7 @@ class Handler:
                 return
 
     def _is_stream(self) -> bool:
-        return all(session.framing(channel.session).stream for channel in self.config.channels)
+        return all(framing.stream for framing in self._framings)
 
     def _stream_receiver(self) -> stream.StreamReceiver:
         assert isinstance(self.receiver, stream.StreamReceiver)

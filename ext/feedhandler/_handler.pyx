@@ -48,7 +48,6 @@ cdef enum:
     EVENT_BATCH = 192           # events decoded, applied and published together: 12 KiB, so they stay in the L1 cache
     TICK_PACKETS = 1024         # packets between two looks at the channels' timers while there is no idle turn
     BEAT_TURNS = 256
-    DAYS = 1024
 
 cdef enum:                      # waiting
     WAIT_SPIN = 0
