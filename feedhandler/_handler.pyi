@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+from feedhandler._witness import Witness
 from feedhandler.book import Books
 from feedhandler.decode._decoder import Decoder
 from feedhandler.line import Arbiter
@@ -27,6 +28,8 @@ class Shard:
     ) -> Shard: ...
     def set_date(self, channel: int, midnight: int, date: int) -> None:
         """The session date of the channel's present session."""
+    def watch(self, witness: Witness | None) -> None:
+        """Let `witness` see each message as it takes effect; None: nobody."""
     def run(self) -> bool:
         """Turn until stop() or the end of the input; True at the end of the input."""
     def turn_once(self) -> bool:

@@ -17,6 +17,7 @@ from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLA
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
                                    PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord,
                                    Event, LineRecord, Message, Packet, Run)
+from feedhandler._witness cimport Witness
 from feedhandler.book._book cimport Books
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_SESSION,
@@ -80,6 +81,7 @@ cdef class Shard:
     cdef void *books[MAX_CHANNELS]
     cdef int64_t *days[MAX_CHANNELS]        # pairs (start ns, yyyymmdd)
     cdef int day_count[MAX_CHANNELS]
+    cdef Witness witness                    # None but in a rehearsal
     cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
     cdef readonly int line_count, channel_count
     cdef Packet packets[RECEIVE_BATCH]
@@ -159,6 +161,10 @@ cdef class Shard:
         (<Decoder> self.decoders[channel]).begin(midnight, date)
         self.fixed_date[channel] = True
 
+    def watch(self, Witness witness):
+        """Let `witness` see each message as it takes effect; None: nobody. Not while the shard runs."""
+        self.witness = witness
+
     # -- one packet ---------------------------------------------------------------------------------------------------
 
     cdef void take(self, const Packet *packet) noexcept nogil:
@@ -198,6 +204,9 @@ cdef class Shard:
         cdef int32_t done = 0, taken
         cdef int count, i
         cdef bint live = (<Arbiter> self.arbiters[channel]).quality == QUALITY_LIVE
+        if self.witness is not None:
+            self.deliver_singly(channel, run, live)
+            return
         while done < run.count:
             count = (<Decoder> self.decoders[channel]).decode(run, done, self.events, EVENT_BATCH, &taken)
             if count > 0:
@@ -209,6 +218,31 @@ cdef class Shard:
                 break                       # the message at `done` is malformed
             done += taken
         (<Arbiter> self.arbiters[channel]).settle(done)
+
+    cdef void deliver_singly(self, int channel, const Run *run, bint live) noexcept nogil:
+        """deliver(), one message after the other before the witness."""
+        cdef Run one = run[0]
+        cdef int32_t done = 0, taken
+        cdef int count, i
+        one.count = 1
+        while done < run.count:
+            one.messages = run.messages + done
+            one.first_seq = run.first_seq + <uint64_t> done if run.first_seq > 0 else 0
+            count = (<Decoder> self.decoders[channel]).decode(&one, 0, self.events, EVENT_BATCH, &taken)
+            if taken == 0:
+                break
+            if count > 0:
+                if not live:
+                    for i in range(count):
+                        self.events[i].flags |= FLAG_STALE
+                self.flow(channel, count)
+                self.show(channel, count)
+            done += 1
+        (<Arbiter> self.arbiters[channel]).settle(done)
+
+    cdef void show(self, int channel, int count) noexcept nogil:
+        self.witness.saw(channel, <Books> self.books[channel], self.events, count,
+                         (<Arbiter> self.arbiters[channel]).quality)
 
     cdef void flow(self, int channel, int count) noexcept nogil:
         """The batch of events through the books into the ring."""
@@ -245,6 +279,8 @@ cdef class Shard:
             event.size = TRADING_CLOSED
             event.channel_seq = (<Arbiter> self.arbiters[channel]).expected - 1
         self.flow(channel, 1)
+        if self.witness is not None:
+            self.show(channel, 1)
 
     cdef void roll(self, int channel) noexcept nogil:
         """A new session: its date is the given one for the first, later the local day it begins on; a restart's stays."""
