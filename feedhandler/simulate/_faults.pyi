@@ -1,0 +1,36 @@
+from collections.abc import Sequence
+from typing import Self, final
+
+from feedhandler.simulate.faults import LineFault, Upstream
+
+FRAMINGS: tuple[str, ...]
+
+@final
+class LineFaults:
+    """The faults of one line."""
+
+    packets: int
+    lost: int
+    duplicated: int
+    reordered: int
+    truncated: int
+    corrupted: int
+    little_endian: bool
+    def __new__(
+        cls,
+        settings: LineFault,
+        upstream: Upstream,
+        outages: Sequence[tuple[int, int, int, bool]],
+        *,
+        seed: int,
+        line: int,
+        delay_ns: int = 0,
+        framing: str = "moldudp64",
+    ) -> Self: ...
+    def offer(self, ts: int, payload: bytes) -> list[tuple[int, bytes]]:
+        """(time of arrival, bytes) of all that comes because of this packet."""
+    def flush(self, ts: int) -> list[tuple[int, bytes]]:
+        """As offer(), at the end: what is still held back."""
+
+def spoiled(payload: bytes, draw: int, *, framing: str = "moldudp64") -> bytes:
+    """The packet with lengths or counts that do not add up; `draw` chooses how."""
