@@ -170,7 +170,7 @@ def test_a_writer_killed_at_any_moment_leaves_every_book_whole_but_one(name: str
         _, torn, _, disorder = exercise.read_events(feed.cursor(start="oldest"), INSTRUMENTS, 0)
         assert (torn, disorder) == (0, 0)
         with pytest.raises(WriterDiedError, match="died"):
-            for batch in feed.events(start="oldest", wait="spin"):
+            for batch in feed.events(start="oldest", wait="spin", successor_timeout=0):
                 assert len(batch)
     assert unfinished >= 10
 

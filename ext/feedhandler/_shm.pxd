@@ -8,5 +8,6 @@ cdef extern from "shm.h" nogil:
     void fh_futex_wait(const uint32_t *word, uint32_t seen, int64_t timeout_ns)
     void fh_futex_wake(uint32_t *word)
     void fh_sleep(int64_t ns)
+    int64_t fh_realtime()
     int64_t fh_monotonic()
     int64_t fh_monotonic_coarse()

@@ -70,6 +70,7 @@ static inline int64_t fh_clock(int id)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static inline int64_t fh_realtime(void) { return fh_clock(CLOCK_REALTIME); }
 static inline int64_t fh_monotonic(void) { return fh_clock(CLOCK_MONOTONIC); }
 /* The same clock as of the last timer tick (1 to 10 ms ago): a few ns to read. */
 static inline int64_t fh_monotonic_coarse(void) { return fh_clock(CLOCK_MONOTONIC_COARSE); }

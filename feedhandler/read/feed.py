@@ -13,24 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedhandler import records
-from feedhandler.errors import SegmentError, UnknownSymbolError, WriterDiedError
-from feedhandler.publish.layout import HISTOGRAMS, PART_INDEX
+from feedhandler.errors import LayoutError, SegmentError, UnknownSymbolError, WriterDiedError
+from feedhandler.publish.layout import HISTOGRAMS
 from feedhandler.publish.segment import DEFAULT_DIR
 from feedhandler.read._reader import WAITS, Batch, Cursor, Reader
 from feedhandler.read.opening import RETRY_SECONDS, open_reader
 from feedhandler.read.views import Book, LatencyHistogram
+from feedhandler.read.wanted import Name, Wanted, name_of, part
 
-FOLLOW_SECONDS = 2.0  # between REPLACED and the rename lie microseconds; a successor that died there never comes
+SUCCESSOR_SECONDS = 60.0
+"""How long events() and Strategy.run() wait for a handler that died to be started again."""
 
 
 class Feed:
     """An attached feed. Use it in a `with` block, in one thread; attach once more for another thread.
 
-    When the handler is replaced by a successor, books and events go on with the successor's segment.
+    When a handler of the same name is started again, books and events go on with its segment, whatever its shape.
     """
 
     def __init__(self, reader: Reader, name: str = "", dir: str | os.PathLike[str] = DEFAULT_DIR) -> None:
         self.reader, self.name, self.dir = reader, name, dir
+        self._looked = 0.0
+        self._refusal: SegmentError | WriterDiedError | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -61,17 +65,17 @@ class Feed:
     @property
     def instruments(self) -> NDArray[np.void]:
         """The directory, a copy, dtype INSTRUMENT; row i is instrument i, row 0 stands for none."""
-        return self._part("directory", records.INSTRUMENT)[: self.reader.used].copy()
+        return part(self.reader, "directory", records.INSTRUMENT)[: self.reader.used].copy()
 
     @property
     def symbols(self) -> list[str]:
         """All symbols, in the order of the directory; one that has several venues stands there several times."""
-        names = self._part("directory", records.INSTRUMENT)["symbol"][1 : self.reader.used]
+        names = part(self.reader, "directory", records.INSTRUMENT)["symbol"][1 : self.reader.used]
         return [name.decode("ascii", "replace") for name in names.tolist()]
 
     def instrument(self, index: int) -> Any:
         """A copy of one directory entry, dtype INSTRUMENT."""
-        return self._part("directory", records.INSTRUMENT)[index].copy()
+        return part(self.reader, "directory", records.INSTRUMENT)[index].copy()
 
     def book(self, symbol: str | int, venue: str | None = None, timeout: float = 0.0) -> Book:
         """The book of a symbol, or of an instrument number.
@@ -133,6 +137,7 @@ class Feed:
         timeout: float | None = None,
         batch: int = 1024,
         start: str | int = "now",
+        successor_timeout: float | None = SUCCESSOR_SECONDS,
     ) -> Iterator[Batch]:
         """Batches of events as they come: arrays of dtype EVENT, with `lost`, the events missed directly before.
 
@@ -145,76 +150,108 @@ class Feed:
         until the handler's control thread wakes it, at most every `wake_us` (50): up to that plus one thread switch.
 
         Ends after `timeout` seconds without an event (0: when the ring is drained), and when the handler stopped in
-        good order, all events given out. Raises WriterDiedError when it died, all whole events given out. A successor's
-        events follow without a break, from its first one. Several shards are merged by `ts_recv`, then shard, within
-        what has arrived.
+        good order, all events given out. When it died, all whole events are given out, and then those of the handler
+        that is started again under the same name, from its first one; the first batch of these has `restarted`, and
+        `lost` as ever. Instruments have other numbers then; `symbols` are followed by name, also those that the new
+        handler names only later. Raises WriterDiedError when none was started within `successor_timeout` seconds (None:
+        waits for ever) or `timeout`; LayoutError when it is another version of feedhandler.
+
+        Several shards are merged by `ts_recv`, then shard, within what has arrived.
         """
         if wait not in WAITS:
             raise ValueError(f"wait must be one of {', '.join(WAITS)}, not {wait!r}")
-        symbols = None if symbols is None else list(symbols)
-        if not copy and (symbols is not None or self.reader.shards > 1):
-            raise ValueError("copy=False gives views of a whole ring: not with symbols, not of several shards")
+        names = None if symbols is None else self.names(symbols, venue)
+        restarted = False
         while True:
             reader = self.reader
-            cursors = [self.cursor(shard, start, symbols, venue, batch) for shard in range(reader.shards)]
-            yield from _drain(cursors, wait, int(sleep_us * 1000), timeout, copy)
-            status = reader.status()
-            if status == "running":
+            if not copy and (names is not None or reader.shards > 1):
+                raise ValueError("copy=False gives views of a whole ring: not with symbols, not of several shards")
+            wanted = Wanted(reader, names)
+            cursors = wanted.cursors(start, batch)
+            while True:
+                for found in _drain(cursors, wait, int(sleep_us * 1000), timeout, copy):
+                    kept = wanted.keep(found)
+                    if restarted:
+                        kept.restarted, restarted = True, False
+                    if len(kept) or kept.lost or kept.restarted:
+                        yield kept
+                status = reader.status()
+                if status == "running" or not any(cursor.pass_unfinished() for cursor in cursors):
+                    break
+            if status in ("running", "stopped"):
                 return
-            while any(cursor.pass_unfinished() for cursor in cursors):
-                yield from _drain(cursors, wait, 0, 0, copy)
-            if status == "stopped":
-                return
-            if status == "died":
-                raise WriterDiedError(f"the handler of {self.name!r} died; all its whole events have been given out")
-            self.follow()
-            start, symbols = "oldest", self._known(symbols, venue)
+            patience = [seconds for seconds in (successor_timeout, timeout) if seconds is not None]
+            self.await_successor(reader, min(patience, default=None))
+            start, restarted = 1, True
 
-    def _known(self, symbols: list[str | int] | None, venue: str | None) -> list[str | int] | None:
-        """The names to filter by in a successor's segment, waited for: it may not have read its directory yet."""
-        for symbol in symbols or []:
-            self.book(symbol, venue, timeout=FOLLOW_SECONDS)
-        return symbols
+    def names(self, symbols: Iterable[str | int], venue: str | None = None) -> list[Name]:
+        """(symbol, venue) of each symbol or instrument number. Raises UnknownSymbolError as `book` does."""
+        return [name_of(self.reader, self.book(symbol, venue).instrument) for symbol in symbols]
 
     # -- the tables ----------------------------------------------------------------------------------------------------
 
     @property
     def channels(self) -> NDArray[np.void]:
         """The channel table, a copy, dtype CHANNEL; `feedhandler.counters` names the counters."""
-        return self._part("channels", records.CHANNEL).copy()
+        return part(self.reader, "channels", records.CHANNEL).copy()
 
     @property
     def lines(self) -> NDArray[np.void]:
         """The line table, a copy, dtype LINE; `feedhandler.counters` names the counters."""
-        return self._part("lines", records.LINE).copy()
+        return part(self.reader, "lines", records.LINE).copy()
 
     @property
     def heads(self) -> NDArray[np.uint64]:
         """Number of the last event published, for each shard."""
-        return self._part("rings", records.RING)["head"].copy()
+        return part(self.reader, "rings", records.RING)["head"].copy()
 
     @property
     def histograms(self) -> dict[str, LatencyHistogram]:
         """Latencies in ns by name; of several shards together, "wire_receive/1" is the second shard's."""
-        rows = self._part("histograms", records.HISTOGRAM).copy()
+        rows = part(self.reader, "histograms", records.HISTOGRAM).copy()
         return {
             name if shard == 0 else f"{name}/{shard}": LatencyHistogram(name, rows[shard * len(HISTOGRAMS) + i])
             for shard in range(self.reader.shards)
             for i, name in enumerate(HISTOGRAMS)
         }
 
-    def follow(self) -> None:
-        """Attach to the successor of a segment that says REPLACED. Raises WriterDiedError when none comes."""
-        if self.reader.status() != "replaced":
-            return
-        try:
-            self.reader = open_reader(self.name, self.dir, FOLLOW_SECONDS)
-        except SegmentError as error:
-            raise WriterDiedError(f"{self.name!r} was given up to a successor that did not come: {error}") from None
+    def follow(self) -> bool:
+        """Go on with the segment of a handler that was started again, if this one's no longer runs; whether it did so.
 
-    def _part(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
-        offset, _, count = self.reader.part(PART_INDEX[name])
-        return np.frombuffer(self.reader.memory, dtype, count, offset)
+        Never waits. Raises LayoutError when the new one is another version of feedhandler.
+        """
+        status = self.reader.status()
+        now = time.monotonic()
+        if status == "running" or not self.name or (status != "replaced" and now - self._looked < RETRY_SECONDS):
+            return False
+        self._looked = now
+        try:
+            found = open_reader(self.name, self.dir)
+        except LayoutError:
+            raise
+        except (SegmentError, WriterDiedError) as error:
+            self._refusal = error
+            return False
+        self.reader = found
+        return True
+
+    def await_successor(self, reader: Reader, timeout: float | None) -> None:
+        """Wait for at most `timeout` seconds, None for ever, until `follow` has gone on from `reader`.
+
+        Raises WriterDiedError when nothing came, with the reason.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while self.reader is reader and not self.follow():
+            if end is not None and time.monotonic() >= end:
+                raise WriterDiedError(self.obituary(timeout or 0.0))
+            time.sleep(RETRY_SECONDS)
+
+    def obituary(self, waited: float) -> str:
+        """What became of a handler that died and was not started again within so many seconds."""
+        text = f"the handler of {self.name!r} died; all its whole events have been given out"
+        if waited and self._refusal is not None:
+            text += f"; nobody took its place within {waited:g} s: {self._refusal}"
+        return text
 
 
 def _drain(cursors: list[Cursor], wait: str, interval: int, timeout: float | None, copy: bool) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedhandler.publish._publisher import histogram_ceilings
-from feedhandler.read._reader import BookReader
+from feedhandler.read._book_reader import BookReader
 from feedhandler.records import Quality, Reason, Trading
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ class Book(BookReader):
 
     `snapshot()` and `top()` give prices and sizes as integers: prices in units of 10^price_exponent, sizes in units of
     10^size_exponent of `instrument_record`. Every property reads shared memory when it is asked; those that begin with
-    `seen_` tell what held at the instant of the last `snapshot()` or `top()`. It follows the handler's successor.
+    `seen_` tell what held at the instant of the last `snapshot()` or `top()`. When the handler is started again, the
+    book goes on with the new one's, by its name; until that one names it, the book is empty and INIT.
     """
 
     def __new__(cls, feed: Feed, instrument: int, symbol: str, venue: str) -> Book:
@@ -36,10 +37,12 @@ class Book(BookReader):
         return f"<Book {self.symbol} on {self.venue}: {self.state.name}>"
 
     def follow(self) -> None:
-        """Move to the successor of the segment. While it does not know the symbol yet, the book is empty and INIT."""
+        """Move to the segment of a handler that was started again, and there to the symbol, once it is named."""
         self.feed.follow()
-        found = self.feed.reader.find(self.symbol, self.venue)
-        self.move(self.feed.reader, found[0] if found else 0)
+        reader = self.feed.reader
+        if reader is not self.reader or self.instrument == 0:
+            found = reader.find(self.symbol, self.venue)
+            self.move(reader, found[0] if found else 0)
 
     @property
     def state(self) -> Quality:

@@ -44,7 +44,8 @@ cdef class Reader:
     cdef uint32_t channel_count
     cdef readonly uint32_t depth, side_stride, instruments, shards
     cdef int64_t checked                    # CLOCK_MONOTONIC_COARSE of the last look at the writer's lock
-    cdef bint stuck                         # its hot thread has not beaten for STUCK ns; it may again
+    cdef int64_t stuck                      # since when its hot thread has not beaten, ns since the Unix epoch; 0 = it beats
+    cdef int64_t gone                       # when the writer beat last, once it is dead or gone; 0 = it runs
     cdef int dead                           # LIFE_..., once it is no longer LIFE_RUNNING it stays
 
     # The book of `instrument` as it stood at one instant; each array has room for `depth` levels, best first, unused ones
@@ -58,7 +59,8 @@ cdef class Reader:
     cdef int check(self) noexcept nogil     # now: one system call
     cdef int _copy(self, uint32_t instrument, BookSlot *head, Level *bids, Level *asks, uint32_t depth,
                    LastTrade *trade, Volume *volume) noexcept nogil
-    cdef void _judge(self, const ChannelRecord *channel, uint32_t word, BookSlot *head) noexcept nogil
+    cdef int64_t _beaten(self) noexcept nogil
+    cdef void _judge(self, uint32_t word, uint32_t reason, int64_t since, BookSlot *head) noexcept nogil
     cdef int _close_to(self, const uint64_t *seq) noexcept nogil
 
 cdef class Cursor:
@@ -81,12 +83,3 @@ cdef class Cursor:
     cdef bint _ready(self) noexcept nogil
     cdef object _take(self, bint copy)
     cdef bint _wait(self, int mode, int64_t interval, int64_t until) noexcept nogil
-
-cdef class BookReader:
-    """One book of a Reader: what `feedhandler.read.views.Book` is made of."""
-    cdef Reader reader
-    cdef readonly uint32_t instrument
-    cdef BookSlot head
-    cdef LastTrade trade
-    cdef Volume traded
-    cdef int _refresh(self) except -1

@@ -1,12 +1,8 @@
 """The reader's end of a segment: maps nothing, allocates nothing after it was made, and writes nowhere but to its caller."""
-import numpy as np
-
 cimport numpy as cnp
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.object cimport PyObject, PyTypeObject
-from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
@@ -17,18 +13,13 @@ from feedhandler._records cimport (LAYOUT_VERSION, PART_BOOKS, PART_CHANNELS, PA
 from feedhandler._ring cimport fh_ring_intact, fh_ring_read
 from feedhandler._seqlock cimport (fh_load, fh_load32, fh_load32_acquire, fh_load_acquire, fh_load_words, fh_pause,
                                    fh_seq_enter, fh_seq_unchanged)
-from feedhandler._shm cimport fh_futex_wait, fh_lock_held, fh_monotonic, fh_monotonic_coarse, fh_sleep
+from feedhandler._shm cimport fh_futex_wait, fh_lock_held, fh_monotonic, fh_monotonic_coarse, fh_realtime, fh_sleep
 from feedhandler._symbols cimport FH_KEY_WORDS, FH_SYMBOL_LENGTH, fh_symbol_find, fh_symbol_key
+from feedhandler.read._arrays cimport array_over
 
-from feedhandler._records import EVENT, LAYOUT_HASH, LEVEL
+from feedhandler._records import EVENT, LAYOUT_HASH
 from feedhandler.errors import LayoutError, SegmentError
-
-cdef extern from "numpy/arrayobject.h":
-    ctypedef struct Descr "PyArray_Descr":
-        pass
-    PyObject *PyArray_NewFromDescr(PyTypeObject *subtype, Descr *descr, int nd, const cnp.npy_intp *dims,
-                                   const cnp.npy_intp *strides, void *data, int flags, PyObject *obj) except NULL
-    int PyArray_SetBaseObject(cnp.ndarray array, PyObject *base) except -1
+from feedhandler.read._arrays import Batch, View
 
 cdef extern from "unistd.h" nogil:
     int close(int fd)
@@ -50,55 +41,8 @@ cdef enum:
 
 cdef int64_t STUCK = 3_000_000_000   # ns without a beat of the hot thread: it is stopped, or has lost its processor
 cdef int64_t TICK = 1_000_000   # ns; CLOCK_MONOTONIC_COARSE moves in steps of 1 to 10 ms
-cdef object _event = EVENT, _level = LEVEL
+cdef object _event = EVENT
 WAITS = {"spin": WAIT_SPIN, "sleep": WAIT_SLEEP, "futex": WAIT_FUTEX}
-
-
-cdef cnp.ndarray _array(object kind, object dtype, cnp.npy_intp length, void *data, object owner, bint writable):
-    """A new one-dimensional array of class `kind` over `data`, which lives as long as `owner`.
-
-    Arrays of records that own their memory cost numpy a walk over all fields (some 40 ns each); over borrowed memory they
-    do not. What is handed out as a copy therefore lies in a bytes object that nobody else knows.
-    """
-    Py_INCREF(dtype)            # stolen by the call
-    cdef PyObject *made = PyArray_NewFromDescr(
-        <PyTypeObject *> kind, <Descr *> dtype, 1, &length, NULL, data,
-        cnp.NPY_ARRAY_CARRAY if writable else cnp.NPY_ARRAY_CARRAY_RO, NULL)
-    cdef cnp.ndarray array = <cnp.ndarray> made
-    Py_DECREF(array)            # `array` holds it now, and the reference that the call gave is ours to drop
-    Py_INCREF(owner)            # stolen by the call
-    PyArray_SetBaseObject(array, <PyObject *> owner)
-    return array
-
-
-class Batch(np.ndarray):
-    """Events in the order of the ring: an array of dtype EVENT that belongs to its holder."""
-
-    lost = 0
-    """Events overwritten directly before this batch, before they could be copied."""
-
-    def intact(self):
-        """How many events of this batch were not overwritten: all, it is a copy."""
-        return len(self)
-
-
-class View(Batch):
-    """Events where they lie in the ring, read-only. DANGER: the writer overwrites them without asking.
-
-    Use them, then ask intact(): what was computed from all but the last intact() events may be wrong.
-    """
-
-    cursor = None
-    first = 0
-
-    def intact(self):
-        """How many events of this batch, counted from its end, had not been overwritten until now.
-
-        Raises ValueError when it is asked of a part of the batch.
-        """
-        if self.cursor is None:
-            raise ValueError("ask the batch itself, not a part of it")
-        return self.cursor.intact(self.first, len(self))
 
 
 cdef class Reader:
@@ -175,17 +119,24 @@ cdef class Reader:
         if self.dead != LIFE_REPLACED and fh_load32_acquire(&self.header.state) == SEGMENT_REPLACED:
             self.dead = LIFE_REPLACED
         beat = <int64_t> fh_load(<const uint64_t *> &self.header.hot_heartbeat)
-        self.stuck = beat != 0 and self.checked - beat > STUCK
+        if beat == 0 or self.checked - beat <= STUCK:
+            self.stuck = 0
+        elif self.stuck == 0:
+            self.stuck = self._beaten()
+        if self.dead != LIFE_RUNNING and self.gone == 0:
+            self.gone = self._beaten()
         return self.dead
+
+    cdef int64_t _beaten(self) noexcept nogil:
+        """When the hot thread beat last, in ns since the Unix epoch; of a writer without one, now."""
+        cdef int64_t beat = <int64_t> fh_load(<const uint64_t *> &self.header.hot_heartbeat)
+        return fh_realtime() - (fh_monotonic() - beat if beat else 0)
 
     cdef int life(self) noexcept nogil:
         """LIFE_..., from the header's word and, once per timer tick, from the kernel."""
         cdef uint32_t state = fh_load32(&self.header.state)
-        if state == SEGMENT_REPLACED:
-            self.dead = LIFE_REPLACED
-        elif state == SEGMENT_STOPPED:
-            self.dead = LIFE_STOPPED
-        elif self.dead == LIFE_RUNNING and fh_monotonic_coarse() - self.checked >= TICK:
+        if (state in (SEGMENT_REPLACED, SEGMENT_STOPPED) and self.gone == 0
+                or self.dead == LIFE_RUNNING and fh_monotonic_coarse() - self.checked >= TICK):
             self.check()
         return self.dead
 
@@ -205,6 +156,8 @@ cdef class Reader:
         cdef uint32_t bid_levels = 0, ask_levels = 0
         cdef const ChannelRecord *channel = NULL
         cdef uint32_t word = QUALITY_LIVE       # the channel's; of no channel, none
+        cdef uint32_t reason = 0
+        cdef uint64_t since = 0
         cdef int answer = SNAPSHOT_NO_BOOK, tries = 0
         if instrument < self.instruments:
             answer = SNAPSHOT_NO_LEVELS
@@ -228,6 +181,11 @@ cdef class Reader:
                     # or they could be older: of before the reset that made the channel LIVE again.
                     if channel != NULL:
                         word = fh_load32_acquire(&channel.quality)
+                        if word > head.quality:
+                            reason = fh_load32_acquire(&channel.reason)
+                            since = fh_load_acquire(<const uint64_t *> &channel.since)
+                            if fh_load32_acquire(&channel.quality) != word:
+                                entered += 1        # the reason may be another word's: as if the book had changed
                     if fh_seq_unchanged(<const uint64_t *> slot, entered):
                         answer = SNAPSHOT_WHOLE
                         break
@@ -249,7 +207,7 @@ cdef class Reader:
             memset(bids + bid_levels, 0, (depth - bid_levels) * sizeof(Level))
         if ask_levels < depth:
             memset(asks + ask_levels, 0, (depth - ask_levels) * sizeof(Level))
-        self._judge(channel, word, head)
+        self._judge(word, reason, <int64_t> since, head)
         return answer
 
     cdef int _close_to(self, const uint64_t *seq) noexcept nogil:
@@ -259,27 +217,38 @@ cdef class Reader:
         sched_yield()
         return 1
 
-    cdef void _judge(self, const ChannelRecord *channel, uint32_t word, BookSlot *head) noexcept nogil:
+    cdef void _judge(self, uint32_t word, uint32_t reason, int64_t since, BookSlot *head) noexcept nogil:
         """The worst of three: the book's quality, its channel's word as loaded with it, the writer's life after both."""
         cdef int life
         if word > head.quality:
             head.quality = <uint8_t> word
-            head.reason = <uint8_t> fh_load32(&channel.reason)
-            head.since = <int64_t> fh_load(<const uint64_t *> &channel.since)
+            head.reason = <uint8_t> reason
+            head.since = since
         life = self.life()
+        if life == LIFE_RUNNING and self.stuck == 0:
+            return
         if life != LIFE_RUNNING:
             head.reason = REASON_STOPPED if life == LIFE_STOPPED else REASON_WRITER_DIED
-            if head.quality < QUALITY_STALE:
-                head.quality = QUALITY_STALE
-        elif self.stuck and head.quality < QUALITY_STALE:
-            head.quality = QUALITY_STALE
+        elif head.quality < QUALITY_STALE:
             head.reason = REASON_SILENT
+        if head.quality < QUALITY_STALE:
+            head.quality = QUALITY_STALE
+            head.since = self.gone if life != LIFE_RUNNING else self.stuck
 
     # -- the Python door -----------------------------------------------------------------------------------------------
 
     def status(self):
         """The writer's life, asked of the kernel now: "running", "stopped", "died" or "replaced"."""
         return ("running", "stopped", "died", "replaced")[self.check()]
+
+    def frozen(self):
+        """Whether the writer lives and its hot thread does not run: no beat for three seconds, as of the last look."""
+        return self.dead == LIFE_RUNNING and self.stuck != 0
+
+    @property
+    def generation(self):
+        """When the segment was made, ns since the Unix epoch: another number, another segment."""
+        return self.header.generation
 
     def find(self, str symbol not None, str venue=None):
         """Numbers of all directory entries of that symbol, on `venue` only when it is given."""
@@ -461,7 +430,7 @@ cdef class Cursor:
             if n == 0:
                 return None
             owner = PyBytes_FromStringAndSize(<const char *> self.scratch, n * sizeof(Event))
-            batch = _array(Batch, _event, n, PyBytes_AS_STRING(owner), owner, True)
+            batch = array_over(Batch, _event, n, PyBytes_AS_STRING(owner), owner, True)
             if self.untold:
                 batch.lost, self.untold = self.untold, 0
             return batch
@@ -470,8 +439,8 @@ cdef class Cursor:
         self.untold += lost
         if count == 0:
             return None
-        batch = _array(View, _event, <cnp.npy_intp> count, <void *> &self.slots[(first & self.mask) * 8],
-                       self.reader, False)
+        batch = array_over(View, _event, <cnp.npy_intp> count, <void *> &self.slots[(first & self.mask) * 8],
+                           self.reader, False)
         batch.lost, batch.cursor, batch.first = self.untold, self, first
         self.untold = 0
         return batch
@@ -479,6 +448,12 @@ cdef class Cursor:
     def intact(self, uint64_t first, uint64_t count):
         """How many of the `count` events from number `first` on, counted from the last, are still in the ring."""
         return fh_ring_intact(self.slots, self.mask, first, count)
+
+    def want(self, uint32_t instrument, bint wanted):
+        """From now on, pass on or pass over the events of an instrument. Only of a cursor that was made with `wanted`."""
+        if self.wanted == NULL or instrument >= self.reader.instruments:
+            raise ValueError(f"no filter, or no instrument {instrument}: below {self.reader.instruments} is expected")
+        self.wanted[instrument] = wanted
 
     def pass_unfinished(self):
         """Step over an event that its writer died in while the ring still holds later ones; whether there was one."""
@@ -498,117 +473,3 @@ cdef class Cursor:
     def lost(self):
         """Events lost so far, all batches together."""
         return self.missed
-
-
-cdef class BookReader:
-    """BookReader(reader, instrument): one book. All times in ns since the Unix epoch."""
-
-    def __cinit__(self, Reader reader not None, uint32_t instrument, *args, **kwargs):
-        self.reader = reader
-        self.instrument = instrument
-
-    def move(self, Reader reader not None, uint32_t instrument):
-        """Look at another segment's book from now on."""
-        self.reader, self.instrument = reader, instrument
-
-    def follow(self):
-        """Called when a successor has taken the segment's name; the heir of this class moves there."""
-
-    cdef int _refresh(self) except -1:
-        cdef Level bid, ask
-        if self.reader.check() == LIFE_REPLACED:
-            self.follow()
-        self.reader.top(self.instrument, &self.head, &bid, &ask, &self.trade, &self.traded)
-        return 0
-
-    def snapshot(self):
-        """Bids and asks as they stood at one instant, best first.
-
-        Two arrays of dtype LEVEL, shape (depth,), copies owned by the caller; unused places have size 0. Prices in units
-        of 10^price_exponent (1e-9), sizes in the instrument's unit. Also given while the book is not LIVE: `seen_quality`
-        and the other `seen_...` tell what was true at that same instant, `state` what is true now.
-        """
-        if self.reader.check() == LIFE_REPLACED:
-            self.follow()
-        cdef uint32_t depth = self.reader.depth
-        cdef object owner = PyBytes_FromStringAndSize(NULL, 2 * depth * <Py_ssize_t> sizeof(Level))
-        cdef Level *levels = <Level *> PyBytes_AS_STRING(owner)
-        self.reader.snapshot(self.instrument, &self.head, levels, levels + depth)
-        return (_array(cnp.ndarray, _level, depth, levels, owner, True),
-                _array(cnp.ndarray, _level, depth, levels + depth, owner, True))
-
-    def top(self):
-        """Best bid and best ask: (bid price, bid size, ask price, ask size); None for price and size of an empty side."""
-        cdef Level bid, ask
-        if self.reader.check() == LIFE_REPLACED:
-            self.follow()
-        self.reader.top(self.instrument, &self.head, &bid, &ask, &self.trade, &self.traded)
-        return ((bid.price, bid.size) if self.head.bids else (None, None)) + (
-            (ask.price, ask.size) if self.head.asks else (None, None))
-
-    def codes(self):
-        """Quality, reason and trading status now, as numbers; quality and reason are the worst of three."""
-        self._refresh()
-        return self.head.quality, self.head.reason, self.head.trading
-
-    def seen_codes(self):
-        """Quality, reason and trading status as of the last snapshot() or top()."""
-        return self.head.quality, self.head.reason, self.head.trading
-
-    @property
-    def seen_channel_seq(self):
-        """The feed's number that the last snapshot() or top() was whole to."""
-        return self.head.channel_seq
-
-    @property
-    def seen_event_seq(self):
-        """The ring position that the last snapshot() or top() was whole to."""
-        return self.head.event_seq
-
-    @property
-    def epoch(self):
-        """Grows by one at each new session, reset or snapshot."""
-        self._refresh()
-        return self.head.epoch
-
-    @property
-    def channel_seq(self):
-        """The feed's own number this book is whole to."""
-        self._refresh()
-        return self.head.channel_seq
-
-    @property
-    def event_seq(self):
-        """The ring position this book is whole to: who has read event n finds at least n here."""
-        self._refresh()
-        return self.head.event_seq
-
-    @property
-    def ts_event(self):
-        """Exchange time of the last change."""
-        self._refresh()
-        return self.head.ts_event
-
-    @property
-    def ts_recv(self):
-        """Time of receipt of the last change."""
-        self._refresh()
-        return self.head.ts_recv
-
-    @property
-    def since(self):
-        """When quality took its present value."""
-        self._refresh()
-        return self.head.since
-
-    @property
-    def last_trade(self):
-        """Price and size of the last trade, None before the first."""
-        self._refresh()
-        return (self.trade.price, self.trade.size) if self.trade.size else None
-
-    @property
-    def volume(self):
-        """Size traded and trades in this epoch."""
-        self._refresh()
-        return self.traded.size, self.traded.trades
