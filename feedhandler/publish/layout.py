@@ -11,7 +11,9 @@ from feedhandler._records import CONSTANTS
 LINE_BYTES = 64  # every part and every book begins on a cache line of its own
 PART_NAMES = ("directory", "symbols", "books", "rings", "slots", "channels", "lines", "histograms")
 PART_INDEX = {name: CONSTANTS[f"PART_{name.upper()}"] for name in PART_NAMES}
-HISTOGRAMS = ("wire_receive", "receive_publish", "decode", "book")  # in the order of HISTOGRAM_... in _records.pxd
+# Per shard, in the order of HISTOGRAM_... in _records.pxd. Behind those of all shards stands one for each line: by how
+# many ns it was before the next copy of the messages that it won (`Feed.leads`).
+HISTOGRAMS = ("wire_receive", "receive_publish", "decode", "book")
 
 
 def align(size: int) -> int:
@@ -62,7 +64,7 @@ class Layout:
             "slots": (records.EVENT.itemsize, self.shards * self.ring_events),
             "channels": (records.CHANNEL.itemsize, self.channels),
             "lines": (records.LINE.itemsize, self.lines),
-            "histograms": (records.HISTOGRAM.itemsize, self.shards * len(HISTOGRAMS)),
+            "histograms": (records.HISTOGRAM.itemsize, self.shards * len(HISTOGRAMS) + self.lines),
         }
 
     def parts(self) -> tuple[NDArray[np.void], int]:

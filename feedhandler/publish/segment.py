@@ -50,7 +50,7 @@ class Segment:
     | `books` | uint8, (instruments + 1, slot stride) |
     | `rings`, `slots` | RING, (shards,); EVENT, (shards × ring_events,) |
     | `channels`, `lines` | CHANNEL, (channels,); LINE, (lines,) |
-    | `histograms` | HISTOGRAM, (shards × 4,) |
+    | `histograms` | HISTOGRAM, (shards × 4 + lines,) |
 
     All arrays and whatever was made of them borrow the mapping, which lives until the last of them is gone.
     """

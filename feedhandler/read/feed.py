@@ -215,6 +215,13 @@ class Feed:
             for i, name in enumerate(HISTOGRAMS)
         }
 
+    @property
+    def leads(self) -> list[LatencyHistogram]:
+        """For each line, by how many ns it was before the next copy of the messages that it won."""
+        lines = len(part(self.reader, "lines", records.LINE))
+        rows = part(self.reader, "histograms", records.HISTOGRAM)[self.reader.shards * len(HISTOGRAMS) :].copy()
+        return [LatencyHistogram(f"lead/{i}", rows[i]) for i in range(lines)]
+
     def follow(self) -> bool:
         """Go on with the segment of a handler that was started again, if this one's no longer runs; whether it did so.
 
