@@ -3,6 +3,7 @@
 `take_channels()` and `take_lines()` copy them out of an attached feed; the `draw_...()` make tables of 80 columns.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from feedhandler.read import Feed
 from feedhandler.records import Quality, Reason, TimestampKind
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
@@ -59,9 +61,25 @@ class ChannelView:
     counters: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The channels and lines of a feed at one moment: `taken`, ns since the Unix epoch."""
+
+    name: str
+    writer: str
+    taken: int
+    channels: tuple[ChannelView, ...]
+    lines: tuple[LineView, ...]
+
+
 def text_of(field: bytes) -> str:
     """The text of a fixed-width field of a record."""
     return field.decode("ascii", "replace").strip()
+
+
+def take_score(feed: Feed) -> Score:
+    """The score now."""
+    return Score(feed.name, feed.status.upper(), time.time_ns(), take_channels(feed), take_lines(feed))
 
 
 def take_channels(feed: Feed) -> tuple[ChannelView, ...]:
@@ -111,6 +129,16 @@ def _line(row: Any, channel: str, won_by_all: int, lead: Any) -> LineView:
         lead_p99=lead.percentile(99),
         counters=counters,
     )
+
+
+def draw_score(score: Score) -> "Group":
+    """The page of `feedhandler lines`."""
+    from rich.console import Group
+    from rich.text import Text
+
+    style = "green" if score.writer == "RUNNING" else "bold red"
+    head = Text.assemble((score.name, "bold"), "  ", (score.writer, style))
+    return Group(head, "", draw_holes(score.channels, score.taken), "", draw_scores(score.lines, score.taken))
 
 
 def draw_channels(
@@ -188,12 +216,12 @@ def draw_traffic(lines: Sequence[LineView], taken: int, before: Sequence[LineVie
 
 def draw_scores(lines: Sequence[LineView], taken: int) -> "Table":
     """Which line wins, by how much before the next copy (p50, p99), and what each one loses."""
-    made = table("line<", "won", "share", "by p50", "by p99", "gaps", "lost", "dup", "ooo", "late", "silent")
+    made = table("line<", "state<", "won", "share", "by p50", "by p99", "gaps", "lost", "dup", "ooo", "late", "silent")
     for line, name in zip(lines, _names(lines), strict=True):
         count = line.counters.get
-        silent = line.silent_since and duration(max(0, taken - line.silent_since))
         made.add_row(
             name,
+            word(line.state, LINE_COLOURS),
             amount(count("won", 0)),
             f"{100 * line.won_share:.1f}%",
             *(duration(lead) if line.lead_count else "" for lead in (line.lead_p50, line.lead_p99)),
@@ -202,7 +230,7 @@ def draw_scores(lines: Sequence[LineView], taken: int) -> "Table":
             amount(count("duplicates", 0)),
             amount(count("ahead", 0)),
             amount(count("too_late", 0) + count("late", 0)),
-            silent or ("" if line.state == "UP" else "never up" if not line.last_packet else ""),
+            duration(max(0, taken - line.silent_since)) if line.silent_since else "",
         )
     return made
 

@@ -218,7 +218,7 @@ class _Lines:
         self._strategy = strategy
 
     def __call__(self, view: "View", before: "View") -> None:
-        from feedhandler.top import rate
+        from feedhandler.figures import rate
 
         live = sum(book.state == "LIVE" for book in view.books)
         per_second = rate(view.events, before.events, view.taken - before.taken)

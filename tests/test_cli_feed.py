@@ -15,9 +15,10 @@ from test_cli import eighty_columns, run  # noqa: F401
 from feedhandler import attach, bench
 from feedhandler.cli.bench import table as bench_table
 from feedhandler.errors import FeedError
+from feedhandler.figures import amount, duration, price_text
 from feedhandler.handler import open_capture, play
 from feedhandler.simulate import Exchange, write
-from feedhandler.top import amount, draw, duration, page_rows, price_text, take
+from feedhandler.top import draw, page_rows, take
 
 MESSAGES = 6000
 

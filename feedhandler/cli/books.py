@@ -98,7 +98,7 @@ def ladder(feed: "Feed", symbol: str) -> Any:
     """All levels of one book. Raises UnknownSymbolError."""
     from rich.table import Table
 
-    from feedhandler.top import price_text
+    from feedhandler.figures import price_text
 
     name, _, venue = symbol.partition("@")
     book = feed.book(name, venue or None)

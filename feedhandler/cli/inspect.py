@@ -63,7 +63,7 @@ def inspect(
 
 def row(entry: "Entry", table: "Table", line: str) -> str:
     """One message as a line of text; times of day as the exchange wrote them, else of receipt (UTC)."""
-    from feedhandler.top import price_text
+    from feedhandler.figures import price_text
 
     naming = table.instrument
     hidden = {table.clock.field, naming.symbol, getattr(naming, "field", "")}

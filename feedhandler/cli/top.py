@@ -28,7 +28,10 @@ def top(
     rows: Annotated[int, typer.Option(min=0, help="Books to show; 0 = as many as fit, without a terminal all.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Show a running feed: books, rates, latency, the health of lines and channels. It only reads; Ctrl-C ends it."""
+    """Show a running feed: books, rates, latency, the health of lines and channels. It only reads; Ctrl-C ends it.
+
+    When the handler died, the view stays and goes on with the one that is started again.
+    """
     from feedhandler import attach
     from feedhandler.top import draw, take
 
@@ -60,7 +63,7 @@ def _stream(feed: "Feed", interval: float) -> None:
             view = take(feed)
             emit(asdict(view))
             sys.stdout.flush()
-            if view.writer not in ("RUNNING", "REPLACED"):
+            if view.writer == "STOPPED":
                 return
             time.sleep(interval)
             feed.follow()
@@ -78,7 +81,7 @@ def _live(feed: "Feed", console: "Console", interval: float, rows: int) -> None:
     page = draw(view, rows=rows or page_rows(view, console.height), width=console.width)
     try:
         with Live(page, console=console, screen=True, auto_refresh=False) as live:
-            while view.writer in ("RUNNING", "REPLACED"):
+            while view.writer != "STOPPED":
                 time.sleep(interval)
                 feed.follow()
                 before, view = view, take(feed)
@@ -98,7 +101,7 @@ def _pages(feed: "Feed", console: "Console", interval: float, rows: int) -> None
         while True:
             view = take(feed)
             console.print(draw(view, before, rows, console.width))
-            if view.writer not in ("RUNNING", "REPLACED"):
+            if view.writer == "STOPPED":
                 return
             console.print()
             before = view

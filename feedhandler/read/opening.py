@@ -67,10 +67,34 @@ def _open(path: Path) -> Reader:
         os.close(fd)
 
 
+def only_segment(dir: str | os.PathLike[str] = DEFAULT_DIR) -> str:
+    """The name of the only running handler's segment in `dir`. Raises SegmentError when there are none or several."""
+    running = []
+    try:
+        names = _segments(Path(dir))
+    except OSError as error:
+        raise SegmentError(f"{dir}: cannot be read: {error.strerror}; say with --dir where the segment lies") from None
+    for name in names:
+        try:
+            _open_live(Path(dir) / name)
+        except (SegmentError, WriterDiedError):
+            continue
+        running.append(name)
+    if len(running) == 1:
+        return running[0]
+    if running:
+        raise SegmentError(f"{len(running)} handlers run in {dir}: say which, {' or '.join(running)}")
+    raise SegmentError(f"no handler runs in {dir}: start one, or say with --dir where its segment lies")
+
+
+def _segments(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir() if p.is_file() and _is_segment(p))
+
+
 def _neighbours(path: Path) -> str:
     """What there is instead."""
     try:
-        names = sorted(p.name for p in path.parent.iterdir() if p.is_file() and _is_segment(p))
+        names = _segments(path.parent)
     except OSError:
         return f"and no folder {path.parent}"
     return f"start its handler, or attach to one of: {', '.join(names)}" if names else "start its handler"
