@@ -2,7 +2,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, final
 
 from feedhandler.receive._receiver import Receiver
+from feedhandler.simulate._faults import LineFaults
 from feedhandler.simulate._feed import Feed
+from feedhandler.simulate._store import Tap
 
 @final
 class PacketSender:
@@ -19,6 +21,8 @@ class PacketSender:
         heartbeat_ns: int = 1_000_000_000,
         end_repeats: int = 3,
         end_interval_ns: int = 100_000_000,
+        taps: Sequence[Tap] = (),
+        faults: Sequence[LineFaults] = (),
     ) -> Self: ...
     def run_feed(self, feed: Feed, progress: Callable[[int], None] | None = None) -> None:
         """Send the messages of `feed` until it ends or stop() is called, then the end of the session."""

@@ -13,6 +13,8 @@ from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive._receiver import Receiver
 from feedhandler.simulate._feed import BlockSource, Feed
 from feedhandler.simulate._multicast import PacketSender
+from feedhandler.simulate._store import Tap
+from feedhandler.simulate.faults import Faults
 
 LINES = (("239.192.0.1", 26400), ("239.192.0.2", 26400))
 LOOPBACK = "lo"
@@ -30,6 +32,10 @@ class MulticastSender:
     characters. `mtu`: bytes of UDP payload. `flush_us`: messages that fall due within so long share packets. Heartbeats
     come when nothing was sent for `heartbeat_s`; the end of the session is said `end_repeats` times, a tenth of a
     second apart.
+
+    `taps`: at most two of MessageStore and SnapshotSource, which see every message before it is sent. `faults`: what
+    goes wrong on the lines, by `seed`; its delays and skew come on top of `skew_us`, its times count from the first
+    packet, and sessions, the end and midnight cannot be in it. `framing`: what a capture's packets are, for spoiling.
 
     run() blocks without the GIL; stop() ends it, from another thread or a signal handler, after what is under way and
     the end of the session were sent. Used once. Raises ConfigError for bad options, BackendError when the interface
@@ -50,6 +56,10 @@ class MulticastSender:
         flush_us: float = 100.0,
         heartbeat_s: float = 1.0,
         end_repeats: int = 3,
+        taps: Sequence[Tap] = (),
+        faults: Faults | None = None,
+        seed: int = 1,
+        framing: str = "moldudp64",
     ) -> None:
         if not 0 <= ttl <= 255:
             raise ConfigError(f"simulate: ttl must be 0 to 255, not {ttl}")
@@ -60,8 +70,13 @@ class MulticastSender:
         self.lines = list(lines)
         self.interface, self.ttl = interface, ttl
         self.rate, self.speed = rate, speed
+        self._taps = tuple(taps)
         self._sockets: list[socket.socket] = []
         delays = _delays(skew_us, len(self.lines))
+        machines = []
+        if faults is not None:
+            faults.check_live()
+            machines = faults.line_faults(len(self.lines), seed, framing)
         try:
             for address, port in self.lines:
                 self._sockets.append(_connected(address, port, interface, ttl))
@@ -73,6 +88,8 @@ class MulticastSender:
                 flush_ns=round(flush_us * MICROSECOND),
                 heartbeat_ns=round(heartbeat_s * 1e9),
                 end_repeats=end_repeats,
+                taps=taps,
+                faults=machines,
             )
         except BaseException:
             self.close()
@@ -90,6 +107,8 @@ class MulticastSender:
             raise ConfigError("simulate: this sender has run and closed its sockets; make another one")
         with contextlib.closing(self):
             if isinstance(source, Receiver):
+                if self._taps:
+                    raise ConfigError("simulate: servers need a source of messages, not the packets of a capture")
                 if self.rate is not None:
                     raise ConfigError("simulate: packets of a capture are paced by speed, not by rate of messages")
                 self._sender.run_packets(source, self.speed, progress)

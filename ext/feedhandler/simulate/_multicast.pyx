@@ -2,8 +2,9 @@
 
 Theory: packets are put once into a ring, with the time at which they are due; every line walks that ring with a place
 of its own and sends what is due on it, its delay included. So the lines carry the same packets, each in its own time.
-A script of faults belongs where a line walks, in `send()`: there a line can pass over a slot, send it twice or later,
-or send a spoiled copy, and the other lines do not notice.
+A line under a script of faults offers each packet to its FaultyLine and sends what comes back, when it is due; the other
+lines do not notice. Before a packet goes into the ring, taps have seen its messages: a server that is asked for what the
+wire has just carried has it.
 """
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -16,7 +17,10 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from feedhandler._records cimport Packet
 from feedhandler._wire cimport fh_put_be16, fh_put_be64
 from feedhandler.receive._receiver cimport Receiver
+from feedhandler.simulate._faults cimport SPOIL_ROOM, LineFaults
+from feedhandler.simulate._faulty_line cimport FaultyLine, Pending
 from feedhandler.simulate._feed cimport NEVER, Feed
+from feedhandler.simulate._store cimport Tap
 
 import os
 
@@ -73,6 +77,7 @@ cdef struct Line:
     int64_t delay               # ns
     uint64_t place              # of the next slot in the ring
     uint64_t packets, bytes, messages, blocked, refused
+    void *faulty                # the FaultyLine, or NULL; `faulty_lines` owns it
 
 
 cdef inline int64_t clock() noexcept nogil:
@@ -108,10 +113,14 @@ cdef class PacketSender:
     cdef bint receiver_done
     cdef double speed
     cdef int64_t start, first_time
+    cdef Tap first_tap, second_tap
+    cdef list faulty_lines
+    cdef uint8_t *spoiled                   # where spoiled copies of one batch are made
 
     def __cinit__(self, fds, delays_ns, bytes session, *, int mtu=1400, int64_t flush_ns=100000,
-                  int64_t heartbeat_ns=1000000000, int end_repeats=3, int64_t end_interval_ns=100000000):
+                  int64_t heartbeat_ns=1000000000, int end_repeats=3, int64_t end_interval_ns=100000000, taps=(), faults=()):
         cdef int i
+        cdef FaultyLine faulty
         if not 1 <= len(fds) <= LINES or len(delays_ns) != len(fds):
             raise ConfigError(f"simulate: 1 to {LINES} lines, each with its delay, not {len(fds)}")
         if len(session) != 10:
@@ -132,6 +141,18 @@ cdef class PacketSender:
         self.data = <uint8_t *> calloc(SLOTS, self.stride)
         if self.slots == NULL or self.data == NULL:
             raise MemoryError("simulate: no memory for the ring of packets")
+        if len(taps) > 2 or len(faults) not in (0, self.line_count):
+            raise ConfigError("simulate: at most two taps, and faults for all lines or none")
+        self.first_tap, self.second_tap = [*taps, Tap(), Tap()][:2]
+        self.faulty_lines = []
+        for i in range(len(faults)):
+            faulty = FaultyLine(faults[i])
+            self.faulty_lines.append(faulty)
+            self.lines[i].faulty = <void *> faulty
+        if faults:
+            self.spoiled = <uint8_t *> calloc(BATCH, self.stride + SPOIL_ROOM)
+            if self.spoiled == NULL:
+                raise MemoryError("simulate: no memory for spoiled packets")
         for i in range(BATCH):
             self.headers[i].msg_hdr.msg_iov = &self.vectors[i]
             self.headers[i].msg_hdr.msg_iovlen = 1
@@ -139,6 +160,7 @@ cdef class PacketSender:
     def __dealloc__(self):
         free(self.slots)
         free(self.data)
+        free(self.spoiled)
 
     def run_feed(self, Feed feed not None, progress=None):
         """Send the messages of `feed` as MoldUDP64 until it ends or stop() is called, then the end of the session."""
@@ -178,7 +200,10 @@ cdef class PacketSender:
         while now < until:
             next_due = self.gather(now)
             for i in range(self.line_count):
-                rc = self.send(i, now, &next_due)
+                if self.lines[i].faulty == NULL:
+                    rc = self.send(i, now, &next_due)
+                else:
+                    rc = self.send_faulty(i, now, &next_due)
                 if rc < 0:
                     return rc
             if self.ended and self.slowest() == self.head:
@@ -189,10 +214,13 @@ cdef class PacketSender:
         return 0
 
     cdef uint64_t slowest(self) noexcept nogil:
+        """From where on the ring must stay as it is; `head` when all was sent."""
         cdef uint64_t place = self.lines[0].place
         cdef int i
-        for i in range(1, self.line_count):
+        for i in range(self.line_count):
             place = min(place, self.lines[i].place)
+            if self.lines[i].faulty != NULL:
+                place = min(place, (<FaultyLine> self.lines[i].faulty).oldest())
         return place
 
     cdef void sleep(self, int64_t until, int64_t now) noexcept nogil:
@@ -263,6 +291,8 @@ cdef class PacketSender:
                 self.feed.advance()
                 return True
         self.latest = max(self.latest, now - due)
+        self.first_tap.take(out + HEADER, length)
+        self.second_tap.take(out + HEADER, length)
         self.head_of(out, messages)
         self.sequence += messages
         self.put(now, HEADER + length, messages, ~<uint64_t> 0)
@@ -347,16 +377,9 @@ cdef class PacketSender:
         if n == 0:
             line.place = place
             return 0
-        sent = sendmmsg(line.fd, self.headers, n, MSG_DONTWAIT)
+        sent = self.transmit(line, n, next_due, now)
         if sent < 0:
-            if errno == EAGAIN or errno == ENOBUFS or errno == EINTR:
-                line.blocked += 1
-                next_due[0] = now
-                return 0
-            if errno != ECONNREFUSED:
-                return -errno
-            line.refused += 1                               # nobody listens at a unicast address: the packet is gone
-            sent = 1
+            return sent
         for i in range(sent):
             at = sent_places[i]
             slot = &self.slots[at & (SLOTS - 1)]
@@ -364,18 +387,88 @@ cdef class PacketSender:
             line.bytes += slot.length
             line.messages += slot.messages
         line.place = place if sent == n else sent_places[sent]
+        return 0
+
+    cdef int transmit(self, Line *line, int n, int64_t *next_due, int64_t now) noexcept nogil:
+        """Send the first `n` of `vectors`; how many were, or -errno. Fewer than all: `next_due` is now."""
+        cdef int sent = sendmmsg(line.fd, self.headers, n, MSG_DONTWAIT)
+        if sent < 0:
+            if errno == EAGAIN or errno == ENOBUFS or errno == EINTR:
+                line.blocked += 1
+                sent = 0
+            elif errno == ECONNREFUSED:
+                line.refused += 1                           # nobody listens at a unicast address: the packet is gone
+                sent = 1
+            else:
+                return -errno
         if sent < n:
             next_due[0] = now
+        return sent
+
+    cdef int send_faulty(self, int number, int64_t now, int64_t *next_due) noexcept nogil:
+        """As send(), for a line under a script of faults: packets are offered to it as soon as they are made."""
+        cdef Line *line = &self.lines[number]
+        cdef Slot *slot
+        cdef Pending batch[BATCH]
+        cdef uint8_t *data
+        cdef int n = 0, sent, i
+        while line.place < self.head and (<FaultyLine> line.faulty).has_room():
+            slot = &self.slots[line.place & (SLOTS - 1)]
+            if slot.lines >> number & 1:
+                data = self.data + (line.place & (SLOTS - 1)) * self.stride
+                (<FaultyLine> line.faulty).offer(slot.due + line.delay, line.place, data, slot.length)
+            line.place += 1
+        if self.ended and line.place == self.head:
+            (<FaultyLine> line.faulty).finish(now)
+        while n < BATCH and (<FaultyLine> line.faulty).count > 0:
+            if (<FaultyLine> line.faulty).heap[0].copy.due > now:
+                next_due[0] = min(next_due[0], (<FaultyLine> line.faulty).heap[0].copy.due)
+                break
+            batch[n] = (<FaultyLine> line.faulty).pop()
+            self.fill(n, &batch[n], line)
+            n += 1
+        if n == 0:
+            return 0
+        if n == BATCH:
+            next_due[0] = now
+        sent = self.transmit(line, n, next_due, now)
+        if sent < 0:
+            return sent
+        for i in range(sent):
+            slot = &self.slots[batch[i].copy.place & (SLOTS - 1)]
+            line.packets += 1
+            line.bytes += self.vectors[i].iov_len
+            if batch[i].copy.spoil == 0 and batch[i].copy.length == slot.length:
+                line.messages += slot.messages
+        for i in range(sent, n):
+            (<FaultyLine> line.faulty).push(&batch[i])
         return 0
+
+    cdef inline void fill(self, int n, const Pending *pending, Line *line) noexcept nogil:
+        """Let vector `n` be what arrives: the packet, its beginning, or a spoiled copy."""
+        cdef uint8_t *data = self.data + (pending.copy.place & (SLOTS - 1)) * self.stride
+        cdef uint8_t *copy = self.spoiled + n * (self.stride + SPOIL_ROOM)
+        self.vectors[n].iov_base = data
+        self.vectors[n].iov_len = pending.copy.length
+        if pending.copy.spoil != 0:
+            self.vectors[n].iov_base = copy
+            self.vectors[n].iov_len = (<FaultyLine> line.faulty).faults.spoil(
+                data, pending.copy.length, pending.copy.spoil, copy)
 
     @property
     def statistics(self):
         """Counts so far: of the messages made, and of each line."""
         lines = []
         cdef int i
+        cdef LineFaults faults
         for i in range(self.line_count):
             lines.append({"packets": self.lines[i].packets, "bytes": self.lines[i].bytes,
                           "messages": self.lines[i].messages, "blocked": self.lines[i].blocked,
                           "refused": self.lines[i].refused})
+            if self.faulty_lines:
+                faults = (<FaultyLine> self.lines[i].faulty).faults
+                lines[i]["faults"] = {"lost": faults.lost, "duplicated": faults.duplicated,
+                                      "reordered": faults.reordered, "truncated": faults.truncated,
+                                      "corrupted": faults.corrupted}
         return {"messages": self.sequence - 1, "heartbeats": self.heartbeats, "too_large": self.too_large,
                 "latest_ns": self.latest, "ended": self.ended, "lines": lines}
