@@ -559,8 +559,10 @@ cdef class Arbiter:
         if now == INT64_MIN:
             return
         self.clock = now
+        self.agreed_at = min(self.agreed_at, now)           # the clock was set back: count from here
         for line in range(self.first_line, self.first_line + self.lines):
             record = &self.line_records[line]
+            record.last_packet = min(record.last_packet, now)
             if record.state == LINE_UP and since(now, record.last_packet) >= self.silence_ns:
                 record.state = LINE_SILENT
             up = up or record.state == LINE_UP
