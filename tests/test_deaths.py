@@ -1,0 +1,369 @@
+"""Deaths, restarts and bad hosts: each ends in a clear state or message, and recovers where it can."""
+
+import contextlib
+import os
+import signal
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import feedhandler as fh
+from feedhandler import simulate
+from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
+from feedhandler.errors import SegmentError
+from feedhandler.handler import Handler, open_capture
+from feedhandler.line import Arbiter
+from feedhandler.publish import Publisher, Segment
+from feedhandler.read import Feed, Strategy, attach
+from feedhandler.records import Quality, Reason
+from tests.namespaces import MOUNTS, NETWORK, in_namespace, mount_tmpfs, set_interface
+
+DAY = date(2026, 11, 20)
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    name = f"fh-death-{os.getpid()}-{time.monotonic_ns():x}"
+    yield name
+    for path in (Path("/dev/shm") / name, Path("/dev/shm") / f".{name}.new"):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def beside(work: Callable[[], None], stop: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Do `work` in a thread while the block runs; what it raises is raised at the end."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def stream_config(path: Path, name: str, port: int, depth: int) -> Path:
+    path.write_text(f"""
+[shm]
+name = "{name}"
+[books]
+depth = {depth}
+instruments = 16
+orders = 20000
+[ring]
+events = 4096
+[[channel]]
+name = "itch"
+protocol = "itch50"
+session = "soupbintcp"
+[[channel.line]]
+name = "A"
+host = "127.0.0.1"
+port = {port}
+""")
+    return path
+
+
+class Diary(Strategy):
+    """What was said of each book, and of the feed."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.log, self.shapes = name, list[str](), set[int]()
+        self.said: dict[str, list[str]] = {}
+        self.generations: list[int] = []
+        self.books: dict[str, fh.Book] = {}
+
+    def run_alone(self) -> None:
+        with attach(self.name, timeout=20) as feed:
+            self.run(feed, wait="futex", timeout=30)
+
+    def on_start(self, feed: Feed) -> None:
+        self.generations.append(int(feed.header["generation"]))
+
+    def on_book(self, book: fh.Book) -> None:
+        self.books[book.symbol] = book
+        self.shapes.add(len(book.snapshot()[0]))
+
+    def on_stale(self, book: fh.Book, reason: fh.Reason) -> None:
+        self.said.setdefault(book.symbol, []).append(reason.name)
+
+    def on_live(self, book: fh.Book) -> None:
+        self.said.setdefault(book.symbol, []).append("LIVE")
+
+
+def levels(side: Any) -> list[tuple[int, int, int]]:
+    return [(int(p) // 100_000, int(s), int(n)) for p, s, n, _ in side if s]
+
+
+def test_a_handler_killed_in_a_burst_and_started_again_with_another_depth(
+    tmp_path: Path, name: str, processes: Any, wait_for: Any
+) -> None:
+    exchange = simulate.Exchange(symbols=4, messages=50_000, seed=5)
+    server = simulate.SoupServer(rate=25_000)
+    diary = Diary(name)
+    first = processes.feedhandler("run", stream_config(tmp_path / "a.toml", name, server.port, 10))
+    with beside(diary.run_alone, diary.stop):
+        wait_for(lambda: diary.generations, what="the handler")
+        with beside(lambda: server.run(exchange), server.stop):
+            wait_for(lambda: len(diary.said) == 4 and server.stats["messages"] > 5_000, what="the burst")
+            os.kill(first.pid, signal.SIGKILL)
+            wait_for(lambda: all("WRITER_DIED" in said for said in diary.said.values()), what="the news of its death")
+            second = processes.feedhandler("run", stream_config(tmp_path / "b.toml", name, server.port, 5))
+            wait_for(lambda: all(said[-1] == "LIVE" for said in diary.said.values()), what="LIVE again")
+            out, err = second.communicate(timeout=30)  # it ends with the session, and the strategy with it
+    assert (second.returncode, out) == (0, "")
+    assert f"stopped after 50,000 messages; {name} is gone" in err
+    assert len(diary.generations) == 2
+    assert diary.generations[0] < diary.generations[1]
+    assert diary.shapes == {10, 5}
+    for symbol in exchange.symbols:
+        said = [word for word in diary.said[symbol] if word != "START"]  # START: not yet named by the new handler
+        assert said == ["LIVE", "WRITER_DIED", "LIVE", "STOPPED"]
+        bids, asks = diary.books[symbol].snapshot()
+        assert (levels(bids), levels(asks)) == tuple(side[:5] for side in exchange.book(symbol))
+
+
+def test_a_second_writer_on_a_live_name_is_refused(tmp_path: Path, name: str, processes: Any) -> None:
+    with Segment.create(name, instruments=4, ring_events=64):
+        second = processes.feedhandler("run", stream_config(tmp_path / "a.toml", name, 1, 10))
+        out, err = second.communicate(timeout=20)
+        assert (second.returncode, out, err.count("\n")) == (1, "", 1)
+        assert err.startswith(f"feedhandler: segment /dev/shm/{name}: in use by process {os.getpid()} on ")
+        assert err.endswith("which is alive; stop it or choose another name\n")
+
+
+class Reader:
+    """A reader in a process of its own: how many events it was given until the feed's end, and how many it lost."""
+
+    def __init__(self, name: str, pause: float = 0.0) -> None:
+        self.pipe, end = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 1
+            try:
+                os.close(self.pipe)
+                self.read(name, pause, end)
+                code = 0
+            finally:
+                os._exit(code)
+        os.close(end)
+        assert os.read(self.pipe, 100) == b"attached"
+
+    def read(self, name: str, pause: float, end: int) -> None:
+        with attach(name) as feed:
+            os.write(end, b"attached")
+            seen = lost = 0
+            for batch in feed.events(start=1, batch=64):
+                seen, lost = seen + len(batch), lost + batch.lost
+                time.sleep(pause)
+            os.write(end, f"{seen} {lost}".encode())
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def result(self) -> list[int]:
+        """What it said, and its exit status."""
+        said = os.read(self.pipe, 100).decode()
+        os.close(self.pipe)
+        return [*map(int, said.split()), os.waitpid(self.pid, 0)[1]]
+
+
+def test_readers_killed_stopped_or_slow_change_nothing_for_the_writer(tmp_path: Path, name: str) -> None:
+    day = tmp_path / "day.pcap"
+    simulate.write(day, simulate.Exchange(symbols=6, messages=20_000, seed=2))
+    sizes: dict[str, Any] = {"ring_events": 4096, "orders": 20_000, "instruments": 16}
+    with open_capture(day, **sizes) as handler:
+        handler.shard.turn_many(1 << 20)
+        alone = handler.segment.books.copy(), handler.segment.slots.copy(), handler.segment.channels.copy()
+    with open_capture(day, name=name, **sizes) as handler:
+        killed, stopped, slow, quick = Reader(name), Reader(name), Reader(name, 0.001), Reader(name)
+        for _ in range(20):
+            handler.shard.turn_many(2)
+            time.sleep(0.001)  # lets the readers have a processor
+        killed.signal(signal.SIGKILL)
+        stopped.signal(signal.SIGSTOP)
+        while not handler.shard.turn_many(50):
+            pass
+        published = int(handler.segment.rings["head"][0])
+        stopped.signal(signal.SIGCONT)
+        for mine, its in zip(
+            alone, (handler.segment.books, handler.segment.slots, handler.segment.channels), strict=True
+        ):
+            assert np.array_equal(mine, its)
+        handler.segment.stop()
+        assert killed.result() == [signal.SIGKILL]
+        for reader in (stopped, slow, quick):
+            seen, lost, status = reader.result()
+            assert (seen + lost, status) == (published, 0)
+            assert lost or reader is not stopped
+
+
+def test_dev_shm_is_full(tmp_path: Path, name: str, processes: Any) -> None:
+    def story() -> None:
+        mount_tmpfs("/dev/shm", 128 << 10)
+        child = processes.feedhandler("run", stream_config(tmp_path / "a.toml", name, 1, 10))
+        out, err = child.communicate(timeout=20)
+        assert (child.returncode, out, err.count("\n")) == (1, "", 1)
+        assert f"segment /dev/shm/{name}: " in err
+        assert "bytes are needed, 131,072 are free in /dev/shm; make it larger, or lower [books]" in err
+        assert list(Path("/dev/shm").iterdir()) == []
+        # A handler that has its segment has all of its memory: another may fill the rest.
+        mount_tmpfs("/dev/shm", 1 << 20)
+        with Segment.create(name, instruments=8, ring_events=4096) as segment:
+            with contextlib.suppress(OSError), Path("/dev/shm/rubbish").open("wb", buffering=0) as rubbish:
+                while rubbish.write(bytes(4096)):
+                    pass
+            assert os.statvfs("/dev/shm").f_bavail == 0
+            publisher = Publisher(segment.memory)
+            publisher.append(np.zeros(10_000, segment.slots.dtype))
+            segment.books[:] = 1
+            with pytest.raises(SegmentError, match=r"[\d,]+ bytes are needed, 0 are free in /dev/shm"):
+                Segment.create("second", instruments=8, ring_events=4096)
+
+    in_namespace(MOUNTS, story)
+
+
+# -- the clock --------------------------------------------------------------------------------------------------------
+
+
+def stepped_back(source: Path, target: Path, at: int) -> None:
+    """A copy of a pcap in microseconds whose packets from number `at` on bear times an hour earlier."""
+    data = bytearray(source.read_bytes())
+    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+    place, number = 24, 0
+    while place < len(data):
+        seconds, _, length, _ = struct.unpack_from(f"{order}4I", data, place)
+        if number >= at:
+            struct.pack_into(f"{order}I", data, place, seconds - 3600)
+        place += 16 + length
+        number += 1
+    target.write_bytes(data)
+
+
+def test_the_clock_steps_back_an_hour_in_the_middle_of_a_feed(tmp_path: Path) -> None:
+    straight, back = tmp_path / "straight.pcap", tmp_path / "back.pcap"
+    simulate.write(straight, simulate.Exchange(symbols=4, messages=5000, seed=4))
+    stepped_back(straight, back, 60)
+    found = []
+    for path in (straight, back):
+        with open_capture(path, day=DAY, ring_events=1 << 15, orders=10_000, instruments=16) as handler:
+            handler.shard.turn_many(1 << 20)
+            handler.shard.finish()
+            assert handler.segment.channels["quality"][0] == Quality.LIVE
+            events = handler.segment.slots.copy()
+            times = events["ts_recv"][1 : int(handler.segment.rings["head"][0]) + 1].astype(np.int64)
+            events["ts_recv"] = 0
+            found.append((events, np.diff(times).min()))
+    assert np.array_equal(found[0][0], found[1][0])
+    assert found[0][1] >= 0
+    assert found[1][1] < -3_500 * SECOND
+
+
+def test_silence_and_gaps_are_noticed_in_time_though_the_clock_was_set_back() -> None:
+    arbiter = Arbiter(1, silence_ms=3000, reorder_us=1000)
+    hour = 3600 * SECOND
+    arbiter.feed(b"S", 1, [b"1"], ts_recv=2 * hour)
+    assert arbiter.pass_time(hour) == []  # an hour back, and nothing has come since
+    assert arbiter.pass_time(hour + 2 * SECOND) == []
+    arbiter.pass_time(hour + 3 * SECOND)
+    assert arbiter.state[:2] == (Quality.STALE, Reason.SILENT)
+    arbiter.feed(b"S", 2, [b"2"], ts_recv=hour + 4 * SECOND)
+    assert arbiter.state[0] == Quality.LIVE
+    arbiter.feed(b"S", 4, [b"4"], ts_recv=hour + 4 * SECOND)  # a hole, and the clock goes back once more
+    arbiter.pass_time(4 * SECOND)
+    assert arbiter.state[0] == Quality.LIVE
+    assert arbiter.pass_time(4 * SECOND + 1_000_000)[0][0] == "gap"
+    assert arbiter.state[:2] == (Quality.STALE, Reason.GAP)
+
+
+# -- the network ------------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """MoldUDP64 packets of a simulated day, sent one by one onto a group of interface lo."""
+
+    def __init__(self, exchange: simulate.Exchange, group: str, port: int) -> None:
+        self.target, self.number, self.packets = (group, port), 1, list[bytes]()
+        block = bytearray(1200)
+        first = 1
+        while size := exchange.produce(block):
+            count, place = 0, 0
+            while place < size:
+                place += 2 + int.from_bytes(block[place : place + 2], "big")
+                count += 1
+            self.packets.append(b"SIMULATED " + struct.pack(">QH", first, count) + block[:size])
+            first += count
+        self.end = first
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        membership = struct.pack("4s4si", bytes(4), bytes(4), socket.if_nametoindex("lo"))
+        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, membership)
+        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+
+    def send(self, packets: int) -> None:
+        """The next so many packets. Raises OSError while the network is down; they are lost."""
+        due, self.packets = self.packets[:packets], self.packets[packets:]
+        for packet in due:
+            self.number = int.from_bytes(packet[10:18], "big") + int.from_bytes(packet[18:20], "big")
+            self.socket.sendto(packet, self.target)
+
+    def heartbeat(self) -> None:
+        """Says what comes next."""
+        self.socket.sendto(b"SIMULATED " + struct.pack(">QH", self.number, 0), self.target)
+
+
+def test_the_network_interface_goes_down_and_up(multicast_group: str, free_udp_port: int, wait_for: Any) -> None:
+    def story() -> None:
+        set_interface("lo", True)
+        exchange = simulate.Exchange(symbols=4, messages=6000, seed=6)
+        line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
+        channel = Channel(
+            name="itch", protocol="itch50", session="moldudp64", venue="XNAS", date=DAY, silence_ms=150, lines=(line,)
+        )
+        books = Books(instruments=16, orders=20_000)
+        with Handler(
+            Config(Shm(name="x"), books, Ring(events=4096), Run(wait="block"), (channel,)), anonymous=True
+        ) as h:
+            h.start()
+            record = h.segment.channels[0]
+
+            def comes(quality: Quality, reason: Reason) -> None:
+                wait_for(lambda: (record["quality"], record["reason"]) == (quality, reason), what=reason.name)
+
+            wire = Wire(exchange, multicast_group, free_udp_port)
+            wire.send(50)
+            comes(Quality.LIVE, Reason.NONE)
+            set_interface("lo", False)
+            with pytest.raises(OSError, match=r"unreachable|down"):
+                wire.heartbeat()
+            comes(Quality.STALE, Reason.SILENT)
+            set_interface("lo", True)
+            wire.heartbeat()  # nothing was missed
+            comes(Quality.LIVE, Reason.NONE)
+            set_interface("lo", False)
+            with pytest.raises(OSError, match=r"unreachable|down"):
+                wire.send(1)
+            comes(Quality.STALE, Reason.SILENT)
+            set_interface("lo", True)
+            wire.send(1)  # the one before is lost
+            comes(Quality.STALE, Reason.GAP)
+            assert h.error is None
+
+    in_namespace(NETWORK, story)
