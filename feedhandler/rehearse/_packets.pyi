@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from feedhandler.receive._receiver import Receiver
 
@@ -7,6 +7,6 @@ class PacketQueue(Receiver):
     """A receiver whose packets and whose clock are set from outside."""
 
     clock: int
-    def __init__(self, lines: int = 1) -> None: ...
+    def __new__(cls, lines: int = 1) -> Self: ...
     def put(self, line: int, ts_recv: int, payload: bytes) -> None:
         """One more packet; the clock goes to its time."""

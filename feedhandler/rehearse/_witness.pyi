@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ class Original:
 
     runs: int
     books: int
-    def __init__(self, books: int) -> None: ...
+    def __new__(cls, books: int) -> Self: ...
     def name_books(self, directory: NDArray[np.void], used: int) -> None:
         """Take the names of the books from the lossless run's directory."""
     @property
@@ -42,7 +42,7 @@ class Observer(Witness):
 class Recorder(Observer):
     """Fills an Original."""
 
-    def __init__(self, original: Original, until: tuple[int, int, int] | None = None) -> None: ...
+    def __new__(cls, original: Original, until: tuple[int, int, int] | None = None) -> Self: ...
 
 @final
 class Comparer(Observer):
@@ -55,7 +55,7 @@ class Comparer(Observer):
     snapshots: int
     snapshot_messages: int
     retransmitted: set[int]
-    def __init__(self, original: Original) -> None: ...
+    def __new__(cls, original: Original) -> Self: ...
     def look(self) -> tuple[list[str], list[str], list[str]]:
         """Compare all books as they stand now: names of those LIVE and equal, not LIVE, LIVE and wrong."""
     def state(self, line: int = 0) -> tuple[int, int, int, int, int, int, int]:

@@ -221,7 +221,7 @@ def draw(report: Report) -> Any:
     ]
     for name, value in rows:
         head.add_row(f"[bold]{name}[/bold]", value)
-    return Group(head, *([_first(report)] if report.first_wrong is not None else []))
+    return Group(head, *(_first(report) if report.first_wrong is not None else ()))
 
 
 def _end(report: Report) -> str:
@@ -241,20 +241,17 @@ def _periods(periods: Sequence[Period]) -> str:
     )
 
 
-def _first(report: Report) -> Any:
-    """Both books beside each other around the first difference."""
+def _first(report: Report) -> tuple[str, Any]:
+    """A sentence, and both books beside each other around the first difference."""
     from rich.table import Table
 
     from feedhandler.figures import price_text
 
     wrong = report.first_wrong
     assert wrong is not None
-    table = Table(
-        box=None,
-        title=f"{wrong.symbol} was LIVE and wrong at number {wrong.number:,} of session {wrong.session}, first at "
-        f"{wrong.side} {wrong.level}; run again with --seed {report.seed}",
-        title_justify="left",
-    )
+    where = f"number {wrong.number:,} of session {wrong.session}, first at {wrong.side} {wrong.level}"
+    sentence = f"{wrong.symbol} was LIVE and wrong at {where}; --seed {report.seed} shows it again:"
+    table = Table(box=None)
     for column in ("level", "shown bid", "right bid", "shown ask", "right ask"):
         table.add_column(column, justify="right")
     sides = (wrong.shown[0], wrong.wanted[0], wrong.shown[1], wrong.wanted[1])
@@ -271,4 +268,4 @@ def _first(report: Report) -> Any:
             if cells[k] != cells[k + 1]:
                 cells[k] = f"[red]{cells[k]}[/red]"
         table.add_row(str(i + 1), *cells)
-    return table
+    return sentence, table
