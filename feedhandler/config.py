@@ -19,6 +19,7 @@ from feedhandler.settings import (
     check_keys,
     choice,
     day,
+    endpoint,
     example_lines,
     integer,
     mode,
@@ -35,6 +36,8 @@ SAMPLE_DAY = datetime.date(2026, 11, 22)
 LINES_MAX = 64  # lines that one hot thread serves
 CHANNELS_MAX = 32
 _NAME = text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a name of letters, digits, '.', '_' and '-', at most 64 of them")
+_USER = text(r"[ -~]{0,6}", "at most 6 ASCII characters")
+_PASSWORD = text(r"[ -~]{0,10}", "at most 10 ASCII characters")
 _SHORT = text(r"[!-~]{1,15}", "a name of 1 to 15 visible ASCII characters")
 
 
@@ -92,13 +95,39 @@ class Line:
     host: str = setting("", text(r"\S+", "a host name or address"), "the server's name or address", "127.0.0.1")
     interface: str = setting("", text(r"[^\s/]{1,15}", "the name of a network interface, as eth0"), "joins here", "lo")
     source: str = setting("", address(multicast=False), 'source-specific join; "" = any source')
-    username: str = setting("", text(r"[ -~]{0,6}", "at most 6 ASCII characters"), "login")
-    password: str = setting("", text(r"[ -~]{0,10}", "at most 10 ASCII characters"), "login", repr=False)
+    username: str = setting("", _USER, "login")
+    password: str = setting("", _PASSWORD, "login", repr=False)
     requested_session: str = setting("", text(r"[ -~]{0,10}", "at most 10 ASCII characters"), '"" = the current one')
 
 
 DATAGRAM_KEYS = ("group", "interface", "source")
 STREAM_KEYS = ("host", "username", "password", "requested_session")
+
+
+@dataclass(frozen=True, slots=True)
+class RecoverySettings:
+    """How a channel gets back what all of its lines lost: the table [channel.recovery]."""
+
+    servers: tuple[str, ...] = setting(
+        (), several(endpoint()), "servers of retransmissions, asked in this order", ("127.0.0.1:26500",)
+    )
+    request_timeout_ms: int = setting(50, integer(1, 60_000), "a server silent for so long: the next one is asked")
+    request_messages: int = setting(1000, integer(1, 65_534), "messages asked for in one request")
+    requests_per_second: int = setting(1000, integer(1, 1_000_000), "over all servers")
+    attempts: int = setting(3, integer(1, 100), "rounds over all servers, then the next rung")
+    gap_limit: int = setting(100_000, integer(1, 1 << 30), "a longer gap is not asked for: it takes a snapshot")
+    snapshot: str = setting("", endpoint(optional=True), 'server of snapshots; "" = none', "127.0.0.1:26600")
+    username: str = setting("", _USER, "login to the server of snapshots")
+    password: str = setting("", _PASSWORD, "login", repr=False)
+    join: str = setting("at", choice("at", "after"), "the feed goes on with the snapshot's number, or after it")
+    snapshot_session: str = setting(
+        "same", choice("same", "any"), "same: a snapshot of another session than the feed's is refused"
+    )
+    snapshot_timeout_ms: int = setting(30_000, integer(100, 3_600_000), "for a whole snapshot")
+    snapshot_retry_ms: int = setting(5000, integer(100, 3_600_000), "STALE: a snapshot is tried again after so long")
+    window_messages: int = setting(
+        262_144, integer(16, 1 << 22, power_of_two=True), "messages that may wait meanwhile; a power of two"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +148,7 @@ class Channel:
     silence_ms: int = setting(0, integer(0, 86_400_000), "STALE after so long without a packet; 0 = 3 × heartbeat")
     skew_ms: int = setting(1000, integer(0, 3_600_000), "lines may lie this far apart")
     lines: tuple[Line, ...] = ()
+    recovery: RecoverySettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +215,29 @@ def _channel(table: Any, place: Place) -> Channel:
         else:
             lines.append(read_table(Line, entry, here, without=STREAM_KEYS, required=("group", "interface")))
     _none_twice((line.name for line in lines), "a line name", [place.at("line", i, "name") for i in range(len(lines))])
-    channel = read_table(Channel, table, place, nested={"lines": ("line", tuple(lines))})
+    nested = {"lines": ("line", tuple(lines)), "recovery": ("recovery", _recovery(table, place))}
+    channel = read_table(Channel, table, place, nested=nested)
     known = protocols()
     if channel.protocol not in known:
         raise place.at("protocol").error(choice(*known).expected, shown(channel.protocol))
     return channel if channel.venue else replace(channel, venue=known[channel.protocol].venue)
+
+
+def _recovery(table: Mapping[str, Any], place: Place) -> RecoverySettings | None:
+    """The channel's table of recovery, where its session and its protocol have a way to recover."""
+    if "recovery" not in table:
+        return None
+    here = place.at("recovery")
+    if table["session"] != "moldudp64":
+        more = " (soupbintcp recovers by itself, by logging in again)" if table["session"] == "soupbintcp" else ""
+        raise here.error(f'none, but with session = "moldudp64"{more}', f"it with session = {shown(table['session'])}")
+    found = read_table(RecoverySettings, table["recovery"], here)
+    if not found.servers and not found.snapshot:
+        raise here.error('servers = ["host:port"], or snapshot = "host:port", or both', "neither")
+    if found.snapshot and table.get("protocol") != "itch50":
+        what = f"a server with protocol = {shown(table.get('protocol'))}"
+        raise here.at("snapshot").error('"", but with protocol = "itch50" (GLIMPSE)', what)
+    return found
 
 
 def _is_stream(table: Mapping[str, Any], place: Place) -> bool:
@@ -230,17 +278,22 @@ def _none_twice(values: Iterable[str], what: str, places: list[Place]) -> None:
 
 
 def example() -> str:
-    """A documented sample with every key: two multicast lines, and a stream session as a comment."""
+    """A documented sample with every key: two multicast lines; recovery, and a stream session, as comments."""
     second = {"name": "B", "group": "239.192.0.2"}
     line_a = example_lines(Line, without=STREAM_KEYS)
     line_b = [f'{name} = "{value}"' for name, value in second.items()] + ["port = 26400", 'interface = "lo"']
     stream = [f"# {line}" for line in example_lines(Line, without=DATAGRAM_KEYS)]
+    again = [f"# {line}" for line in example_lines(RecoverySettings)]
     parts: list[tuple[str, list[str]]] = [
         ("# The feed as strategies see it.\n[shm]", example_lines(Shm)),
         ("[books]", example_lines(Books)),
         ("[ring]", example_lines(Ring)),
         ("[handler]", example_lines(Run)),
         ("[[channel]]", example_lines(Channel)),
+        (
+            "# How messages that no line brought are had again. Without it a gap stays STALE.\n# [channel.recovery]",
+            again,
+        ),
         ("[[channel.line]]", line_a),
         ("[[channel.line]]", line_b),
         ('# With session = "soupbintcp" a line is the server of a stream instead:\n# [[channel.line]]', stream),

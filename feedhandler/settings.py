@@ -104,6 +104,33 @@ def address(multicast: bool) -> Kind:
     return Kind("the IPv4 address of a sender", read)
 
 
+def host_and_port(value: str) -> tuple[str, int]:
+    """Both parts of "host:port", as in "127.0.0.1:26500" or "[::1]:26500". Raises ValueError for anything else."""
+    host, colon, port = value.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError
+    if not colon or not re.fullmatch(r"[^\s/\[\]]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError
+    if not 1 <= int(port) <= 65535:
+        raise ValueError
+    return host, int(port)
+
+
+def endpoint(optional: bool = False) -> Kind:
+    """A server as "host:port"; `optional` takes "" for none."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        if value or not optional:
+            host_and_port(value)
+        return str(value)
+
+    return Kind('a server as "host:port"' + (' or ""' if optional else ""), read)
+
+
 def day() -> Kind:
     def read(value: Any) -> date:
         if type(value) is not date:

@@ -14,6 +14,13 @@ from feedhandler.errors import ConfigError
 from feedhandler.settings import find_line
 
 EXAMPLE = config.example()
+TABLES = (
+    config.Shm, config.Books, config.Ring, config.Run, config.Channel, config.Line, config.RecoverySettings
+)  # fmt: skip
+HEAD, MIDDLE, REST = EXAMPLE.partition("# [channel.recovery]")
+TABLE, _, TAIL = REST.partition("\n\n")
+RECOVERING = HEAD + (MIDDLE + TABLE).replace("# ", "", 1).replace("\n# ", "\n") + "\n\n" + TAIL
+"""The example with its commented table of recovery in force."""
 
 
 def test_the_example_is_a_configuration() -> None:
@@ -29,9 +36,9 @@ def test_the_example_is_a_configuration() -> None:
 
 
 def test_the_example_shows_every_key() -> None:
-    for cls in (config.Shm, config.Books, config.Ring, config.Run, config.Channel, config.Line):
+    for cls in TABLES:
         for field in fields(cls):
-            assert field.name == "lines" or f"{field.name} = " in EXAMPLE
+            assert field.name in ("lines", "recovery") or f"{field.name} = " in EXAMPLE
 
 
 def test_load_names_the_file(tmp_path) -> None:
@@ -112,10 +119,66 @@ MISTAKES = {
 }
 
 
+RECOVERY_MISTAKES = {
+    "no server": ('["127.0.0.1:26500"]', '["127.0.0.1"]', "recovery.servers", 'server as "host:port"', '["127.0.0.1"]'),
+    "no list": ('["127.0.0.1:26500"]', '"127.0.0.1:26500"', "recovery.servers", "a list", '"127.0.0.1:26500"'),
+    "server twice": ("26500", '26500", "127.0.0.1:26500', "recovery.servers", "none twice", "26500"),
+    "port of a snapshot": ("127.0.0.1:26600", "127.0.0.1:99999", "recovery.snapshot", "or", "127.0.0.1:99999"),
+    "two colons": ("127.0.0.1:26600", "::1:26600", "recovery.snapshot", "host:port", "::1:26600"),
+    "wrong join": ('"at"', '"on"', "recovery.join", 'one of "at", "after"', '"on"'),
+    "long password": ('password = ""', 'password = "opensesames"', "recovery.password", "at most 10", "opensesames"),
+    "timeout": ("request_timeout_ms = 50", "request_timeout_ms = 0", "recovery.request_timeout_ms", "from 1", "0"),
+    "too many asked for": (
+        "messages = 1000",
+        "messages = 65535",
+        "recovery.request_messages",
+        "an integer from 1 to 65534",
+        "65535",
+    ),
+    "window": ("window_messages = 262_144", "window_messages = 5000", "recovery.window_messages", "power of", "5000"),
+    "near miss": ("attempts = 3", "attemps = 3", "recovery.attemps", "one of servers,", "(did you mean attempts?)"),
+    "another protocol": ('"itch50"', '"iex_deep"', "recovery.snapshot", 'protocol = "itch50" (GLIMPSE)', '"iex_deep"'),
+    "another session": ('"moldudp64"', '"iextp"', "recovery", 'session = "moldudp64"', 'session = "iextp"'),
+}
+
+
+def test_recovery_is_off_unless_it_is_configured() -> None:
+    assert config.parse(EXAMPLE).channels[0].recovery is None
+    [channel] = config.parse(RECOVERING).channels
+    assert channel.recovery == config.RecoverySettings(servers=("127.0.0.1:26500",), snapshot="127.0.0.1:26600")
+    assert "secret" not in repr(config.RecoverySettings(password="secret"))
+
+
+def test_recovery_needs_a_way_to_recover() -> None:
+    nowhere = RECOVERING.replace('["127.0.0.1:26500"]', "[]").replace('"127.0.0.1:26600"', '""')
+    with pytest.raises(ConfigError, match=r"channel\[0\].recovery: expected servers = .* found neither"):
+        config.parse(nowhere, "feed.toml")
+
+
+def test_streams_recover_by_themselves() -> None:
+    channel = """
+        [shm]
+        name = "x"
+        [[channel]]
+        name = "c"
+        protocol = "itch50"
+        session = "soupbintcp"
+        recovery = {servers = ["127.0.0.1:1"]}
+        line = [{name = "A", host = "feed.example", port = 1234}]
+    """
+    with pytest.raises(ConfigError, match=r"recovery: expected none, but with .* by logging in again\), found"):
+        config.parse(channel)
+
+
+@pytest.mark.parametrize("old, new, key, expected, found", RECOVERY_MISTAKES.values(), ids=RECOVERY_MISTAKES)
+def test_a_mistake_in_recovery_is_named(old: str, new: str, key: str, expected: str, found: str) -> None:
+    test_a_mistake_is_named(old, new, f"channel[0].{key}", expected, found, RECOVERING)
+
+
 @pytest.mark.parametrize("old, new, key, expected, found", MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_named(old: str, new: str, key: str, expected: str, found: str) -> None:
-    assert old in EXAMPLE
-    document = EXAMPLE.replace(old, new, 1)
+def test_a_mistake_is_named(old: str, new: str, key: str, expected: str, found: str, example: str = EXAMPLE) -> None:
+    assert old in example
+    document = example.replace(old, new, 1)
     with pytest.raises(ConfigError) as caught:
         config.parse(document, "feed.toml")
     message = str(caught.value)
@@ -181,7 +244,7 @@ VALUES = st.recursive(
 )
 
 
-@pytest.mark.parametrize("cls", [config.Shm, config.Books, config.Ring, config.Run, config.Channel, config.Line])
+@pytest.mark.parametrize("cls", TABLES)
 @given(value=VALUES)
 def test_a_setting_takes_a_value_or_refuses_it(cls, value) -> None:
     for field in fields(cls):

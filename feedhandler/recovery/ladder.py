@@ -1,0 +1,338 @@
+"""The ladder of recovery of one channel: retransmission, snapshot, give up. A machine without sockets, clock or thread.
+
+Theory of operation
+-------------------
+The hot thread has waited for the other line (`reorder_us`) when it asks. Below that first rung stands this ladder:
+
+    IDLE ──asked──► REQUESTS ──all filled──► IDLE
+                       │ no server has it, or there is none
+                       ▼
+                    FREEZE ──frozen──► FETCH ──whole──► SPLICE ──taken──► IDLE
+                       ▲                 │ refused, cut off, late, too old: `attempts` times over all sources
+                       │                 ▼
+                       └── after a while GIVE_UP ──► IDLE, and the channel STALE
+
+A hot thread that is out of room freezes by itself and asks for a snapshot: FETCH at once. While frozen it keeps every
+live message, so that a snapshot taken from then on can be spliced to them; that is why it is frozen before the snapshot
+is begun. A snapshot is of use when nothing between it and the first message kept is missing for good.
+
+What has been given up stays STALE until a snapshot succeeds: one is tried again every `snapshot_retry_ms`, longer after
+each failure. Gaps that come meanwhile are asked for like any other.
+
+Everything belongs to an epoch of the channel. A new session moves the epoch, and what was under way is dropped.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+from feedhandler.errors import SessionError
+from feedhandler.recovery.pace import full_jitter
+from feedhandler.recovery.retransmission import NEVER, Retransmission
+from feedhandler.recovery.transport import RequestTransport, Snapshot, SnapshotTransport, descriptor
+
+if TYPE_CHECKING:
+    from feedhandler.config import RecoverySettings
+    from feedhandler.line import Ask
+    from feedhandler.session import Framing
+
+__all__ = ["Ladder", "Line", "Rung", "State"]
+
+ASK_MISSING, ASK_SNAPSHOT, ASK_OVER = 1, 2, 3
+POLL_S = 0.001  # while something on the other side, or in the hot thread, is waited for
+SNAPSHOT_REST_S = 0.1  # the wait before another try while frozen, doubled each time ...
+SNAPSHOT_REST_MAX_S = 2.0  # ... up to this
+LONGEST_RETRY = 12  # times snapshot_retry_ms
+WATCH_S = 5.0  # orders that do not fit, so soon after a snapshot, come of a wrong `join`
+
+
+class Rung(Enum):
+    """Where a ladder stands."""
+
+    IDLE = "idle"
+    REQUESTS = "requests"
+    FREEZE = "freeze"
+    FETCH = "fetch"
+    SPLICE = "splice"
+    GIVE_UP = "give up"
+
+
+class State(Protocol):
+    """What the ladder reads of its channel; both words as of now."""
+
+    def __call__(self) -> tuple[int, int]:
+        """(epoch, next number to be handed out)."""
+
+
+class Line(Protocol):
+    """The hot thread's end, `feedhandler.line.Recovery`; False = no room now, to be offered again."""
+
+    def asks(self) -> list[Ask]: ...
+    def packet(self, epoch: int, data: bytes) -> bool: ...
+    def freeze(self, epoch: int) -> bool: ...
+    def frozen(self) -> bool: ...
+    def snapshot(self, epoch: int, number: int, messages: bytes) -> bool: ...
+    def give_up(self, epoch: int) -> bool: ...
+
+
+class Ladder:
+    """One channel's. Call step() when the time it gave has come, or more often; all from one thread.
+
+    `state` reads the channel's epoch and next number. `faults` counts orders that came twice or are unknown: when they
+    come right after a snapshot, `note` says that `join` may be wrong. `note` takes sentences for people. `framing`
+    reads the answers. `stats` counts what became of everything.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        settings: RecoverySettings,
+        requests: Sequence[RequestTransport],
+        snapshots: Sequence[SnapshotTransport],
+        rng: random.Random | None = None,
+        *,
+        framing: Framing,
+        state: State,
+        faults: Callable[[], int] = lambda: 0,
+        note: Callable[[str], None] = lambda sentence: None,
+        name: str = "",
+    ) -> None:
+        self.name, self.settings, self.rung = name, settings, Rung.IDLE
+        self.requests, self.snapshots = list(requests), list(snapshots)
+        self.given_up = False
+        """The channel is STALE for what could not be had; a snapshot, or a new session, ends it."""
+        self.reason = ""
+        """Why the last rung failed."""
+        self._line, self._state, self._faults, self._note = line, state, faults, note
+        self._random = rng or random.Random()
+        self._retransmission = Retransmission(settings, self.requests, framing, self._random, self._asked)
+        self._counts = dict.fromkeys(("holes", "snapshots", "snapshot_failures", "spliced", "given_up"), 0)
+        self._epoch, self._session = 0, b""
+        self._needed = 0  # the end of the highest hole asked for: a snapshot must reach it
+        self._floor = 0  # the first live message that is kept
+        self._sent = False  # freeze() or give_up() was taken
+        self._source, self._tries, self._failures = 0, 0, 0
+        self._due = NEVER  # FETCH: the next try, or NEVER while one is under way
+        self._retry = NEVER  # given up: when a snapshot is tried again
+        self._snapshot: Snapshot | None = None
+        self._faults_before, self._watch_until = 0, 0.0
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """Holes asked for, requests, answers, snapshots and how they ended."""
+        return {**self._counts, **self._retransmission.stats}
+
+    def filenos(self) -> list[int]:
+        """The descriptors on which answers come now: a thread may wait for these."""
+        ways: list[RequestTransport | SnapshotTransport] = [*self.requests] if self.rung is Rung.REQUESTS else []
+        if self.rung is Rung.FETCH:
+            ways.append(self.snapshots[self._source])
+        return [number for number in map(descriptor, ways) if number >= 0]
+
+    def step(self, now: float) -> float:
+        """Do what is due; when to come again at the latest, asks apart: these may come at any time."""
+        for ask in self._line.asks():
+            self._hear(ask, now)
+        epoch, number = self._state()
+        if epoch == self._epoch:
+            self._retransmission.settled(number)
+        elif _later(epoch, self._epoch):
+            self._leave()
+            self._epoch, self._session, self._needed = epoch, b"", 0
+            self.given_up, self._retry = False, NEVER
+        if now < self._watch_until and self._faults() != self._faults_before:
+            self._watch_until = 0.0
+            self._note(
+                f"{self._who()}: orders came twice or are unknown right after the snapshot: their books are STALE. "
+                f"join = {self.settings.join!r} is wrong for this venue, most likely: set [channel.recovery] join = "
+                f"{'after' if self.settings.join == 'at' else 'at'!r}"
+            )
+        turn = {
+            Rung.IDLE: self._idle,
+            Rung.REQUESTS: self._request,
+            Rung.FREEZE: self._freeze,
+            Rung.FETCH: self._fetch,
+            Rung.SPLICE: self._splice,
+            Rung.GIVE_UP: self._give_up,
+        }
+        while True:
+            before = self.rung
+            due = turn[before](now)
+            if self.rung is before:
+                return due
+
+    def stop(self) -> None:
+        """End what is under way on the other side."""
+        self._leave()
+
+    # -- what the hot thread says --------------------------------------------------------------------------------------
+
+    def _hear(self, ask: Ask, now: float) -> None:
+        if _later(self._epoch, ask.epoch):
+            return
+        if ask.epoch != self._epoch or ask.session != self._session:
+            self._leave()
+            if ask.epoch != self._epoch:
+                self.given_up, self._retry = False, NEVER
+            self._epoch, self._session = ask.epoch, ask.session
+            self._needed = 0
+            self._retransmission.begin(ask.session)
+        if ask.kind == ASK_OVER:
+            if self.rung is Rung.REQUESTS:
+                self._retransmission.clear()
+                self.rung = Rung.IDLE
+            return
+        self._needed = max(self._needed, ask.first + ask.count)
+        if ask.kind == ASK_MISSING:
+            self._counts["holes"] += 1
+            if self.rung in (Rung.IDLE, Rung.REQUESTS):
+                self._retransmission.want(ask.first, ask.first + ask.count)
+                self.rung = Rung.REQUESTS
+        elif ask.kind == ASK_SNAPSHOT and self.rung in (Rung.IDLE, Rung.REQUESTS, Rung.GIVE_UP):
+            self._climb(now, f"{_numbers(ask.first, ask.first + ask.count)} are too many to wait for")
+
+    def _leave(self) -> None:
+        """Drop what is under way."""
+        if self.rung is Rung.FETCH:
+            self.snapshots[self._source].cancel()
+        self._retransmission.clear()
+        self._snapshot = None
+        self.rung = Rung.IDLE
+
+    # -- the rungs -----------------------------------------------------------------------------------------------------
+
+    def _idle(self, now: float) -> float:
+        if now >= self._retry:
+            self._retry = NEVER
+            self._climb(now, self.reason)
+        return self._retry
+
+    def _request(self, now: float) -> float:
+        requests, epoch = self._retransmission, self._epoch
+        if not self.requests:
+            self._climb(now, "no server of retransmissions is configured")
+            return now
+        due = requests.step(now, lambda data: self._line.packet(epoch, data))
+        if requests.failed is not None:
+            asked = "one server" if len(self.requests) == 1 else f"any of {len(self.requests)} servers"
+            self._climb(
+                now, f"{_numbers(*requests.failed)} could not be had of {asked} ({self.settings.attempts} rounds)"
+            )
+        elif not requests:
+            self.rung = Rung.IDLE
+        return min(due, self._retry)
+
+    def _climb(self, now: float, reason: str) -> None:
+        """To the snapshot, or to the end of the ladder."""
+        self._retransmission.clear()
+        self.reason, self._sent, self._tries = reason, False, 0
+        self.rung = Rung.FREEZE if self.snapshots else Rung.GIVE_UP
+        if self.snapshots:
+            self._note(f"{self._who()}: {reason}; fetching a snapshot")
+
+    def _freeze(self, now: float) -> float:
+        """Live messages are kept before the snapshot is taken: nothing may be missing between the two."""
+        if not self._line.frozen():
+            self._sent = self._sent or self._line.freeze(self._epoch)
+            return now + POLL_S
+        self._floor = max(self._needed, self._state()[1])
+        self.rung, self._due = Rung.FETCH, now
+        return now
+
+    def _fetch(self, now: float) -> float:
+        source = self.snapshots[self._source]
+        try:
+            if now >= self._due:
+                self._due = NEVER
+                self._counts["snapshots"] += 1
+                source.begin()
+            elif self._due < NEVER:
+                return self._due
+            snapshot = source.poll(now)
+            if snapshot is None:
+                return now + POLL_S
+            self._check(snapshot)
+        except SessionError as error:
+            self._fail(now, source, str(error))
+            return now
+        self._snapshot, self.rung = snapshot, Rung.SPLICE
+        return now
+
+    def _check(self, snapshot: Snapshot) -> None:
+        """Can it be spliced? Raises SessionError."""
+        feed = self._session.rstrip(b"\0 ").decode("latin1").strip()
+        if self.settings.snapshot_session == "same" and snapshot.session.strip() not in ("", feed):
+            raise SessionError(
+                f"the snapshot is of session {snapshot.session.strip()!r}, the feed is in {feed!r}; where both have "
+                'names of their own, set [channel.recovery] snapshot_session = "any"'
+            )
+        least = self._floor
+        if self.requests and self._floor - self._needed <= self.settings.gap_limit:
+            least = self._needed  # what has been handed out since can be asked for once more
+        if snapshot.number < least:
+            raise SessionError(f"the snapshot ends before message {snapshot.number}, and {least} is the oldest kept")
+
+    def _fail(self, now: float, source: SnapshotTransport, reason: str) -> None:
+        """This source failed: the next one's turn after a while, or the end of the ladder."""
+        source.cancel()
+        self._counts["snapshot_failures"] += 1
+        self._note(f"{self._who()}: no snapshot from {source.name}: {reason}")
+        self._source = (self._source + 1) % len(self.snapshots)
+        self._tries += 1
+        if self._tries < self.settings.attempts * len(self.snapshots):
+            turn = self._tries // len(self.snapshots)
+            self._due = now + full_jitter(self._random, SNAPSHOT_REST_S, turn, SNAPSHOT_REST_MAX_S)
+        else:
+            self.reason, self._sent, self.rung = reason, False, Rung.GIVE_UP
+
+    def _splice(self, now: float) -> float:
+        assert self._snapshot is not None
+        snapshot, before = self._snapshot, self._faults()
+        if not self._line.snapshot(self._epoch, snapshot.number, snapshot.messages):
+            return now + POLL_S
+        self._note(
+            f"{self._who()}: a snapshot from {self.snapshots[self._source].name} "
+            f"({len(snapshot.messages):,} bytes) joins the feed at message {snapshot.number}"
+        )
+        self._counts["spliced"] += 1
+        self._epoch = (self._epoch + 1) & 0xFFFFFFFF  # as the hot thread will
+        self._retransmission.begin(self._session)
+        self._snapshot, self._needed, self._failures = None, 0, 0
+        self.given_up, self._retry, self.rung = False, NEVER, Rung.IDLE
+        self._faults_before, self._watch_until = before, now + WATCH_S
+        return now
+
+    def _give_up(self, now: float) -> float:
+        if not self._line.give_up(self._epoch):
+            return now + POLL_S
+        again = ""
+        if self.snapshots:
+            base = self.settings.snapshot_retry_ms / 1000
+            wait = base + full_jitter(self._random, base, self._failures, (LONGEST_RETRY - 1) * base)
+            self._failures += 1
+            self._retry = now + wait
+            again = f"; a snapshot is tried again in {wait:.1f} s"
+        self._counts["given_up"] += 1
+        self.given_up, self.rung = True, Rung.IDLE
+        self._note(f"{self._who()}: STALE: {self.reason}{again}")
+        return now
+
+    # -- words ---------------------------------------------------------------------------------------------------------
+
+    def _who(self) -> str:
+        return f"channel {self.name}" if self.name else "this channel"
+
+    def _asked(self, first: int, end: int, server: RequestTransport) -> None:
+        self._note(f"{self._who()}: {_numbers(first, end)} asked of {server.name}")
+
+
+def _numbers(first: int, end: int) -> str:
+    return f"messages {first} to {end - 1}" if end - first > 1 else f"message {first}"
+
+
+def _later(one: int, other: int) -> bool:
+    """Epochs are counted in 32 bits."""
+    return 0 < ((one - other) & 0xFFFFFFFF) < 1 << 31
