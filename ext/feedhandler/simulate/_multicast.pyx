@@ -243,12 +243,14 @@ cdef class PacketSender:
         if fh_flag_load(&self.stopping):
             self.finish(now)
             return NEVER
+        if self.receiver is None and now < self.last_flush + self.flush:    # awake for a line's sake only
+            return self.next_look(now)
         while self.head - behind < SLOTS and made < BATCH:
             if not (self.make_copy(now) if self.receiver is not None else self.make_packet(now)):
                 break
             made += 1
         if made > 0:
-            self.last_flush = now
+            self.last_flush = now if made < BATCH else now - self.flush     # more is due already
         if made == BATCH or self.ended or self.head - behind == SLOTS:
             return now
         return self.next_look(now)
