@@ -23,6 +23,7 @@ from feedhandler.cli.common import (
 
 if TYPE_CHECKING:
     from feedhandler.simulate import Replayer
+    from feedhandler.simulate.venue import Venue
 
 
 class Target(StrEnum):
@@ -38,6 +39,8 @@ def register(app: typer.Typer) -> None:
     commands = (
         "feedhandler replay day.itch.gz --name replay",
         "feedhandler replay feed.pcap --to multicast --speed 10",
+        "feedhandler replay feed.pcap --to multicast --speed 1 --faults faults.toml --seed 7",
+        "feedhandler replay day.itch.gz --to multicast --rate 100000 --requests 26410 --glimpse 26420",
         "feedhandler replay day.itch.gz --to soupbintcp --port 26477 --rate 100000",
     )
     app.command(epilog=examples(*commands))(replay)
@@ -63,17 +66,40 @@ def replay(
     interface: Annotated[str, typer.Option(help="multicast: send here; lo keeps packets on this host.")] = "lo",
     ttl: Annotated[int, typer.Option(min=0, max=255, help="multicast: hops; 0 keeps packets on this host.")] = 0,
     port: Annotated[int, typer.Option(min=0, max=65535, help="soupbintcp: on 127.0.0.1; 0 = a free one.")] = 0,
+    requests: Annotated[
+        int, typer.Option(metavar="PORT", help="multicast of a BinaryFILE: a MoldUDP64 request server there.")
+    ] = -1,
+    glimpse: Annotated[
+        int, typer.Option(metavar="PORT", help="multicast of an ITCH BinaryFILE: a GLIMPSE snapshot server there.")
+    ] = -1,
+    faults: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="multicast: what goes wrong; TOML."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="multicast: the same seed gives the same faults.")] = 1,
     seconds: Annotated[float, typer.Option(min=0, help="Wire: end after so long; 0 = at the end of the capture.")] = 0,
 ) -> None:
     """Play a capture: into a handler whose books others attach to, or onto the wire."""
     known = known_protocol(protocol)
     pace: dict[str, Any] = {"speed": speed or None, "rate": rate or None}
+    if to is not Target.MULTICAST and (requests >= 0 or glimpse >= 0 or faults is not None):
+        raise typer.BadParameter("--requests, --glimpse and --faults go with --to multicast")
     if to is Target.HANDLER:
         sizes = {"depth": depth, "orders": orders, "instruments": instruments}
         into_handler(capture, known, name, keep, {**sizes, "day": date.date() if date else None})
     elif to is Target.MULTICAST:
-        options = {"interface": interface, "ttl": ttl, **pace}
-        onto_lines(capture, known, [address_and_port(text) for text in group or []], options, seconds)
+        from feedhandler.simulate import Faults
+        from feedhandler.simulate.venue import Venue
+
+        script = Faults.load(faults) if faults is not None else None
+        source = replayer(capture, known)
+        if source.packets and (requests >= 0 or glimpse >= 0):
+            raise typer.BadParameter("servers need a BinaryFILE: a capture's packets bear sessions of their own")
+        options = {"interface": interface, "ttl": ttl, "faults": script, "seed": seed, **pace}
+        options["framing"] = source.framing
+        ports = (requests if requests >= 0 else None, glimpse if glimpse >= 0 else None)
+        venue = Venue(*ports, faults=script, seed=seed)
+        onto_lines(capture, source, [address_and_port(text) for text in group or []], options, seconds, venue)
     else:
         to_clients(capture, known, port, pace, seconds)
 
@@ -102,18 +128,25 @@ def into_handler(capture: Path, protocol: str | None, name: str, keep: bool, siz
 
 
 def onto_lines(
-    capture: Path, protocol: str | None, lines: list[tuple[str, int]], options: dict[str, Any], seconds: float
+    capture: Path,
+    source: "Replayer",
+    lines: list[tuple[str, int]],
+    options: dict[str, Any],
+    seconds: float,
+    venue: "Venue",
 ) -> None:
-    """The capture onto multicast lines: packets as they were, or messages in new packets."""
+    """The capture onto multicast lines: packets as they were, or messages in new packets, with servers beside them."""
     from feedhandler.simulate import MulticastSender
     from feedhandler.simulate.multicast import LINES
 
-    source = replayer(capture, protocol)
-    sender = MulticastSender(lines or LINES, **options)
-    where = ", ".join(f"{address}:{port}" for address, port in sender.lines)
-    with stopped_by_signals(sender.stop), stop_after(seconds, sender.stop), progress("sending", None) as done:
-        talk(f"sending {capture} to {where} on {options['interface']}; Ctrl-C ends it")
-        source.send(sender, done)
+    with venue:
+        sender = MulticastSender(lines or LINES, taps=venue.taps, **options)
+        where = ", ".join(f"{address}:{port}" for address, port in sender.lines)
+        with stopped_by_signals(sender.stop), stop_after(seconds, sender.stop), progress("sending", None) as done:
+            talk(f"sending {capture} to {where} on {options['interface']}; Ctrl-C ends it")
+            if venue.servers:
+                talk(venue.places())
+            source.send(sender, done)
     talk(f"sent {sender.stats['messages']:,} messages; at worst {sender.stats['latest_ns'] / 1000:,.0f} µs late")
 
 

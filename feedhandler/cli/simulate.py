@@ -17,7 +17,8 @@ from feedhandler.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from feedhandler.simulate import Exchange
+    from feedhandler.simulate import Exchange, Faults, MulticastSender
+    from feedhandler.simulate.venue import Venue
 
 Output = Annotated[
     Path | None,
@@ -37,6 +38,10 @@ def register(app: typer.Typer) -> None:
         "feedhandler simulate day.itch.zst --symbols 500 --messages 10000000",
         "feedhandler simulate --rate 50000 --seconds 60 --skew-us 20",
         "feedhandler simulate --soupbintcp 26477",
+        "feedhandler simulate --requests 26410 --glimpse 26420 --faults faults.toml --seed 7",
+        "feedhandler simulate --requests 26410",
+        "feedhandler simulate --glimpse 26420 --end-s 30",
+        "feedhandler simulate lossy.pcapng --faults faults.toml --seed 7",
     )
     app.command(epilog=examples(*commands))(simulate)
 
@@ -44,7 +49,7 @@ def register(app: typer.Typer) -> None:
 def simulate(
     file: Output = None,
     symbols: Annotated[int, typer.Option(help="1 to 8000.")] = 100,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same bytes, and the same faults.")] = 1,
     messages: Annotated[
         int, typer.Option(min=0, help="Length of the day; 0 = rate × seconds where both are set, else a million.")
     ] = 0,
@@ -64,36 +69,60 @@ def simulate(
     skew_us: Annotated[float, typer.Option(min=0, help="Each line this much later than the one before.")] = 0,
     session: Annotated[str, typer.Option(help="Session id, at most 10 characters.")] = "SIMULATED",
     soupbintcp: Annotated[int, typer.Option(metavar="PORT", help="Serve SoupBinTCP there instead.")] = -1,
+    requests: Annotated[
+        int, typer.Option(metavar="PORT", help="Beside the lines: a MoldUDP64 request server there; 0 = a free port.")
+    ] = -1,
+    glimpse: Annotated[
+        int, typer.Option(metavar="PORT", help="Beside the lines: a GLIMPSE snapshot server there; 0 = a free port.")
+    ] = -1,
+    faults: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", exists=True, dir_okay=False, help="What goes wrong on the lines and in the servers: TOML."
+        ),
+    ] = None,
+    end_s: Annotated[
+        float, typer.Option(min=0, max=300, help="Say the end of the session for so long; servers answer until then.")
+    ] = 0.3,
     as_json: Json = False,
 ) -> None:
     """Simulate a Nasdaq-like day, from the directory to the close.
 
     Nothing leaves this host unless an interface is named.
     """
-    from feedhandler.simulate import Exchange
+    from feedhandler.simulate import Exchange, Faults
+    from feedhandler.simulate.venue import Venue
 
+    script = Faults.load(faults) if faults is not None else None
+    if (requests >= 0 or glimpse >= 0) and (file is not None or soupbintcp >= 0):
+        raise typer.BadParameter("servers stand beside multicast lines: leave out FILE and --soupbintcp")
+    if script is not None and soupbintcp >= 0:
+        raise typer.BadParameter("faults are of packets: TCP loses none", param_hint="--faults")
     if not messages:
         messages = round(rate * seconds) if file is None and rate and seconds and not speed else DEFAULT_MESSAGES
     exchange = Exchange(symbols=symbols, seed=seed, messages=messages, live_orders=orders or None)
     pace = {"speed": speed} if speed else {"rate": rate or None}
     if file is not None:
-        outcome = to_file(file, exchange)
+        outcome = to_file(file, exchange, script, seed)
     elif soupbintcp >= 0:
         outcome = to_clients(soupbintcp, exchange, session, pace, seconds)
     else:
-        options = {"interface": interface, "ttl": ttl, "skew_us": skew_us, "session": session, **pace}
-        outcome = to_lines(group or [], exchange, options, seconds)
+        options: dict[str, Any] = {"interface": interface, "ttl": ttl, "skew_us": skew_us, "session": session, **pace}
+        options |= {"faults": script, "seed": seed, "end_repeats": max(1, round(end_s * 10))}
+        ports = (requests if requests >= 0 else None, glimpse if glimpse >= 0 else None)
+        venue = Venue(*ports, session=session, faults=script, seed=seed, messages=messages)
+        outcome = to_lines(group or [], exchange, options, seconds, venue)
     if as_json:
         emit(outcome)
 
 
-def to_file(file: Path, exchange: "Exchange") -> dict[str, Any]:
+def to_file(file: Path, exchange: "Exchange", faults: "Faults | None", seed: int) -> dict[str, Any]:
     """The day into a file; an unfinished one is removed."""
     from feedhandler.simulate import write
 
     try:
         with progress(f"writing {file.name}", exchange.market.messages) as done:
-            written = write(file, exchange, done)
+            written = write(file, exchange, done, faults=faults, seed=seed)
     except KeyboardInterrupt:
         file.unlink(missing_ok=True)
         talk(f"stopped after {exchange.messages:,} messages; {file} was removed")
@@ -103,20 +132,32 @@ def to_file(file: Path, exchange: "Exchange") -> dict[str, Any]:
     return {"file": str(file), "messages": written, "bytes": size, "types": exchange.types}
 
 
-def to_lines(groups: list[str], exchange: "Exchange", options: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """The day onto multicast lines, until it is over, Ctrl-C, or `seconds`."""
+def to_lines(
+    groups: list[str], exchange: "Exchange", options: dict[str, Any], seconds: float, venue: "Venue"
+) -> dict[str, Any]:
+    """The day onto multicast lines, until it is over, Ctrl-C, or `seconds`; the servers stand beside it meanwhile."""
     from feedhandler.simulate import MulticastSender
     from feedhandler.simulate.multicast import LINES
 
     lines = [address_and_port(group) for group in groups] or list(LINES)
-    sender = MulticastSender(lines, **options)
-    where = ", ".join(f"{address}:{port}" for address, port in lines)
+    with venue:
+        outcome = send(MulticastSender(lines, taps=venue.taps, **options), exchange, seconds, venue)
+    return {"types": exchange.types, **outcome}
+
+
+def send(sender: "MulticastSender", exchange: "Exchange", seconds: float, venue: "Venue") -> dict[str, Any]:
+    """What to_lines() does while the servers run."""
+    where = ", ".join(f"{address}:{port}" for address, port in sender.lines)
     total = exchange.market.messages
     with stopped_by_signals(sender.stop), stop_after(seconds, sender.stop), progress("sending", total) as done:
-        talk(f"sending {exchange.market.messages:,} messages to {where} on {options['interface']}; Ctrl-C ends it")
+        talk(f"sending {exchange.market.messages:,} messages to {where} on {sender.interface}; Ctrl-C ends it")
+        if venue.servers:
+            talk(venue.places())
         sender.run(exchange, done)
     talk(f"sent {sender.stats['messages']:,} messages")
-    return {"types": exchange.types, **sender.stats}
+    for name, counts in venue.stats.items():
+        talk(f"{name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.items() if what != "port"))
+    return {**sender.stats, **venue.stats}
 
 
 def to_clients(port: int, exchange: "Exchange", session: str, pace: dict[str, Any], seconds: float) -> dict[str, Any]:

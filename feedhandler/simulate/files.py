@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import heapq
 import struct
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from feedhandler.decode.session_date import midnight
@@ -13,6 +13,7 @@ from feedhandler.errors import ConfigError
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter
 from feedhandler.simulate._exchange import Exchange
 from feedhandler.simulate._feed import Feed
+from feedhandler.simulate.faults import Faults
 from feedhandler.simulate.market import DAY_START
 from feedhandler.simulate.multicast import LINES
 
@@ -36,13 +37,16 @@ def write(
     mtu: int = 1400,
     flush_us: float = 50.0,
     date: datetime.date = DATE,
+    faults: Faults | None = None,
+    seed: int = 1,
 ) -> int:
     """Write the rest of the day to `path`, whose ending chooses the format; messages written.
 
     `.itch` and `.bin` are BinaryFILE (u16 length, message; length 0 at the end of the session); `.pcap` and `.pcapng`
     are captures of MoldUDP64 packets on `lines`, each later than the one before it by `skew_us`; `.gz` or `.zst` behind
     these compresses. A packet holds what falls due within `flush_us`, at most `mtu` bytes, and bears the time of day of
-    `date` in New York. `progress` is called now and then with the messages produced so far.
+    `date` in New York. `faults` are what goes wrong with the packets of a capture, by `seed`, on top of the skew.
+    `progress` is called now and then with the messages produced so far.
 
     Raises ConfigError for another ending, CaptureError when the file cannot be written.
     """
@@ -50,6 +54,8 @@ def write(
     before = exchange.messages
     ending = path.with_suffix("").suffix if path.suffix in (".gz", ".zst") else path.suffix
     if ending in (".itch", ".bin"):
+        if faults is not None:
+            raise ConfigError(f"simulate: faults are of packets, and {path} has none: name it .pcap or .pcapng")
         _write_binary_file(path, exchange, progress)
     elif ending in (".pcap", ".pcapng"):
         if not 100 <= mtu <= 65507 or not 1 <= len(session) <= 10 or not lines or skew_us < 0 or flush_us < 0:
@@ -57,7 +63,9 @@ def write(
                 "simulate: a capture needs lines, a session of 1 to 10 characters, an mtu of 100 to 65507"
             )
         packets = _packets(exchange, session, mtu, round(flush_us * 1000), midnight(date, ZONE), progress)
-        _write_capture(path, ending, packets, lines, round(skew_us * 1000))
+        faults = faults or Faults()
+        faults = replace(faults, skew_us=faults.skew_us + skew_us)
+        _write_capture(path, ending, faults.apply(packets, lines=len(lines), seed=seed), lines)
     else:
         raise ConfigError(
             f"simulate: cannot tell the format of {path}: name it .itch, .pcap or .pcapng, and .gz or .zst if wanted"
@@ -102,20 +110,11 @@ def _packets(
 
 
 def _write_capture(
-    path: Path, ending: str, packets: Iterator[tuple[int, bytes]], lines: Sequence[tuple[str, int]], skew: int
+    path: Path, ending: str, arrivals: Iterator[tuple[int, int, bytes]], lines: Sequence[tuple[str, int]]
 ) -> None:
-    """Every packet on every line, in the order of their times."""
-    waiting: list[tuple[int, int, int, bytes]] = []  # time, line, order, packet
     with _writer(path, ending, len(lines)) as put:
-        for order, (time, packet) in enumerate(packets):
-            for line in range(len(lines)):
-                heapq.heappush(waiting, (time + line * skew, line, order, packet))
-            while waiting[0][0] <= time:
-                when, line, _, ready = heapq.heappop(waiting)
-                put.write_line(when, ready, lines[line], line)
-        while waiting:
-            when, line, _, ready = heapq.heappop(waiting)
-            put.write_line(when, ready, lines[line], line)
+        for time, line, packet in arrivals:
+            put.write_line(time, packet, lines[line], line)
 
 
 class _Pcap(PcapWriter):
