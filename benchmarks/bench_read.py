@@ -20,7 +20,7 @@ from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.publish import _exercise as exercise
 from feedhandler.read import attach
 from feedhandler.read._reader import WAITS
-from feedhandler.records import Quality
+from feedhandler.records import LEVEL, Quality
 
 
 def open_market(instruments: int = 64) -> tuple[Segment, Publisher]:
@@ -57,6 +57,19 @@ def snapshot_python(count: int) -> harness.Round:
     def one_round() -> int:
         for _ in range(count):
             snapshot()
+        return count
+
+    return one_round
+
+
+@snapshots.contestant("Python, into the caller's array")
+def snapshot_into(count: int) -> harness.Round:
+    segment, _ = open_market()
+    snapshot, out = attach(segment.name).book(5).snapshot, np.empty((2, 10), LEVEL)
+
+    def one_round() -> int:
+        for _ in range(count):
+            snapshot(out)
         return count
 
     return one_round

@@ -31,7 +31,7 @@ class Printer(fh.Strategy):
         self.say(f"trade    {event['price'] / 1e9:>10.4f} × {event['size']:<6} instrument {event['instrument']}")
 
     def on_stale(self, book: fh.Book, reason: fh.Reason) -> None:
-        self.say(f"{book.symbol:<8} STALE: {reason.name}")
+        self.say(f"{book.symbol:<8} {book.state.name}: {reason.name}")
 
     def on_live(self, book: fh.Book) -> None:
         self.say(f"{book.symbol:<8} LIVE")

@@ -4,20 +4,24 @@ import json
 import os
 import re
 import signal
+import threading
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from test_cli import eighty_columns, run  # noqa: F401
 
-from feedhandler import attach, bench
+from feedhandler import attach, bench, records
 from feedhandler.cli.bench import table as bench_table
 from feedhandler.errors import FeedError
 from feedhandler.figures import amount, duration, price_text
 from feedhandler.handler import open_capture, play
-from feedhandler.simulate import Exchange, write
+from feedhandler.news import News
+from feedhandler.records import Quality, Reason
+from feedhandler.simulate import Exchange, SoupServer, write
 from feedhandler.top import draw, page_rows, take
 
 MESSAGES = 6000
@@ -257,6 +261,54 @@ def test_run_is_fed_by_simulate_and_ends_on_ctrl_c(
     )
     out, err = processes.stop(handler)
     assert (handler.returncode, out, err) == (0, "", f"stopped after 2,000 messages; {name} is gone\n")
+
+
+def test_run_says_when_a_channel_is_not_whole_and_when_it_is_again() -> None:
+    channels = np.zeros(2, records.CHANNEL)
+    channels["name"], channels["quality"], channels["reason"] = [b"itch", b"deep"], Quality.INIT, Reason.START
+    news = News(channels)
+    heard = []
+    for quality, reason in (
+        (Quality.LIVE, Reason.NONE),
+        (Quality.RECOVERING, Reason.GAP),
+        (Quality.RECOVERING, Reason.GAP),
+        (Quality.STALE, Reason.GAP),  # over before the next look
+        (Quality.STALE, Reason.SILENT),
+        (Quality.STALE, Reason.SILENT),
+        (Quality.LIVE, Reason.NONE),
+        (Quality.LIVE, Reason.NONE),
+    ):
+        channels["quality"][0], channels["reason"][0] = quality, reason
+        heard += news.look()
+    assert heard == ["channel itch: RECOVERING, GAP", "channel itch: STALE, SILENT", "channel itch: LIVE again"]
+
+
+def test_run_says_why_a_server_refuses_it(tmp_path: Path, name: str, processes: Any, wait_for: Any) -> None:
+    server = SoupServer(username="alice", password="right")
+    (tmp_path / "feed.toml").write_text(f"""
+[shm]
+name = "{name}"
+[books]
+instruments = 16
+orders = 1000
+[[channel]]
+name = "itch"
+protocol = "itch50"
+session = "soupbintcp"
+[[channel.line]]
+name = "A"
+host = "127.0.0.1"
+port = {server.port}
+username = "alice"
+password = "wrong"
+""")
+    thread = threading.Thread(target=lambda: server.run(Exchange(symbols=1, messages=300)))
+    thread.start()
+    handler = processes.feedhandler("run", tmp_path / "feed.toml")
+    said = [handler.stderr.readline() for _ in range(2)]
+    server.stop()
+    thread.join()
+    assert any(re.match(r"line A: .*(reject|refus|not auth)", line, re.IGNORECASE) for line in said), said
 
 
 def test_simulate_ends_after_so_many_seconds_or_by_a_signal(

@@ -109,6 +109,23 @@ def test_nobody_takes_the_place_of_a_dead_handler(name: str) -> None:
             Strategy().run(feed, timeout=0.02)
 
 
+def test_after_a_stop_in_good_order_readers_go_on_if_they_are_told_to(name: str) -> None:
+    first = Writer(name, "AAPL")
+
+    def again() -> None:
+        second = Writer(name, "AAPL")
+        diary.then["live AAPL"] = second.segment.close
+
+    diary = Diary(live_AAPL=first.segment.close, STALE_AAPL_STOPPED=again)
+    with attach(name) as feed, attach(name) as other:
+        events = other.events(start="oldest", stay=True, successor_timeout=0.02)
+        first.events(1)
+        assert len(next(events)) == 1
+        diary.run(feed, stay=True, successor_timeout=0.02)
+        assert diary.log[-4:] == ["restart", "live AAPL", "STALE AAPL STOPPED", "stop"]
+        assert list(events) == []
+
+
 def test_a_successor_of_another_version_is_one_clear_error(name: str) -> None:
     writer = Writer(name, "AAPL")
     with attach(name) as feed:

@@ -11,6 +11,8 @@ from feedhandler.cli.common import examples, stopped_by_signals, talk
 if TYPE_CHECKING:
     from feedhandler.handler import Handler
 
+LOOK_SECONDS = 0.2  # between two looks at the channels
+
 ConfigPath = Annotated[
     Path | None,
     typer.Argument(
@@ -31,7 +33,8 @@ def run(
 ) -> None:
     """Receive a feed and publish its books in shared memory, until Ctrl-C.
 
-    Strategies attach by the name of the segment, from any number of processes.
+    Strategies attach by the name of the segment, from any number of processes. What goes wrong with a channel, and when
+    it is whole again, is said on stderr.
     """
     from feedhandler import config as configuration
 
@@ -46,16 +49,22 @@ def run(
         talk(f"{config}: good: segment {feed.shm.name}, channels {len(feed.channels)}, lines {lines}")
         return
     from feedhandler.handler import Handler
+    from feedhandler.news import News
 
     with Handler(feed) as handler, stopped_by_signals(handler.stop):
         handler.start()
-        for sentence in in_effect(handler):
+        sentences = in_effect(handler)
+        for sentence in sentences:
             talk(sentence)
-        stamps = ""
-        while not handler.wait(None if stamps else 0.2):
-            stamps = timestamps(handler)
-            if stamps:
+        told = len(sentences) - 1  # of the notes
+        stamps, news = "", News(handler.segment.channels)
+        while not handler.wait(LOOK_SECONDS):
+            if not stamps and (stamps := timestamps(handler)):
                 talk(stamps)
+            notes = handler.notes[told:]
+            told += len(notes)
+            for sentence in [*notes, *news.look()]:
+                talk(sentence)
         messages = sum(handler.types.values())
     talk(f"stopped after {messages:,} messages; {feed.shm.name} is gone")
 

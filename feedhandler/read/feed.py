@@ -138,6 +138,7 @@ class Feed:
         batch: int = 1024,
         start: str | int = "now",
         successor_timeout: float | None = SUCCESSOR_SECONDS,
+        stay: bool = False,
     ) -> Iterator[Batch]:
         """Batches of events as they come: arrays of dtype EVENT, with `lost`, the events missed directly before.
 
@@ -154,7 +155,8 @@ class Feed:
         that is started again under the same name, from its first one; the first batch of these has `restarted`, and
         `lost` as ever. Instruments have other numbers then; `symbols` are followed by name, also those that the new
         handler names only later. Raises WriterDiedError when none was started within `successor_timeout` seconds (None:
-        waits for ever) or `timeout`; LayoutError when it is another version of feedhandler.
+        waits for ever) or `timeout`; LayoutError when it is another version of feedhandler. With `stay`, all this holds
+        for a handler that stopped in good order, too; but when no other comes, the batches just end.
 
         Several shards are merged by `ts_recv`, then shard, within what has arrived.
         """
@@ -178,10 +180,13 @@ class Feed:
                 status = reader.status()
                 if status == "running" or not any(cursor.pass_unfinished() for cursor in cursors):
                     break
-            if status in ("running", "stopped"):
+            if status == "running" or (status == "stopped" and not stay):
                 return
-            patience = [seconds for seconds in (successor_timeout, timeout) if seconds is not None]
-            self.await_successor(reader, min(patience, default=None))
+            patience = min((seconds for seconds in (successor_timeout, timeout) if seconds is not None), default=None)
+            if not self.await_successor(reader, patience):
+                if status == "stopped":
+                    return
+                raise WriterDiedError(self.obituary(patience or 0.0))
             start, restarted = 1, True
 
     def names(self, symbols: Iterable[str | int], venue: str | None = None) -> list[Name]:
@@ -242,16 +247,14 @@ class Feed:
         self.reader = found
         return True
 
-    def await_successor(self, reader: Reader, timeout: float | None) -> None:
-        """Wait for at most `timeout` seconds, None for ever, until `follow` has gone on from `reader`.
-
-        Raises WriterDiedError when nothing came, with the reason.
-        """
+    def await_successor(self, reader: Reader, timeout: float | None) -> bool:
+        """Wait until `follow` has gone on from `reader`, at most `timeout` seconds, None for ever; whether it has."""
         end = None if timeout is None else time.monotonic() + timeout
         while self.reader is reader and not self.follow():
             if end is not None and time.monotonic() >= end:
-                raise WriterDiedError(self.obituary(timeout or 0.0))
+                return False
             time.sleep(RETRY_SECONDS)
+        return True
 
     def obituary(self, waited: float) -> str:
         """What became of a handler that died and was not started again within so many seconds."""

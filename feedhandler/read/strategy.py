@@ -77,12 +77,14 @@ class Strategy:
         timeout: float | None = None,
         batch: int = 1024,
         successor_timeout: float | None = SUCCESSOR_SECONDS,
+        stay: bool = False,
     ) -> None:
         """Call the methods above until the handler stops, stop() is called, or `timeout` seconds pass without an event.
 
         `symbols` goes before the attribute of that name; for `wait` see `Feed.events`. When the handler died, goes on
         with the one that is started again under its name. Raises WriterDiedError, after on_stale and on_stop, when none
-        was within `successor_timeout` seconds (None: waits for ever) or `timeout`.
+        was within `successor_timeout` seconds (None: waits for ever) or `timeout`. With `stay`, goes on after a handler
+        that stopped in good order, too; when no other comes, it returns.
         """
         if wait not in WAITS:
             raise ValueError(f"wait must be one of {', '.join(WAITS)}, not {wait!r}")
@@ -92,7 +94,7 @@ class Strategy:
         self._run = run
         self.on_start(feed)
         try:
-            run.loop(timeout, successor_timeout)
+            run.loop(timeout, successor_timeout, stay)
         finally:
             self.on_stop(feed)
 
@@ -130,7 +132,7 @@ class _Run:
         self.known = 1
         self.words = b""
 
-    def loop(self, timeout: float | None, successor_timeout: float | None) -> None:
+    def loop(self, timeout: float | None, successor_timeout: float | None, stay: bool) -> None:
         """Batches and idle turns until there is a reason to end."""
         idle = IDLE_SECONDS if timeout is None else min(IDLE_SECONDS, timeout)
         quiet_since = time.monotonic()
@@ -152,13 +154,15 @@ class _Run:
             if any(cursor.pass_unfinished() for cursor in self.cursors):
                 continue
             self.look_at_all()  # it may have ended since the last look
-            if status == "stopped":
+            if status == "stopped" and not stay:
                 return
             ended = ended or now
             if self.feed.reader is not self.reader or self.feed.follow():
                 self.succeed()
                 ended, quiet_since = 0.0, now
             elif patience is not None and now - ended >= patience:
+                if status == "stopped":
+                    return
                 raise WriterDiedError(self.feed.obituary(patience))
             else:
                 time.sleep(IDLE_SECONDS)

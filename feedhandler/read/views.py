@@ -34,7 +34,10 @@ class Book(BookReader):
         self.feed, self.symbol, self.venue = feed, symbol, venue
 
     def __repr__(self) -> str:
-        return f"<Book {self.symbol} on {self.venue}: {self.state.name}>"
+        quality, reason, trading = self.codes()
+        why = f" {_REASON[reason].name}" if reason else ""
+        whole = f"{_QUALITY[quality].name}{why}, whole to {self.seen_channel_seq}, {_TRADING[trading].name}"
+        return f"<Book {self.symbol} on {self.venue}: {whole}>"
 
     def follow(self) -> None:
         """Move to the segment of a handler that was started again, and there to the symbol, once it is named."""

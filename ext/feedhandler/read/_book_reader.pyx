@@ -106,6 +106,11 @@ cdef class BookReader:
         return self.head.channel_seq
 
     @property
+    def seen_since(self):
+        """Since when the quality was what it was at the last snapshot() or top()."""
+        return self.head.since
+
+    @property
     def seen_event_seq(self):
         """The ring position that the last snapshot() or top() was whole to."""
         return self.head.event_seq
