@@ -2,6 +2,8 @@
 
 import struct
 from collections import Counter
+from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from feedhandler.simulate._faults import spoiled
 from feedhandler.simulate.faults import (
     End,
     Faults,
+    GlimpseFault,
     LineFault,
     Midnight,
     Outage,
@@ -291,6 +294,16 @@ def test_a_script_written_is_the_script_read(script, tmp_path):
     path = tmp_path / "faults.toml"
     path.write_text(script.toml())
     assert Faults.load(path) == script
+
+
+def test_the_example_has_every_key_and_stands_in_the_documents():
+    script = Faults.parse(Faults.example())
+    assert script.outage[0].for_s == 2.0 and script.session[0].kind == "restart" and script.midnight is not None
+    for kind in (Upstream, LineFault, Outage, SessionFault, End, Midnight, RequestFault, GlimpseFault):
+        assert all(f"{field.name} = " in Faults.example() for field in fields(kind))
+    document = (Path(__file__).parent.parent / "docs" / "faults.md").read_text()
+    assert Faults.example() in document
+    assert Faults.parse(document.split("```toml\n")[1].split("```")[0]) == Faults.default()
 
 
 @pytest.mark.parametrize("text, words", [

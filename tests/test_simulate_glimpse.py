@@ -3,6 +3,7 @@
 import os
 import socket
 import struct
+import time
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from test_simulate_soup import Client
 import feedhandler as fh
 from feedhandler.errors import BackendError, ConfigError, SessionError
 from feedhandler.handler import run_capture
+from feedhandler.recovery.glimpse import GlimpseSnapshots
 from feedhandler.simulate import Exchange
 from feedhandler.simulate._snapshot import SnapshotSource, sequenced
 from feedhandler.simulate.faults import GlimpseFault
@@ -287,6 +289,29 @@ def test_refused_logins_and_unruly_clients_lose_their_connection(source):
         gone = socket.create_connection(("127.0.0.1", server.port), timeout=10)
         gone.close()
         assert list(Client(server.port).packets()) == [("J", b"A")]
+
+
+@pytest.mark.parametrize("join", ["at", "after"])
+def test_the_handler_s_own_client_takes_the_snapshot(source, join):
+    with GlimpseServer(source, join=join) as server:
+        taken = fetched(GlimpseSnapshots(f"127.0.0.1:{server.port}", join=join))
+    assert (taken.session, taken.number, taken.messages) == ("SIMULATED", *source.snapshot())
+
+
+def test_the_handler_s_own_client_says_what_went_wrong():
+    source = SnapshotSource()
+    source.advance(framed(add(n) for n in range(1, 100)))
+    for fault in (GlimpseFault(refuse=1.0), GlimpseFault(cut=1.0)):
+        with GlimpseServer(source, faults=fault) as server, pytest.raises(SessionError):
+            fetched(GlimpseSnapshots(f"127.0.0.1:{server.port}"))
+    assert GlimpseAnswerer(SnapshotSource(), join="after").answer(LOGIN) == b"\0\2JS"
+
+
+def fetched(snapshots: GlimpseSnapshots):
+    snapshots.begin()
+    while (snapshot := snapshots.poll(time.monotonic())) is None:
+        time.sleep(0.001)
+    return snapshot
 
 
 def test_what_cannot_be_had_is_said_in_a_sentence(source):

@@ -38,6 +38,7 @@ from feedhandler.settings import (
     boolean,
     check_keys,
     choice,
+    example_lines,
     integer,
     read_table,
     setting,
@@ -115,8 +116,8 @@ class Outage:
     """Lines that carry nothing for a while; by time or by packets since the first one."""
 
     lines: tuple[int, ...] = setting((), _lines(), "numbers of the lines, from 0; [] = all")
-    from_s: float = setting(0.0, _SECONDS, "begins so long after the first packet")
-    for_s: float = setting(0.0, _SECONDS, "lasts so long")
+    from_s: float = setting(0.0, _SECONDS, "begins so long after the first packet", 10.0)
+    for_s: float = setting(0.0, _SECONDS, "lasts so long", 2.0)
     every_s: float = setting(0.0, _SECONDS, "and again after so long; 0 = once")
     from_packet: int = setting(0, _PACKETS, "instead: begins after so many packets")
     for_packets: int = setting(0, _PACKETS, "lasts so many packets")
@@ -133,8 +134,8 @@ class Outage:
 class SessionFault:
     """The numbers begin again, after so many packets or so long: in a new session, or under the same session id."""
 
-    kind: str = setting(MISSING, choice("new", "restart"), "new session id, or the same one")
-    at_packet: int = setting(0, _PACKETS, "after so many packets")
+    kind: str = setting(MISSING, choice("new", "restart"), "new session id, or the same one", "restart")
+    at_packet: int = setting(0, _PACKETS, "after so many packets", 5000)
     at_s: float = setting(0.0, _SECONDS, "instead: so long after the first packet")
     first: int = setting(1, integer(1, 1 << 40), "number of the first message; over 1, those before it cannot be had")
     name: str = setting("", text(r"[!-~]{0,10}", "at most 10 visible ASCII characters"), 'new: its id; "" = made up')
@@ -156,7 +157,7 @@ class End:
 class Midnight:
     """Times are moved so that midnight comes while packets flow."""
 
-    after_s: float = setting(MISSING, _SECONDS, "midnight is so long after the first packet")
+    after_s: float = setting(MISSING, _SECONDS, "midnight is so long after the first packet", 3600.0)
     zone: str = setting("America/New_York", text(r"\S+", "the name of a time zone"), "where it is midnight")
     new_session: bool = setting(True, boolean(), "the new day is a new session")
 
@@ -250,6 +251,18 @@ class Faults:
     def default(cls) -> Faults:
         """Hard enough: loss, bursts, duplicates, reordering and skew on both lines, and one outage of both."""
         return cls.parse(DEFAULT, "the default script")
+
+    @staticmethod
+    def example() -> str:
+        """Every key there is, with what it means; docs/faults.md shows it."""
+        parts = ["skew_us = 0.0                      # each line comes so much later than the one before"]
+        for head, cls, instead in TABLES:
+            lines = example_lines(cls, without=instead)
+            others = [line for line in example_lines(cls) if line not in lines]
+            parts.append(
+                "\n".join([f"# {(cls.__doc__ or '').strip()}", head, *lines, *(f"# {line}" for line in others)])
+            )
+        return "\n\n".join(parts) + "\n"
 
     def toml(self) -> str:
         """The script as a file: parse() gives it back."""
@@ -422,6 +435,17 @@ def _written(table: Any, base: Any) -> list[str]:
             lines.append(f"{f.name} = {toml(value)}")
     return lines
 
+
+TABLES: tuple[tuple[str, type, tuple[str, ...]], ...] = (
+    ("[upstream]", Upstream, ()),
+    ("[all]", LineFault, ()),
+    ("[[outage]]", Outage, ("from_packet", "for_packets", "every_packets")),
+    ("[[session]]", SessionFault, ("at_s", "name")),
+    ("[end]", End, ()),
+    ("[midnight]", Midnight, ()),
+    ("[requests]", RequestFault, ()),
+    ("[glimpse]", GlimpseFault, ()),
+)
 
 DEFAULT = """\
 skew_us = 20.0              # line B is that much behind line A

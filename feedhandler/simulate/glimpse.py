@@ -79,6 +79,8 @@ class GlimpseAnswerer:
                 number, messages = self.snapshot()
             except SessionError:
                 reason = b"S"
+        if not reason and number == 1 and self.join == "after":
+            reason = b"S"  # before the first message there is no last one to name
         if reason:
             self.stats["rejected"] += 1
             return _soup(b"J" + reason)
