@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from feedhandler.line import Arbiter
 from feedhandler.publish import Publisher, Segment
 from feedhandler.read import Feed, Strategy, attach
 from feedhandler.records import Quality, Reason
+from tests.conftest import ROOT
 from tests.namespaces import MOUNTS, NETWORK, in_namespace, mount_tmpfs, set_interface
 
 DAY = date(2026, 11, 20)
@@ -90,6 +92,7 @@ class Diary(Strategy):
         self.said: dict[str, list[str]] = {}
         self.generations: list[int] = []
         self.books: dict[str, fh.Book] = {}
+        self.received: list[int] = []
 
     def run_alone(self) -> None:
         with attach(self.name, timeout=20) as feed:
@@ -100,6 +103,7 @@ class Diary(Strategy):
 
     def on_book(self, book: fh.Book) -> None:
         self.books[book.symbol] = book
+        self.received.append(book.ts_recv)
         self.shapes.add(len(book.snapshot()[0]))
 
     def on_stale(self, book: fh.Book, reason: fh.Reason) -> None:
@@ -275,6 +279,32 @@ def test_the_clock_steps_back_an_hour_in_the_middle_of_a_feed(tmp_path: Path) ->
     assert np.array_equal(found[0][0], found[1][0])
     assert found[0][1] >= 0
     assert found[1][1] < -3_500 * SECOND
+
+
+@pytest.mark.skipif("FEEDHANDLER_ASAN" in os.environ, reason="AddressSanitizer must be loaded first")
+def test_the_clock_of_a_running_handler_steps_back_an_hour(
+    tmp_path: Path, name: str, processes: Any, wait_for: Any
+) -> None:
+    library = tmp_path / "step_clock.so"
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-shared", "-fPIC", "-o", library, ROOT / "tests/step_clock.c", "-ldl"], check=True)
+    exchange = simulate.Exchange(symbols=4, messages=20_000, seed=8)
+    server = simulate.SoupServer(rate=20_000)
+    config = stream_config(tmp_path / "a.toml", name, server.port, 10)
+    handler = processes.feedhandler("run", config, env=os.environ | {"LD_PRELOAD": str(library)})
+    diary = Diary(name)
+    with beside(diary.run_alone, diary.stop):
+        wait_for(lambda: diary.generations, what="the handler")
+        with beside(lambda: server.run(exchange), server.stop):
+            wait_for(lambda: server.stats["messages"] > 5_000, what="the burst")
+            handler.send_signal(signal.SIGUSR1)
+            _, err = handler.communicate(timeout=30)
+    assert f"stopped after 20,000 messages; {name} is gone" in err
+    assert np.diff(np.array(diary.received)).min() < -3_500 * SECOND
+    for symbol in exchange.symbols:
+        assert diary.said[symbol] == ["LIVE", "STOPPED"]
+        bids, asks = diary.books[symbol].snapshot()
+        assert (levels(bids), levels(asks)) == tuple(side[:10] for side in exchange.book(symbol))
 
 
 def test_silence_and_gaps_are_noticed_in_time_though_the_clock_was_set_back() -> None:
