@@ -18,7 +18,11 @@ CHANNEL = (
     Counter("gaps", "gaps", "Holes in the sequence that stayed open on all lines."),
     Counter("missing", "messages", "Sequence numbers inside those holes."),
     Counter("recovered", "messages", "Of the missing, brought back later."),
-    Counter("lost", "messages", "Of the missing, given up for good."),
+    Counter(
+        "lost",
+        "messages",
+        "Of the missing, given up for good; and dropped for want of room while a snapshot was awaited.",
+    ),
     Counter("malformed", "messages", "No line had a good copy of them when they were due."),
     Counter("longer", "messages", "Longer than the protocol's table; the known prefix was used."),
     Counter("unknown_type", "messages", "Of a type the protocol's table does not know; skipped."),
@@ -36,6 +40,9 @@ CHANNEL = (
     Counter("crossed", "times", "A book became crossed while trading."),
     Counter("instruments_full", "messages", "Definitions refused for want of room in the directory."),
     Counter("unknown_instrument", "messages", "For an id of the feed that has no directory entry."),
+    Counter("snapshots", "snapshots", "Spliced in."),
+    Counter("spanned", "messages", "Never handed out one by one: a snapshot stood for them."),
+    Counter("answers_refused", "packets", "Of recovery: of another session, not asked for, malformed, or too late."),
 )
 
 LINE = (

@@ -165,7 +165,7 @@ def test_end_of_session_is_told_once_when_all_before_it_is_there() -> None:
     assert feed.data(1, 2) == [(2, 2, 1), ("end", 2)]
     assert feed.number(1, 3, at=1, kind="end") == []
     assert feed.tick(60_000) == []
-    assert feed.quality == LIVE
+    assert feed.quality == (Quality.LIVE, Reason.SESSION_ENDED)
 
 
 def test_silence_of_all_lines_is_stale_until_proven_whole() -> None:
@@ -261,8 +261,8 @@ def test_a_session_that_goes_on_after_its_end_can_still_fall_silent() -> None:
     feed.data(0, 1, 2)
     assert feed.number(0, 3, kind="end") == [("end", 2)]
     feed.tick(60_000)
-    assert feed.quality == LIVE  # after the end nothing need come
-    assert feed.data(0, 3, 1, at=61_000) == [(3, 3, 0)]
+    assert feed.quality == (Quality.LIVE, Reason.SESSION_ENDED)  # after the end nothing need come
+    assert feed.data(0, 3, 1, at=61_000) == [("quality", *LIVE), (3, 3, 0)]
     assert feed.data(0, 4, 1, at=61_001) == [(4, 4, 0)]
     feed.tick(64_002)
     assert feed.quality == (Quality.STALE, Reason.SILENT)

@@ -10,7 +10,7 @@ cdef enum:                      # ChannelRecord.counters; anonymous, so that the
     CH_GAPS                     # holes that stayed open
     CH_MISSING                  # sequence numbers inside those holes
     CH_RECOVERED                # of these, brought back later
-    CH_LOST                     # of these, given up for good
+    CH_LOST                     # of these, given up for good; and what was dropped for want of room while frozen
     CH_MALFORMED                # messages no line had a good copy of when they were due
     CH_LONGER                   # messages longer than the table; known prefix used
     CH_UNKNOWN_TYPE
@@ -28,6 +28,9 @@ cdef enum:                      # ChannelRecord.counters; anonymous, so that the
     CH_CROSSED                  # times a book became crossed while trading
     CH_INSTRUMENTS_FULL
     CH_UNKNOWN_INSTRUMENT       # messages for an id of the feed that has no directory entry
+    CH_SNAPSHOTS                # snapshots spliced in
+    CH_SPANNED                  # sequence numbers that a snapshot stood for: never handed out one by one
+    CH_ANSWERS_REFUSED          # answers of recovery: of another session, not asked for, malformed, too late
     CHANNEL_COUNTERS_USED
 
 cdef enum:                      # LineRecord.counters

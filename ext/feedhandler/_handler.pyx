@@ -2,6 +2,8 @@
 
     receiver.poll -> framing.parse -> arbiter.offer/take -> decoder.decode -> books.apply -> publisher.publish
 
+and, where a channel has a recovery, what that brings goes the same way from the arbiter on (take_answers).
+
 Run to completion: a packet is published before the next is touched; there is no queue and no hand-over in between.
 The loop holds no GIL, allocates nothing and takes no lock. It reads a clock after one packet in `latency_sample`,
 and otherwise only when it is idle; everything else depends on the packets and their `ts_recv` alone, so the same
@@ -13,15 +15,16 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
-from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_STALE,
+from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_SNAPSHOT, FLAG_STALE,
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
                                    PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord,
                                    Event, LineRecord, Message, Packet, Run)
+from feedhandler._wire cimport fh_be16
 from feedhandler._witness cimport Witness
 from feedhandler.book._book cimport Books
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_SESSION,
-                                        Arbiter)
+                                        TAKE_SNAPSHOT, Arbiter, Piece)
 from feedhandler.publish._publisher cimport Publisher
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
 from feedhandler.session._framing cimport FRAME_BAD, FRAME_NONE, Frame, Framing
@@ -49,6 +52,8 @@ cdef enum:
     EVENT_BATCH = 192           # events decoded, applied and published together: 12 KiB, so they stay in the L1 cache
     TICK_PACKETS = 1024         # packets between two looks at the channels' timers while there is no idle turn
     BEAT_TURNS = 256
+    ANSWER_BYTES = 65536        # of recovery's answers taken in one turn: packets must not wait for a snapshot
+    ANSWER_LEAST = 256          # bytes that an answer counts for, however short
 
 cdef enum:                      # waiting
     WAIT_SPIN = 0
@@ -81,6 +86,8 @@ cdef class Shard:
     cdef void *books[MAX_CHANNELS]
     cdef int64_t *days[MAX_CHANNELS]        # pairs (start ns, yyyymmdd)
     cdef int day_count[MAX_CHANNELS]
+    cdef void *answer_framings[MAX_CHANNELS]    # read retransmissions; NULL: the channel has no recovery
+    cdef bint recovers                      # some channel has a recovery
     cdef Witness witness                    # None but in a rehearsal
     cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
     cdef readonly int line_count, channel_count
@@ -137,12 +144,22 @@ cdef class Shard:
             self.decoders[i] = <void *> decoder
             self.books[i] = <void *> books
             self._set_days(i, days)
+            if arbiter.recovery is not None:
+                self.answer_framings[i] = self.framings[self.first_line_of(i)]
+                self.recovers = True
 
     def __dealloc__(self):
         cdef int i
         free(self.messages)
         for i in range(MAX_CHANNELS):
             free(self.days[i])
+
+    cdef int first_line_of(self, int channel) except -1:
+        cdef int line
+        for line in range(self.line_count):
+            if self.channel_of[line] == channel:
+                return line
+        raise ValueError(f"channel {channel} has a recovery and no line: give it one")
 
     cdef _set_days(self, int channel, days):
         cdef int i
@@ -270,6 +287,10 @@ cdef class Shard:
             self.roll(channel)
             event.action = ACTION_RESET
             event.channel_seq = (<Arbiter> self.arbiters[channel]).expected
+        elif what == TAKE_SNAPSHOT:
+            event.action = ACTION_RESET
+            event.flags |= FLAG_SNAPSHOT
+            event.channel_seq = (<Arbiter> self.arbiters[channel]).expected - 1
         elif what == TAKE_GAP:
             event.action = ACTION_NONE
             event.size = (<Arbiter> self.arbiters[channel]).gap_count
@@ -281,6 +302,58 @@ cdef class Shard:
         self.flow(channel, 1)
         if self.witness is not None:
             self.show(channel, 1)
+
+    # -- what recovery brings -----------------------------------------------------------------------------------------
+
+    cdef void take_answers(self) noexcept nogil:
+        """Retransmissions and pieces of snapshots, where there are any: a bounded number of bytes of each channel."""
+        cdef Piece piece
+        cdef int channel
+        cdef int64_t budget
+        for channel in range(self.channel_count):
+            if self.answer_framings[channel] == NULL or not (<Arbiter> self.arbiters[channel]).recovery.waiting():
+                continue
+            budget = ANSWER_BYTES
+            while budget > 0 and (<Arbiter> self.arbiters[channel]).answer(
+                    <Framing> self.answer_framings[channel], self.messages, &piece):
+                self.drain(channel)
+                if piece.number != 0:
+                    (<Arbiter> self.arbiters[channel]).loaded(&piece, self.load(channel, &piece))
+                    self.drain(channel)
+                budget -= max(<int64_t> piece.length, <int64_t> ANSWER_LEAST)
+                (<Arbiter> self.arbiters[channel]).answered()
+
+    cdef bint load(self, int channel, const Piece *piece) noexcept nogil:
+        """A piece of a snapshot into events, books and the ring. False: a message of it is malformed."""
+        cdef Run run
+        cdef uint32_t at = 0
+        cdef int32_t done = 0, taken
+        cdef int count, i
+        memset(&run, 0, sizeof(Run))
+        while at < piece.length:
+            self.messages[run.count].data = piece.data + at + 2
+            self.messages[run.count].len = fh_be16(piece.data + at)
+            at += 2 + self.messages[run.count].len
+            run.count += 1
+        run.messages = self.messages
+        run.first_seq = piece.number - 1
+        run.ts_recv = self.last_recv
+        run.line = NO_LINE
+        while done < run.count:
+            count = (<Decoder> self.decoders[channel]).decode(&run, done, self.events, EVENT_BATCH, &taken)
+            if taken == 0:
+                return False
+            for i in range(count):
+                self.events[i].channel_seq = piece.number - 1
+                self.events[i].flags |= FLAG_SNAPSHOT | FLAG_STALE
+            if count > 0:
+                self.flow(channel, count)
+                if self.witness is not None:
+                    self.show(channel, count)
+            done += taken
+        return True
+
+    # -- sessions -----------------------------------------------------------------------------------------------------
 
     cdef void roll(self, int channel) noexcept nogil:
         """A new session: its date is the given one for the first, later the local day it begins on; a restart's stays."""
@@ -308,9 +381,12 @@ cdef class Shard:
 
     cdef int turn(self, int most=RECEIVE_BATCH) noexcept nogil:
         """Take the waiting packets from receive to publish. Packets taken, or the receiver's -errno."""
-        cdef int i, n = self.receiver.poll(self.packets, most)
+        cdef int i, n
         cdef int sampled = -1
         cdef int64_t received = 0
+        if self.recovers:
+            self.take_answers()
+        n = self.receiver.poll(self.packets, most)
         if n <= 0:
             return n
         if self.sample_every:

@@ -1,12 +1,10 @@
 from feedhandler.decode._decoder import Decoder
-from feedhandler.line._window import Window
+from feedhandler.line._recovery import Recovery
+from feedhandler.line._sequence import Sequence
 
-class Arbiter:
+class Arbiter(Sequence):
     """One per channel: of all copies of all lines, each message once and in order."""
 
-    first_line: int
-    lines: int
-    window: Window
     def __init__(
         self,
         lines: int = ...,
@@ -19,4 +17,5 @@ class Arbiter:
         window_bytes: int = ...,
         offline: bool = ...,
         decoder: Decoder | None = ...,
+        recovery: Recovery | None = ...,
     ) -> None: ...

@@ -1,6 +1,7 @@
 from typing import Any, final
 
 from feedhandler.line import _arbiter
+from feedhandler.session import Framing
 
 _Taken = list[tuple[Any, ...]]
 
@@ -26,6 +27,8 @@ class Arbiter(_arbiter.Arbiter):
         """line_down(), and all that take() then gives."""
     def end_input(self) -> _Taken:
         """finish(), and all that take() then gives."""
+    def take_answers(self, framing: Framing | None = ...) -> _Taken:
+        """Take all that waits in the recovery, and all that take() then gives."""
     @property
     def session_name(self) -> bytes:
         """The present session's id."""

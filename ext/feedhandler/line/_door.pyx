@@ -4,13 +4,16 @@ from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
-from feedhandler._counters cimport (CH_GAPS, CH_MALFORMED, CH_MESSAGES, CH_MISSING, CH_RESTARTS, CH_SESSIONS,
-                                    CH_UNSEQUENCED, CH_WINDOW_FULL, LN_AHEAD, LN_DUPLICATES, LN_GAPS, LN_HEARTBEATS,
-                                    LN_LATE, LN_MALFORMED, LN_MESSAGES, LN_MISSING, LN_REFUSED, LN_TOO_LATE, LN_WON)
+from feedhandler._counters cimport (CH_ANSWERS_REFUSED, CH_GAPS, CH_LOST, CH_MALFORMED, CH_MESSAGES, CH_MISSING,
+                                    CH_RECOVERED, CH_RESTARTS, CH_SESSIONS, CH_SNAPSHOTS, CH_SPANNED, CH_UNSEQUENCED,
+                                    CH_WINDOW_FULL, LN_AHEAD, LN_DUPLICATES, LN_GAPS, LN_HEARTBEATS, LN_LATE,
+                                    LN_MALFORMED, LN_MESSAGES, LN_MISSING, LN_REFUSED, LN_TOO_LATE, LN_WON)
 from feedhandler._records cimport MESSAGES_MAX, LineRecord, Message, Run
-from feedhandler.line._arbiter cimport TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_RUN, TAKE_SESSION
+from feedhandler._wire cimport fh_be16
+from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_RUN, TAKE_SESSION, TAKE_SNAPSHOT,
+                                        Piece)
 from feedhandler.line._arbiter cimport Arbiter as Machine
-from feedhandler.session._framing cimport Frame
+from feedhandler.session._framing cimport Frame, Framing
 from feedhandler.session._framing import KINDS as _KINDS
 
 
@@ -23,7 +26,7 @@ cdef class Arbiter(Machine):
         """Offer one frame and take all that follows: a list of what take() gave, in order.
 
         ("session", name), ("run", first_seq, messages, ts_recv, line), ("gap", first, count), ("end", last number),
-        ("quality", quality, reason). A run's messages are those that the decoder calls valid, up to the first bad one.
+        ("quality", quality, reason), ("snapshot", number). A run's messages are those that the decoder calls valid, up to the first bad one.
         """
         cdef Frame frame
         cdef Message *out
@@ -66,6 +69,44 @@ cdef class Arbiter(Machine):
         self.finish()
         return self._drain()
 
+    def take_answers(self, Framing framing=None):
+        """Take all that waits in the recovery, and all that take() then gives; as feed().
+
+        `framing` reads the retransmissions. A piece of a snapshot is ("loaded", messages); one with a message that the
+        decoder calls malformed is ("spoilt",).
+        """
+        cdef Piece piece
+        cdef const uint8_t *message
+        cdef uint32_t at, length
+        cdef bint whole
+        cdef Message *memory
+        if self.recovery is None:
+            raise ValueError("this arbiter has no recovery: give it one when it is made")
+        memory = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
+        if memory == NULL:
+            raise MemoryError()
+        taken = []
+        try:
+            while self.answer(framing, memory, &piece):
+                taken += self._drain()
+                if piece.number != 0:
+                    messages = []
+                    whole = True
+                    at = 0
+                    while at < piece.length:
+                        message = piece.data + at + 2
+                        at += 2 + fh_be16(piece.data + at)
+                        length = <uint32_t> (piece.data + at - message)
+                        messages.append(PyBytes_FromStringAndSize(<const char *> message, length))
+                        whole = whole and (self.decoder is None or self.decoder.valid(message, length))
+                    taken.append(("loaded", messages) if whole else ("spoilt",))
+                    self.loaded(&piece, whole)
+                    taken += self._drain()
+                self.answered()
+            return taken
+        finally:
+            free(memory)
+
     cdef list _drain(self):
         cdef Run run
         cdef int what, i
@@ -88,6 +129,8 @@ cdef class Arbiter(Machine):
                 taken.append(("session", self.session_name))
             elif what == TAKE_GAP:
                 taken.append(("gap", self.gap_first, self.gap_count))
+            elif what == TAKE_SNAPSHOT:
+                taken.append(("snapshot", self.expected))
             elif what == TAKE_END:
                 taken.append(("end", self.expected - 1))
             else:
@@ -114,15 +157,20 @@ cdef class Arbiter(Machine):
         cdef uint64_t *c = self.channel.counters
         return {"messages": c[CH_MESSAGES], "gaps": c[CH_GAPS], "missing": c[CH_MISSING],
                 "malformed": c[CH_MALFORMED], "unsequenced": c[CH_UNSEQUENCED], "sessions": c[CH_SESSIONS],
-                "restarts": c[CH_RESTARTS], "window_full": c[CH_WINDOW_FULL]}
+                "restarts": c[CH_RESTARTS], "window_full": c[CH_WINDOW_FULL], "recovered": c[CH_RECOVERED],
+                "lost": c[CH_LOST], "snapshots": c[CH_SNAPSHOTS], "spanned": c[CH_SPANNED],
+                "answers_refused": c[CH_ANSWERS_REFUSED]}
 
     def line_counts(self, int line):
-        """The line's counters that the arbiter writes, and its state and next number."""
+        """The line's counters that the arbiter writes, and its state and next number.
+
+        Retransmissions count as a line of their own, behind the last.
+        """
         cdef LineRecord *record
         cdef uint64_t *c
-        if not self.first_line <= line < self.first_line + self.lines:
+        if not self.first_line <= line <= self.first_line + self.lines:
             raise ValueError(f"this channel has lines {self.first_line} to {self.first_line + self.lines - 1}")
-        record = &self.line_records[line]
+        record = self.record_of(line)
         c = record.counters
         return {"state": record.state, "next_seq": record.next_seq, "messages": c[LN_MESSAGES], "won": c[LN_WON],
                 "duplicates": c[LN_DUPLICATES], "late": c[LN_LATE], "too_late": c[LN_TOO_LATE], "ahead": c[LN_AHEAD],

@@ -40,3 +40,5 @@ cdef class Window:
     cdef void clear(self) noexcept nogil
     cdef uint8_t *room(self, uint64_t number, uint32_t length, uint64_t expected) noexcept nogil
     cdef void find_low(self, uint64_t start) noexcept nogil
+    cdef uint64_t next_waiting(self, uint64_t number, uint64_t end) noexcept nogil
+    cdef void drop_below(self, uint64_t number) noexcept nogil

@@ -137,6 +137,27 @@ cdef class Window:
             start += 1
         self.low = start
 
+    cdef uint64_t next_waiting(self, uint64_t number, uint64_t end) noexcept nogil:
+        """The lowest waiting number from `number` on, at least the expected one; `end` when none waits before it."""
+        if self.waiting == 0:
+            return end
+        number = max(number, self.low)
+        while number < self.high and number < end and self.numbers[number & self.mask] != number:
+            number += 1
+        return number if number < self.high and number < end else end
+
+    cdef void drop_below(self, uint64_t number) noexcept nogil:
+        """What waits below `number` is not wanted any more."""
+        cdef uint64_t at
+        if self.waiting == 0 or number <= self.low:
+            return
+        for at in range(self.low, min(number, self.high)):
+            if self.numbers[at & self.mask] == at:
+                self.numbers[at & self.mask] = 0
+                self.waiting -= 1
+        if self.waiting > 0:
+            self.find_low(number)
+
     cdef void spoil(self, uint64_t number) noexcept nogil:
         self.spoilt[number & self.mask] = number
         self.spoilt_any = True

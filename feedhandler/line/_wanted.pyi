@@ -1,0 +1,5 @@
+from typing import final
+
+@final
+class Wanted:
+    """Which missing numbers recovery is asked for."""
