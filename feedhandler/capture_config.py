@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from datetime import date
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from feedhandler import decode
 from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
@@ -17,22 +18,43 @@ PACKETS_LOOKED_AT = 4096  # of a capture, to recognise its streams by ...
 PAYLOADS_LOOKED_AT = 8  # ... so many packets of each
 
 
+class CaptureOptions(TypedDict, total=False):
+    """What can be said of a capture's handler; what is left out is as in `DEFAULTS`."""
+
+    depth: int
+    """Price levels published per side."""
+    day: date | None
+    """The session date; None = the first packet's."""
+    name: str | None
+    """Of the segment, so that others can attach; None = it has no name."""
+    ring_events: int
+    orders: int
+    instruments: int
+
+
+DEFAULTS: CaptureOptions = {
+    "depth": 10,
+    "day": None,
+    "name": None,
+    "ring_events": 65536,
+    "orders": 2_000_000,
+    "instruments": 16384,
+}
+
+
 def capture_config(
-    path: str | Path,
-    protocol: str | None = None,
-    *,
-    depth: int = 10,
-    day: date | None = None,
-    name: str | None = None,
-    ring_events: int = 65536,
-    orders: int = 2_000_000,
-    instruments: int = 16384,
+    path: str | Path, protocol: str | None = None, **options: Unpack[CaptureOptions]
 ) -> tuple[Config, int]:
     """The configuration for a capture, and the time of its first packet (ns since the Unix epoch, 0 = it has none).
 
     Streams of packets to different addresses are lines of one channel when they speak the same protocol in the same
     session. Streams of no known protocol are left out. Raises ConfigError when none is left, or `protocol` is unknown.
     """
+    unknown = set(options) - set(DEFAULTS)
+    if unknown:
+        raise TypeError(f"a capture has no option {min(unknown)!r}; it takes: {', '.join(DEFAULTS)}")
+    chosen: CaptureOptions = {**DEFAULTS, **options}
+    day = chosen["day"]
     path = Path(path)
     if protocol is not None:
         decode.protocol(protocol)
@@ -46,9 +68,9 @@ def capture_config(
     else:
         channels, first_packet = _packet_channels(path, protocol, day)
     config = Config(
-        Shm(name=name or "capture"),
-        Books(depth=depth, instruments=instruments, orders=orders),
-        Ring(events=ring_events),
+        Shm(name=chosen["name"] or "capture"),
+        Books(depth=chosen["depth"], instruments=chosen["instruments"], orders=chosen["orders"]),
+        Ring(events=chosen["ring_events"]),
         Run(),
         tuple(channels),
     )
@@ -117,4 +139,4 @@ def _known() -> str:
     return ", ".join(decode.protocols())
 
 
-__all__ = ["capture_config"]
+__all__ = ["CaptureOptions", "capture_config"]

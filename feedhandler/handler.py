@@ -9,26 +9,31 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from feedhandler import decode, receive, session
 from feedhandler._handler import Shard
 from feedhandler._instruments import Instruments
 from feedhandler.book import FAULTS, LevelBook, OrderBook
-from feedhandler.capture_config import capture_config
+from feedhandler.capture_config import CaptureOptions, capture_config
+from feedhandler.config import RecoverySettings
+from feedhandler.counters import CHANNEL
 from feedhandler.decode.session_date import date_of, session_date, start_of
 from feedhandler.errors import BackendError, CaptureError, FeedError
-from feedhandler.line import Arbiter
+from feedhandler.line import Arbiter, Recovery
+from feedhandler.notes import Notes
 from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.receive import capture, stream
 from feedhandler.records import TimestampKind
+from feedhandler.recovery import Ladder, RecoveryControl, Sentences, Transports, transports
 from feedhandler.streams import StreamControl, StreamLine
 
 if TYPE_CHECKING:
@@ -55,15 +60,26 @@ class Handler:
 
     `receiver`: packets from there instead of the configured lines (a capture). `first_packet`: ns since the Unix epoch
     by which a capture's session is dated, 0 when it has no times. `anonymous`: a segment without a name. Use it as a
-    context manager, or call `close()`. Raises BackendError when a way to the wire cannot be had, SegmentError when the
-    segment cannot be made, ConfigError for what only now shows to be wrong.
+    context manager, or call `close()`.
+
+    `transports`, by the name of the channel, recover in place of the servers that are configured (rehearsals, tests):
+    no thread steps the `ladders` then, the caller does, with a clock of its own, between turns of the shard.
+
+    Raises BackendError when a way to the wire cannot be had, SegmentError when the segment cannot be made, ConfigError
+    for what only now shows to be wrong.
     """
 
     def __init__(
-        self, config: Config, *, receiver: Receiver | None = None, first_packet: int = 0, anonymous: bool = False
+        self,
+        config: Config,
+        *,
+        receiver: Receiver | None = None,
+        first_packet: int = 0,
+        anonymous: bool = False,
+        transports: Mapping[str, Transports] | None = None,
     ) -> None:
         self.config = config
-        self.notes: list[str] = []
+        self.notes = Notes()
         """Sentences for people: the backend chosen and why, and what was granted less than asked."""
         self.error: BaseException | None = None
         self._live = receiver is None
@@ -71,7 +87,10 @@ class Handler:
         self._ended = threading.Event()
         self._streams: StreamControl | None = None
         self._housekeeper: threading.Thread | None = None
-        self._framings = [session.framing(channel.session) for channel in config.channels for _ in channel.lines]
+        self._sentences = Sentences(self.notes.append)
+        self._transports = transports
+        self._recovery: RecoveryControl | None = None
+        self._framings = [_framing(channel) for channel in config.channels for _ in channel.lines]
         with contextlib.ExitStack() as stack:
             self.receiver = stack.enter_context(receiver if receiver is not None else self._open())
             self.segment = stack.enter_context(self._make_segment(anonymous))
@@ -79,6 +98,8 @@ class Handler:
             self.instruments = Instruments(self.segment.directory, self.segment.symbols, self.segment.part("directory"))
             moment = time.time_ns() if self._live else first_packet
             self._name()
+            self.ladders: list[Ladder] = []
+            """Of the channels that recover, in their order."""
             self._parts = [self._channel(number, channel, moment) for number, channel in enumerate(config.channels)]
             numbers = [number for number, channel in enumerate(config.channels) for _ in channel.lines]
             run = config.handler
@@ -125,7 +146,7 @@ class Handler:
             "channels": len(config.channels),
             "lines": lines,
             "ring_events": config.ring.events,
-            "backend": "capture" if not self._live else "stream" if self._is_stream() else "sockets",
+            "backend": type(self.receiver).__module__.rpartition("._")[2] if self._live else "capture",
         }
         if anonymous:
             return Segment.anonymous(**sizes)
@@ -155,15 +176,18 @@ class Handler:
         protocol = decode.protocol(channel.protocol)
         decoder = decode.decoder(channel.protocol, self.instruments, number, channel.venue)
         first = int(self.segment.channels[number]["first_line"])
+        recovery, window_messages = self._recover(number, channel)
+        more: dict[str, Any] = {"recovery": recovery} if recovery is not None else {}
         arbiter = Arbiter(
             len(channel.lines),
             first_line=first,
             reorder_us=channel.reorder_us,
-            window_messages=channel.window_messages,
+            window_messages=window_messages,
             silence_ms=channel.silence_ms or 3 * self._framings[first].heartbeat_ms or NEVER_MS,
             skew_ms=channel.skew_ms,
             offline=not self._live,
             decoder=decoder,
+            **more,
         )
         books: Books
         sizes = self.config.books
@@ -179,6 +203,37 @@ class Handler:
         else:
             books = LevelBook(self.segment.books, depth=sizes.depth, policy=policy)
         return arbiter, decoder, books, _days(protocol, moment)
+
+    def _recover(self, number: int, channel: Channel) -> tuple[Recovery | None, int]:
+        """The hot thread's end of a channel's recovery, if it has one, and the messages that may wait."""
+        if self._transports is not None:
+            ways = self._transports.get(channel.name)
+            rng = random.Random(channel.name)  # stepped by hand, it is to be repeatable
+        else:
+            ways = transports(channel.recovery) if self._live and channel.recovery is not None else None
+            rng = random.Random()
+        if ways is None:
+            return None, channel.window_messages
+        settings = channel.recovery or RecoverySettings()
+        recovery = Recovery(snapshot=bool(ways.snapshots), gap_limit=settings.gap_limit)
+        record = self.segment.channels[number]
+        counters = record["counters"]
+        faults = [i for i, c in enumerate(CHANNEL) if c.name in ("unknown_order", "duplicate_order")]
+        self.ladders.append(
+            Ladder(
+                recovery,
+                settings,
+                ways.requests,
+                ways.snapshots,
+                rng,
+                framing=_framing(channel),
+                state=lambda: (int(record["epoch"]), int(record["next_seq"])),
+                faults=lambda: sum(int(counters[i]) for i in faults),
+                note=self._sentences,
+                name=channel.name,
+            )
+        )
+        return recovery, max(settings.window_messages, channel.window_messages)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -196,6 +251,9 @@ class Handler:
         if self._live and self._is_stream():
             self._streams = StreamControl(self._stream_receiver(), self._stream_lines(), self.notes)
             self._streams.start()
+        if self.ladders and self._transports is None:
+            self._recovery = RecoveryControl(self.ladders, self.notes.append)
+            self._recovery.start()
         self._housekeeper = threading.Thread(target=self._keep_house, name="feedhandler-house", daemon=True)
         self._housekeeper.start()
         self._thread = threading.Thread(target=self._hot, name="feedhandler-hot", daemon=True)
@@ -255,6 +313,8 @@ class Handler:
         self.shard.stop()
         if self._streams is not None:
             self._streams.stop()
+        if self._recovery is not None:
+            self._recovery.stop()
         for thread in (self._thread, self._housekeeper):
             if thread is not None:
                 thread.join()
@@ -290,6 +350,7 @@ class Handler:
             "wait": self.config.handler.wait,
             "cpu": list(self.config.handler.cpu),
             "lines": lines,
+            "recovery": {ladder.name: {"rung": ladder.rung.value, **ladder.stats} for ladder in self.ladders},
             "notes": list(self.notes),
         }
 
@@ -309,6 +370,12 @@ class Handler:
             for kind, count in decoder.counts.items():
                 total[kind] = total.get(kind, 0) + count
         return dict(sorted(total.items()))
+
+
+def _framing(channel: Channel) -> session.Framing:
+    """What cuts the channel's packets into messages, as its protocol wants it."""
+    protocol = decode.protocol(channel.protocol)
+    return session.framing(channel.session, **(protocol.framing_options if channel.session == protocol.framing else {}))
 
 
 def _days(protocol: Protocol, moment: int) -> list[tuple[int, int]]:
@@ -340,31 +407,16 @@ def run_capture(
     path: str | Path,
     protocol: str | None = None,
     *,
-    depth: int = 10,
-    day: date | None = None,
-    name: str | None = None,
-    ring_events: int = 65536,
-    orders: int = 2_000_000,
-    instruments: int = 16384,
     progress: Callable[[int], None] | None = None,
+    **options: Unpack[CaptureOptions],
 ) -> CaptureResult:
     """A capture through handler and shared memory, as fast as it goes.
 
-    `protocol` is recognised where it can be, when not given; `day` is the session date, else the first packet's. `name`
-    makes the segment one that others can attach to. `progress` is called now and then with the bytes read so far.
-    Close `result.handler` when done. Raises ConfigError when the protocol is not known, CaptureError when the file is
-    no capture at all; damage further on stands in `result.error`.
+    `protocol` is recognised where it can be, when not given; `options` are those of CaptureOptions. `progress` is
+    called now and then with the bytes read so far. Close `result.handler` when done. Raises ConfigError when the
+    protocol is not known, CaptureError when the file is no capture at all; damage further on stands in `result.error`.
     """
-    handler = open_capture(
-        path,
-        protocol,
-        depth=depth,
-        day=day,
-        name=name,
-        ring_events=ring_events,
-        orders=orders,
-        instruments=instruments,
-    )
+    handler = open_capture(path, protocol, **options)
     try:
         error = play(handler, progress)
     except BaseException:
@@ -373,15 +425,15 @@ def run_capture(
     return CaptureResult(handler, sum(handler.types.values()), handler.types, error)
 
 
-def open_capture(path: str | Path, protocol: str | None = None, *, name: str | None = None, **sizes: Any) -> Handler:
+def open_capture(path: str | Path, protocol: str | None = None, **options: Unpack[CaptureOptions]) -> Handler:
     """A handler whose packets come from a capture, not yet started; arguments and errors as of `run_capture`."""
-    config, first_packet = capture_config(path, protocol, name=name, **sizes)
+    config, first_packet = capture_config(path, protocol, **options)
     lines = [(line.group, line.port) for channel in config.channels for line in channel.lines if line.group]
     return Handler(
         config,
         receiver=capture.receiver(path, lines or None),
         first_packet=first_packet,
-        anonymous=name is None,
+        anonymous=not options.get("name"),
     )
 
 
