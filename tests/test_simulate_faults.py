@@ -258,6 +258,10 @@ def test_the_end_is_repeated_and_the_last_packets_are_lost():
     data = [payload for _, payload in FEED if payload[18:20] not in (b"\0\0", b"\xff\xff")]
     assert [payload for _, payload in got if payload[18:20] not in (b"\0\0", b"\xff\xff")] == data[:-10]
     assert [payload for _, payload in got[-3:]] == [FEED[-1][1]] * 3
+    # so is the end of each session of a feed
+    second = [(time + SECOND, b"NEXT      " + payload[10:]) for time, payload in FEED]
+    both = [payload for _, payload in script.stream(FEED + second) if payload[18:20] == b"\xff\xff"]
+    assert both == [FEED[-1][1]] * 3 + [second[-1][1]] * 3
     # a feed that never says it is given an end
     made = list(script.stream(FEED[:-1]))
     assert made[-1][1] == FEED[-1][1] and len(made) == len(FEED) + 2

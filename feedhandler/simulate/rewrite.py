@@ -84,7 +84,7 @@ class Rewriter:
         self._numbers = self._offsets = 0  # what is added to the source's
         self._next = 1  # number of the message to be sent next
         self._sent = 0  # bytes behind headers sent in this session
-        self._ended = False
+        self._ended: set[bytes | int] = set()  # sessions whose end was said
 
     def run(self, packets: Iterable[Packet]) -> Iterator[Packet]:
         """The packets as the exchange sends them."""
@@ -122,13 +122,15 @@ class Rewriter:
             self._mark(header)
             last = header.pack()
             if is_end(last, self._framing) and self._end is not None:
-                if not self._ended:
+                if header.session not in self._ended:
                     yield from self._say_end(last, time)
-                self._ended = True
+                self._ended.add(header.session)
                 continue
             yield time, last
-        if self._end is not None and not self._ended and len(last) >= MOLD.size:
-            closing = Header(last, self._framing)
+        if self._end is None or not last:
+            return
+        closing = Header(last, self._framing)
+        if closing.session not in self._ended:
             closing.number, closing.count, closing.body = self._next, END_OF_SESSION, b""
             yield from self._say_end(closing.pack(), time + SECOND)
 

@@ -106,15 +106,15 @@ cdef class LineFaults:
         held = False
         if self.chance(REORDER, self.reorder):
             late = fh_random(&self.draws[REORDER])
-            if not lost:
+            if not lost and self.reorder_late > 0:
+                copy.due += 1 + self.up_to(late, self.reorder_late - 1)
                 self.reordered += 1
-                if self.reorder_late > 0:
-                    copy.due += 1 + self.up_to(late, self.reorder_late - 1)
-                elif self.held_count < HELD:
-                    held = True
-                    self.held[self.held_count] = copy
-                    self.left[self.held_count] = 2 + <int> self.up_to(late, self.reorder_distance - 1)
-                    self.held_count += 1
+            elif not lost and self.held_count < HELD:
+                held = True
+                self.held[self.held_count] = copy
+                self.left[self.held_count] = 2 + <int> self.up_to(late, self.reorder_distance - 1)
+                self.held_count += 1
+                self.reordered += 1
         if not lost and not held:
             out[n] = copy
             n += 1
