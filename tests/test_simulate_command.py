@@ -87,6 +87,11 @@ def test_replay_with_servers_and_faults(script: Path, tmp_path: Path, group: tup
     assert wrong.returncode == 2 and "go with --to multicast" in " ".join(wrong.stderr.split())
 
 
+def test_the_example_can_be_had_from_the_command() -> None:
+    done = run("simulate", "--example")
+    assert (done.returncode, done.stdout) == (0, Faults.example())
+
+
 def test_simulate_says_what_cannot_be_had(tmp_path: Path, script: Path, group: tuple[str, ...]) -> None:
     wrong = run("simulate", tmp_path / "day.itch", *DAY, "--faults", script)
     assert wrong.returncode == 1 and "name it .pcap or .pcapng" in wrong.stderr

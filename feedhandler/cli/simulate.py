@@ -1,5 +1,6 @@
 """feedhandler simulate: an exchange in a box, to a file, to multicast lines, or over SoupBinTCP."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +42,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler simulate --requests 26410 --glimpse 26420 --faults faults.toml --seed 7",
         "feedhandler simulate --requests 26410",
         "feedhandler simulate --glimpse 26420 --end-s 30",
+        "feedhandler simulate --example > faults.toml",
         "feedhandler simulate lossy.pcapng --faults faults.toml --seed 7",
     )
     app.command(epilog=examples(*commands))(simulate)
@@ -84,6 +86,9 @@ def simulate(
     end_s: Annotated[
         float, typer.Option(min=0, max=300, help="Say the end of the session for so long; servers answer until then.")
     ] = 0.3,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a script of faults with every key, and end.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Simulate a Nasdaq-like day, from the directory to the close.
@@ -93,6 +98,9 @@ def simulate(
     from feedhandler.simulate import Exchange, Faults
     from feedhandler.simulate.venue import Venue
 
+    if example:
+        sys.stdout.write(Faults.example())
+        return
     script = Faults.load(faults) if faults is not None else None
     if (requests >= 0 or glimpse >= 0) and (file is not None or soupbintcp >= 0):
         raise typer.BadParameter("servers stand beside multicast lines: leave out FILE and --soupbintcp")
