@@ -8,7 +8,7 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ import pytest
 
 import feedhandler as fh
 from feedhandler import simulate
-from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
+from feedhandler.config import Books, Channel, Config, Line, RecoverySettings, Ring, Run, Shm
+from feedhandler.counters import CHANNEL, by_name
 from feedhandler.errors import SegmentError
 from feedhandler.handler import Handler, open_capture
 from feedhandler.line import Arbiter
 from feedhandler.publish import Publisher, Segment
 from feedhandler.read import Feed, Strategy, attach
 from feedhandler.records import Quality, Reason
+from feedhandler.simulate.venue import Venue
 from tests.conftest import ROOT
 from tests.namespaces import MOUNTS, NETWORK, in_namespace, mount_tmpfs, set_interface
 
@@ -84,6 +86,53 @@ port = {port}
     return path
 
 
+def multicast_config(path: Path, name: str, groups: list[tuple[str, int]], recovery: str) -> Path:
+    stream = stream_config(path, name, 1, 10).read_text().replace("soupbintcp", "moldudp64")
+    head = stream[: stream.index("[[channel.line]]")]
+    lines = [
+        f'[[channel.line]]\nname = "{letter}"\ngroup = "{group}"\nport = {port}\ninterface = "lo"\n'
+        for letter, (group, port) in zip("AB", groups, strict=True)
+    ]
+    path.write_text(head + "".join(lines) + f"[channel.recovery]\n{recovery}\n")
+    return path
+
+
+class Wire:
+    """The packets of a simulated day, sent when the test says so onto groups of interface lo, and into taps."""
+
+    def __init__(self, exchange: simulate.Exchange, groups: list[tuple[str, int]], taps: Sequence[Any] = ()) -> None:
+        self.groups, self.taps, self.number = groups, taps, 1
+        self.packets: list[tuple[int, bytes]] = []  # messages, and their blocks
+        block = bytearray(1200)
+        while size := exchange.produce(block):
+            count, place = 0, 0
+            while place < size:
+                place += 2 + int.from_bytes(block[place : place + 2], "big")
+                count += 1
+            self.packets.append((count, bytes(block[:size])))
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        membership = struct.pack("4s4si", bytes(4), bytes(4), socket.if_nametoindex("lo"))
+        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, membership)
+        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+
+    def send(self, packets: int) -> None:
+        """The next so many packets; taps see them first. Raises OSError while the network is down; they are lost."""
+        due, self.packets = self.packets[:packets], self.packets[packets:]
+        for count, blocks in due:
+            first, self.number = self.number, self.number + count
+            for tap in self.taps:
+                tap.append(blocks)
+            self._put(first, count, blocks)
+
+    def heartbeat(self) -> None:
+        """Says what comes next."""
+        self._put(self.number, 0, b"")
+
+    def _put(self, first: int, count: int, blocks: bytes) -> None:
+        for group in self.groups:
+            self.socket.sendto(b"SIMULATED " + struct.pack(">QH", first, count) + blocks, group)
+
+
 class Diary(Strategy):
     """What was said of each book, and of the feed."""
 
@@ -111,6 +160,18 @@ class Diary(Strategy):
 
     def on_live(self, book: fh.Book) -> None:
         self.said.setdefault(book.symbol, []).append("LIVE")
+
+    def whole(self, exchange: simulate.Exchange) -> bool:
+        """Whether the books are LIVE and the exchange's."""
+        with attach(self.name) as feed:
+            for symbol in exchange.symbols:
+                book = feed.book(symbol)
+                bids, asks = book.snapshot()
+                if book.seen_state != Quality.LIVE or (levels(bids), levels(asks)) != tuple(
+                    side[:10] for side in exchange.book(symbol)
+                ):
+                    return False
+        return True
 
 
 def levels(side: Any) -> list[tuple[int, int, int]]:
@@ -143,6 +204,51 @@ def test_a_handler_killed_in_a_burst_and_started_again_with_another_depth(
         assert said == ["LIVE", "WRITER_DIED", "LIVE", "STOPPED"]
         bids, asks = diary.books[symbol].snapshot()
         assert (levels(bids), levels(asks)) == tuple(side[:5] for side in exchange.book(symbol))
+
+
+@pytest.mark.parametrize("way", ["requests", "snapshot"])
+def test_a_handler_of_multicast_lines_started_again_in_the_middle_of_the_day(
+    way: str,
+    tmp_path: Path,
+    name: str,
+    multicast_group: str,
+    free_udp_port: int,
+    processes: Any,
+    wait_for: Any,
+) -> None:
+    exchange = simulate.Exchange(symbols=4, messages=30_000, seed=9)
+    groups = [(multicast_group, free_udp_port), (multicast_group, free_udp_port + 1)]
+    diary = Diary(name)
+    with Venue(*((0, None) if way == "requests" else (None, 0))) as venue:
+        (server,) = venue.servers.values()
+        where = (
+            f'servers = ["127.0.0.1:{server.port}"]' if way == "requests" else f'snapshot = "127.0.0.1:{server.port}"'
+        )
+        config = multicast_config(tmp_path / "a.toml", name, groups, where)
+        first = processes.feedhandler("run", config)
+        with beside(diary.run_alone, diary.stop):
+            wait_for(lambda: diary.generations, what="the handler")
+            wire = Wire(exchange, groups, venue.taps)
+            wire.send(50)
+            wait_for(lambda: len(diary.said) == 4, what="the first books")
+            wire.send(100)
+            first.kill()
+            wire.send(100)
+            wait_for(lambda: all("WRITER_DIED" in said for said in diary.said.values()), what="its death")
+            second = processes.feedhandler("run", config)
+            wait_for(lambda: len(diary.generations) == 2, what="the next handler")
+            wire.send(50)
+            wait_for(lambda: all(said[-1] == "LIVE" for said in diary.said.values()), what="LIVE again")
+            wire.send(len(wire.packets))
+            wire.heartbeat()
+            wait_for(lambda: diary.whole(exchange), what="books that are LIVE and equal")
+            out, err = processes.stop(second)
+    assert (second.returncode, out) == (0, "")
+    assert "stopped after" in err
+    for said in diary.said.values():
+        assert said[:2] == ["LIVE", "WRITER_DIED"]
+        assert said[-2:] == ["LIVE", "STOPPED"]
+        assert set(said[2:-2]) <= {"START", "JOINED_LATE", "GAP", "LIVE"}
 
 
 def test_a_second_writer_on_a_live_name_is_refused(tmp_path: Path, name: str, processes: Any) -> None:
@@ -327,73 +433,51 @@ def test_silence_and_gaps_are_noticed_in_time_though_the_clock_was_set_back() ->
 # -- the network ------------------------------------------------------------------------------------------------------
 
 
-class Wire:
-    """MoldUDP64 packets of a simulated day, sent one by one onto a group of interface lo."""
-
-    def __init__(self, exchange: simulate.Exchange, group: str, port: int) -> None:
-        self.target, self.number, self.packets = (group, port), 1, list[bytes]()
-        block = bytearray(1200)
-        first = 1
-        while size := exchange.produce(block):
-            count, place = 0, 0
-            while place < size:
-                place += 2 + int.from_bytes(block[place : place + 2], "big")
-                count += 1
-            self.packets.append(b"SIMULATED " + struct.pack(">QH", first, count) + block[:size])
-            first += count
-        self.end = first
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        membership = struct.pack("4s4si", bytes(4), bytes(4), socket.if_nametoindex("lo"))
-        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, membership)
-        self.socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
-
-    def send(self, packets: int) -> None:
-        """The next so many packets. Raises OSError while the network is down; they are lost."""
-        due, self.packets = self.packets[:packets], self.packets[packets:]
-        for packet in due:
-            self.number = int.from_bytes(packet[10:18], "big") + int.from_bytes(packet[18:20], "big")
-            self.socket.sendto(packet, self.target)
-
-    def heartbeat(self) -> None:
-        """Says what comes next."""
-        self.socket.sendto(b"SIMULATED " + struct.pack(">QH", self.number, 0), self.target)
-
-
-def test_the_network_interface_goes_down_and_up(multicast_group: str, free_udp_port: int, wait_for: Any) -> None:
+@pytest.mark.parametrize("recovery", [False, True])
+def test_the_network_interface_goes_down_and_up(
+    recovery: bool, multicast_group: str, free_udp_port: int, wait_for: Any
+) -> None:
     def story() -> None:
         set_interface("lo", True)
         exchange = simulate.Exchange(symbols=4, messages=6000, seed=6)
-        line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
-        channel = Channel(
-            name="itch", protocol="itch50", session="moldudp64", venue="XNAS", date=DAY, silence_ms=150, lines=(line,)
-        )
-        books = Books(instruments=16, orders=20_000)
-        with Handler(
-            Config(Shm(name="x"), books, Ring(events=4096), Run(wait="block"), (channel,)), anonymous=True
-        ) as h:
-            h.start()
-            record = h.segment.channels[0]
+        with Venue(0, None) as venue:
+            servers = (f"127.0.0.1:{venue.servers['requests'].port}",)
+            settings = RecoverySettings(servers=servers) if recovery else None
+            line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
+            channel = Channel(
+                "itch", "itch50", "moldudp64", "XNAS", DAY, silence_ms=150, lines=(line,), recovery=settings
+            )
+            books = Books(instruments=16, orders=20_000)
+            config = Config(Shm(name="x"), books, Ring(events=4096), Run(wait="block"), (channel,))
+            with Handler(config, anonymous=True) as handler:
+                handler.start()
+                tell(handler, Wire(exchange, [(multicast_group, free_udp_port)], venue.taps))
 
-            def comes(quality: Quality, reason: Reason) -> None:
-                wait_for(lambda: (record["quality"], record["reason"]) == (quality, reason), what=reason.name)
+    def tell(handler: Handler, wire: Wire) -> None:
+        record = handler.segment.channels[0]
 
-            wire = Wire(exchange, multicast_group, free_udp_port)
-            wire.send(50)
-            comes(Quality.LIVE, Reason.NONE)
-            set_interface("lo", False)
-            with pytest.raises(OSError, match=r"unreachable|down"):
-                wire.heartbeat()
-            comes(Quality.STALE, Reason.SILENT)
-            set_interface("lo", True)
-            wire.heartbeat()  # nothing was missed
-            comes(Quality.LIVE, Reason.NONE)
-            set_interface("lo", False)
-            with pytest.raises(OSError, match=r"unreachable|down"):
-                wire.send(1)
-            comes(Quality.STALE, Reason.SILENT)
-            set_interface("lo", True)
-            wire.send(1)  # the one before is lost
-            comes(Quality.STALE, Reason.GAP)
-            assert h.error is None
+        def comes(quality: Quality, reason: Reason) -> None:
+            wait_for(lambda: (record["quality"], record["reason"]) == (quality, reason), what=reason.name)
+
+        wire.send(50)
+        comes(Quality.LIVE, Reason.NONE)
+        set_interface("lo", False)
+        with pytest.raises(OSError, match=r"unreachable|down"):
+            wire.heartbeat()
+        comes(Quality.STALE, Reason.SILENT)
+        set_interface("lo", True)
+        wire.heartbeat()  # nothing was missed
+        comes(Quality.LIVE, Reason.NONE)
+        set_interface("lo", False)
+        with pytest.raises(OSError, match=r"unreachable|down"):
+            wire.send(1)
+        comes(Quality.STALE, Reason.SILENT)
+        set_interface("lo", True)
+        wire.send(1)  # the one before is lost, but for the server of retransmissions
+        comes(*((Quality.LIVE, Reason.NONE) if recovery else (Quality.STALE, Reason.GAP)))
+        assert handler.error is None
+        counters = by_name(CHANNEL, record)
+        assert (counters["gaps"], counters["missing"] > 0) == (1, True)
+        assert counters["recovered"] == (counters["missing"] if recovery else 0)
 
     in_namespace(NETWORK, story)
