@@ -9,6 +9,7 @@ _Taken = list[tuple[Any, ...]]
 class Arbiter(_arbiter.Arbiter):
     """An arbiter that can be fed by hand."""
 
+    words: list[int]
     def feed(
         self,
         session: bytes,

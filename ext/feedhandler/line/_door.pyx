@@ -19,7 +19,11 @@ from feedhandler.session._framing import KINDS as _KINDS
 
 @cython.final
 cdef class Arbiter(Machine):
-    """An arbiter that can be fed by hand; everything else as its base, whose arguments it takes."""
+    """An arbiter that can be fed by hand; everything else as its base, whose arguments it takes.
+
+    `words`: the channel's quality at each item that the last call gave, as it stood when the item was handed out.
+    """
+    cdef readonly list words
 
     def feed(self, bytes session not None, uint64_t first_seq, list messages not None, int64_t ts_recv=0,
              uint32_t line=0, *, str kind="data", int64_t send_time=0):
@@ -48,6 +52,7 @@ cdef class Arbiter(Machine):
                 out[i].data = <const uint8_t *> PyBytes_AsString(messages[i])
                 out[i].len = <uint32_t> PyBytes_GET_SIZE(messages[i])
             self.offer(&frame, out, ts_recv, line)
+            self.words = []
             return self._drain()
         finally:
             free(out)
@@ -55,6 +60,7 @@ cdef class Arbiter(Machine):
     def pass_time(self, int64_t now):
         """tick(), and all that take() then gives; as feed()."""
         self.tick(now)
+        self.words = []
         return self._drain()
 
     def disconnect(self, uint32_t line, int64_t now):
@@ -62,11 +68,13 @@ cdef class Arbiter(Machine):
         if not self.first_line <= <int> line < self.first_line + self.lines:
             raise ValueError(f"this channel has lines {self.first_line} to {self.first_line + self.lines - 1}")
         self.line_down(line, now)
+        self.words = []
         return self._drain()
 
     def end_input(self):
         """finish(), and all that take() then gives; as feed()."""
         self.finish()
+        self.words = []
         return self._drain()
 
     def take_answers(self, Framing framing=None):
@@ -86,6 +94,7 @@ cdef class Arbiter(Machine):
         if memory == NULL:
             raise MemoryError()
         taken = []
+        self.words = []
         try:
             while self.answer(framing, memory, &piece):
                 taken += self._drain()
@@ -100,6 +109,7 @@ cdef class Arbiter(Machine):
                         messages.append(PyBytes_FromStringAndSize(<const char *> message, length))
                         whole = whole and (self.decoder is None or self.decoder.valid(message, length))
                     taken.append(("loaded", messages) if whole else ("spoilt",))
+                    self.words.append(self.channel.quality)
                     self.loaded(&piece, whole)
                     taken += self._drain()
                 self.answered()
@@ -115,17 +125,21 @@ cdef class Arbiter(Machine):
             what = self.take(&run)
             if what == TAKE_NOTHING:
                 return taken
+            quality = self.channel.quality
             if what == TAKE_RUN:
                 i = 0
                 while i < run.count and (self.decoder is None
                                          or self.decoder.valid(run.messages[i].data, run.messages[i].len)):
                     i += 1
                 if i > 0:
+                    self.words.append(quality)
                     taken.append(("run", run.first_seq, [
                         PyBytes_FromStringAndSize(<const char *> message.data, message.len)
                         for message in run.messages[:i]], run.ts_recv, run.line))
                 self.settle(i)
-            elif what == TAKE_SESSION:
+                continue
+            self.words.append(quality)
+            if what == TAKE_SESSION:
                 taken.append(("session", self.session_name))
             elif what == TAKE_GAP:
                 taken.append(("gap", self.gap_first, self.gap_count))
