@@ -227,6 +227,7 @@ def test_a_strategy_lives_through_death_and_restart(name: str) -> None:
     def killed() -> None:
         writers[0].events(1, action=Action.TRADE, price=7)
         writers[0].die()
+        time.sleep(0.02)  # the writer's life is looked at once per tick of the kernel's timer
 
     def again() -> None:
         writers.append(Writer(name, "QQQ AAPL"))
