@@ -177,7 +177,6 @@ class Handler:
         decoder = decode.decoder(channel.protocol, self.instruments, number, channel.venue)
         first = int(self.segment.channels[number]["first_line"])
         recovery, window_messages = self._recover(number, channel)
-        more: dict[str, Any] = {"recovery": recovery} if recovery is not None else {}
         arbiter = Arbiter(
             len(channel.lines),
             first_line=first,
@@ -187,7 +186,7 @@ class Handler:
             skew_ms=channel.skew_ms,
             offline=not self._live,
             decoder=decoder,
-            **more,
+            recovery=recovery,
         )
         books: Books
         sizes = self.config.books

@@ -108,6 +108,7 @@ class World:
         self.servers, self.sources = list(servers), list(sources)
         self.line = HotEnd(snapshot=bool(sources))
         self.delivering = True  # the hot thread takes retransmissions in
+        self.spoil = 0  # so many snapshots are damaged
         self.given: set[int] = set()
         self.answers: list[tuple[str, int]] = []
         self.notes: list[str] = []
@@ -140,7 +141,13 @@ class World:
             elif kind == "give_up":
                 self.line.is_frozen = False
             elif kind == "snapshot" and ends:
+                if self.spoil:  # as the arbiter does with a damaged one: a newer one, please
+                    self.spoil -= 1
+                    self.epoch, self.next_seq = epoch + 1, number
+                    self.ask(number, number, 2)
+                    continue
                 self.epoch, self.next_seq, self.line.is_frozen = epoch + 1, number, False
+                self.ask(number, number, 3)
             elif kind == "packet" and self.delivering:
                 first, count = struct.unpack_from(">QH", data, 10)
                 self.given |= set(range(first, first + count))

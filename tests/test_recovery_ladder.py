@@ -131,6 +131,22 @@ def test_an_answer_that_the_hot_thread_can_do_nothing_with_is_asked_of_the_next_
     assert world.answers[-1] == ("give_up", 0)
 
 
+def test_what_is_asked_for_once_more_is_asked_of_the_next_server() -> None:
+    """The hot thread found a message of the answer malformed."""
+    one, two = Server("one:1"), Server("two:2")
+    world = World([one, two])
+    world.delivering = False
+    world.ask(10, 20)
+    world.run(0.01)
+    world.next_seq = 14
+    world.ask(14, 15)
+    world.delivering = True
+    world.run(0.15)
+    assert [request[1:] for request in one.asked] == [(10, 10)]
+    assert [request[1:] for request in two.asked] == [(14, 1)]
+    assert world.ladder.stats["useless"] == 1
+
+
 def test_an_answer_behind_an_open_hole_is_not_doubted() -> None:
     server = Server()
     good = server.respond
@@ -314,22 +330,56 @@ def test_a_snapshot_older_than_what_is_kept_is_tried_again(with_server: bool, nu
     world.ask(10, 20)
     world.run(5)
     assert world.answers[-1] == ("snapshot", number if good else 77)
-    assert any(f"ends before message {number}, and 20 is" in note for note in world.notes) is not good
+    assert any(f"ends before message {number}, and 20 is the oldest" in note for note in world.notes) is not good
 
 
-def test_after_a_give_up_what_was_handed_out_since_must_be_in_the_snapshot_or_be_asked_for() -> None:
-    for servers, expected in (([], 60), ([Server()], 30)):
-        for server in servers:
-            server.silent()
-        world = World(servers, [Source(answers=["refused", snapshot(30), snapshot(60)])], attempts=1,
-                      snapshot_retry_ms=100)  # fmt: skip
-        world.ask(10, 20)
-        ladder = world.ladder
-        while not ladder.given_up:
-            world.run(0.001)
-        world.next_seq = 50
-        world.run(5)
-        assert world.answers[-1] == ("snapshot", expected)
+def test_after_a_give_up_a_snapshot_must_reach_what_has_been_handed_out_since() -> None:
+    world = World([], [Source(answers=["refused", snapshot(30), snapshot(60)])], attempts=1, snapshot_retry_ms=100)
+    world.ask(10, 20)
+    ladder = world.ladder
+    while not ladder.given_up:
+        world.run(0.001)
+    world.next_seq = 50
+    world.run(5)
+    assert world.answers[-1] == ("snapshot", 60)
+
+
+def test_while_the_next_try_is_to_come_gaps_lead_to_no_snapshot() -> None:
+    source = Source(answers=["refused"])
+    world = World([], [source], attempts=1, snapshot_retry_ms=60_000)
+    world.ask(10, 20)
+    world.run(1)
+    notes = len(world.notes)
+    for first in (30, 40, 50):
+        world.ask(first, first + 5)
+        world.run(0.1)
+    world.line.is_frozen = True
+    world.ask(60, 70, SNAPSHOT)
+    world.run(0.1)
+    assert source.begun == 1 and world.answers == [("freeze", 0)] + [("give_up", 0)] * 5
+    assert "tried again" in world.notes[notes - 1]
+
+
+def test_a_damaged_snapshot_is_a_failed_one() -> None:
+    source = Source(answers=[snapshot(30), snapshot(31), snapshot(32)])
+    world = World([], [source])
+    world.spoil = 2
+    world.ask(10, 20)
+    world.run(5)
+    assert world.answers == [("freeze", 0), ("snapshot", 30), ("snapshot", 31), ("snapshot", 32)]
+    assert (world.next_seq, world.epoch, world.ladder.stats["snapshot_failures"]) == (32, 4, 2)
+    assert world.ladder.stats["spliced"] == 1 and not world.line.is_frozen
+
+
+def test_snapshots_that_do_not_last_are_no_storm() -> None:
+    source = Source(answers=[snapshot(n) for n in range(100, 2000, 10)], delay=0)
+    world = World([], [source])
+    for _ in range(40):
+        if world.ladder.rung is Rung.IDLE:
+            world.line.is_frozen = True
+            world.ask(world.next_seq, world.next_seq + 5, SNAPSHOT)
+        world.run(0.05)
+    assert source.begun < 20
 
 
 def test_a_snapshot_of_another_session_is_refused_unless_sessions_have_names_of_their_own() -> None:

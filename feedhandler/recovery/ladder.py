@@ -7,14 +7,15 @@ The hot thread has waited for the other line (`reorder_us`) when it asks. Below 
     IDLE ──asked──► REQUESTS ──all filled──► IDLE
                        │ no server has it, or there is none
                        ▼
-                    FREEZE ──frozen──► FETCH ──whole──► SPLICE ──taken──► IDLE
+                    FREEZE ──frozen──► FETCH ──whole──► SPLICE ──taken──► JOIN ──► IDLE
                        ▲                 │ refused, cut off, late, too old: `attempts` times over all sources
                        │                 ▼
                        └── after a while GIVE_UP ──► IDLE, and the channel STALE
 
 A hot thread that is out of room freezes by itself and asks for a snapshot: FETCH at once. While frozen it keeps every
 live message, so that a snapshot taken from then on can be spliced to them; that is why it is frozen before the snapshot
-is begun. A snapshot is of use when nothing between it and the first message kept is missing for good.
+is begun. A snapshot is of use when it is not older than what is kept, and than the end of what was missing. The hot
+thread has the last word (JOIN): a snapshot that it cannot use is a failed one.
 
 What has been given up stays STALE until a snapshot succeeds: one is tried again every `snapshot_retry_ms`, longer after
 each failure. Gaps that come meanwhile are asked for like any other.
@@ -30,6 +31,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
 from feedhandler.errors import SessionError
+from feedhandler.line import ASK_MISSING, ASK_OVER, ASK_SNAPSHOT
 from feedhandler.recovery.pace import full_jitter
 from feedhandler.recovery.retransmission import NEVER, Retransmission
 from feedhandler.recovery.transport import RequestTransport, Snapshot, SnapshotTransport, descriptor
@@ -41,11 +43,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Ladder", "Line", "Rung", "State"]
 
-ASK_MISSING, ASK_SNAPSHOT, ASK_OVER = 1, 2, 3
 POLL_S = 0.001  # while something on the other side, or in the hot thread, is waited for
 SNAPSHOT_REST_S = 0.1  # the wait before another try while frozen, doubled each time ...
 SNAPSHOT_REST_MAX_S = 2.0  # ... up to this
 LONGEST_RETRY = 12  # times snapshot_retry_ms
+JOIN_S = 10.0  # for the hot thread to take a snapshot in
 WATCH_S = 5.0  # orders that do not fit, so soon after a snapshot, come of a wrong `join`
 
 
@@ -57,7 +59,11 @@ class Rung(Enum):
     FREEZE = "freeze"
     FETCH = "fetch"
     SPLICE = "splice"
+    JOIN = "join"
     GIVE_UP = "give up"
+
+
+SPLICING = (Rung.SPLICE, Rung.JOIN)
 
 
 class State(Protocol):
@@ -118,6 +124,8 @@ class Ladder:
         self._due = NEVER  # FETCH: the next try, or NEVER while one is under way
         self._retry = NEVER  # given up: when a snapshot is tried again
         self._snapshot: Snapshot | None = None
+        self._offered = False
+        self._spliced_at, self._soon = -NEVER, 0  # the last splice, and how many came too soon behind one
         self._faults_before, self._watch_until = 0, 0.0
 
     @property
@@ -139,10 +147,13 @@ class Ladder:
         epoch, number = self._state()
         if epoch == self._epoch:
             self._retransmission.settled(number)
-        elif _later(epoch, self._epoch):
-            self._leave()
-            self._epoch, self._session, self._needed = epoch, b"", 0
-            self.given_up, self._retry = False, NEVER
+        elif _later(epoch, self._epoch) and not (self.rung in SPLICING and self._line.frozen()):
+            if self.rung is Rung.JOIN:
+                self._joined(epoch, now)
+            else:
+                self._leave()
+                self._epoch, self._session, self._needed = epoch, b"", 0
+                self.given_up, self._retry = False, NEVER
         if now < self._watch_until and self._faults() != self._faults_before:
             self._watch_until = 0.0
             self._note(
@@ -156,6 +167,7 @@ class Ladder:
             Rung.FREEZE: self._freeze,
             Rung.FETCH: self._fetch,
             Rung.SPLICE: self._splice,
+            Rung.JOIN: self._join,
             Rung.GIVE_UP: self._give_up,
         }
         while True:
@@ -173,12 +185,19 @@ class Ladder:
     def _hear(self, ask: Ask, now: float) -> None:
         if _later(self._epoch, ask.epoch):
             return
-        if ask.epoch != self._epoch or ask.session != self._session:
+        moved = ask.epoch != self._epoch
+        if self.rung in SPLICING and ask.session == self._session:
+            if ask.kind == ASK_SNAPSHOT:  # it took another look at the one it was given
+                self._epoch, self._needed = ask.epoch, max(self._needed, ask.first + ask.count)
+                self._fail(now, self.snapshots[self._source], "it is damaged, or older than what has been handed out")
+                return
+            if moved:
+                self._joined(ask.epoch, now)
+        elif moved or ask.session != self._session:
             self._leave()
-            if ask.epoch != self._epoch:
+            if moved:
                 self.given_up, self._retry = False, NEVER
-            self._epoch, self._session = ask.epoch, ask.session
-            self._needed = 0
+            self._epoch, self._session, self._needed = ask.epoch, ask.session, 0
             self._retransmission.begin(ask.session)
         if ask.kind == ASK_OVER:
             if self.rung is Rung.REQUESTS:
@@ -189,10 +208,10 @@ class Ladder:
         if ask.kind == ASK_MISSING:
             self._counts["holes"] += 1
             if self.rung in (Rung.IDLE, Rung.REQUESTS):
-                self._retransmission.want(ask.first, ask.first + ask.count)
+                self._retransmission.want(ask.first, ask.first + ask.count, now)
                 self.rung = Rung.REQUESTS
-        elif ask.kind == ASK_SNAPSHOT and self.rung in (Rung.IDLE, Rung.REQUESTS, Rung.GIVE_UP):
-            self._climb(now, f"{_numbers(ask.first, ask.first + ask.count)} are too many to wait for")
+        elif ask.kind == ASK_SNAPSHOT and self.rung in (Rung.IDLE, Rung.REQUESTS):
+            self._climb(now, f"{_numbers(ask.first, ask.first + ask.count)} cannot be asked for, or not waited for")
 
     def _leave(self) -> None:
         """Drop what is under way."""
@@ -226,12 +245,15 @@ class Ladder:
         return min(due, self._retry)
 
     def _climb(self, now: float, reason: str) -> None:
-        """To the snapshot, or to the end of the ladder."""
+        """To the snapshot, or to the end of the ladder: while the next try is still to come, that is where we are."""
         self._retransmission.clear()
         self.reason, self._sent, self._tries = reason, False, 0
-        self.rung = Rung.FREEZE if self.snapshots else Rung.GIVE_UP
-        if self.snapshots:
-            self._note(f"{self._who()}: {reason}; fetching a snapshot")
+        if not self.snapshots or now < self._retry < NEVER:
+            self.rung = Rung.GIVE_UP
+            return
+        self._soon = self._soon + 1 if now < self._spliced_at + self.settings.snapshot_retry_ms / 1000 else 0
+        self.rung = Rung.FREEZE
+        self._note(f"{self._who()}: {reason}; fetching a snapshot")
 
     def _freeze(self, now: float) -> float:
         """Live messages are kept before the snapshot is taken: nothing may be missing between the two."""
@@ -240,6 +262,8 @@ class Ladder:
             return now + POLL_S
         self._floor = max(self._needed, self._state()[1])
         self.rung, self._due = Rung.FETCH, now
+        if self._soon:  # the last one did not last: no storm of them
+            self._due += full_jitter(self._random, SNAPSHOT_REST_S, self._soon, SNAPSHOT_REST_MAX_S)
         return now
 
     def _fetch(self, now: float) -> float:
@@ -258,7 +282,7 @@ class Ladder:
         except SessionError as error:
             self._fail(now, source, str(error))
             return now
-        self._snapshot, self.rung = snapshot, Rung.SPLICE
+        self._snapshot, self._offered, self.rung = snapshot, False, Rung.SPLICE
         return now
 
     def _check(self, snapshot: Snapshot) -> None:
@@ -269,15 +293,15 @@ class Ladder:
                 f"the snapshot is of session {snapshot.session.strip()!r}, the feed is in {feed!r}; where both have "
                 'names of their own, set [channel.recovery] snapshot_session = "any"'
             )
-        least = self._floor
-        if self.requests and self._floor - self._needed <= self.settings.gap_limit:
-            least = self._needed  # what has been handed out since can be asked for once more
-        if snapshot.number < least:
-            raise SessionError(f"the snapshot ends before message {snapshot.number}, and {least} is the oldest kept")
+        if snapshot.number < self._floor:
+            raise SessionError(
+                f"it ends before message {snapshot.number}, and {self._floor} is the oldest that is kept"
+            )
 
     def _fail(self, now: float, source: SnapshotTransport, reason: str) -> None:
         """This source failed: the next one's turn after a while, or the end of the ladder."""
         source.cancel()
+        self._snapshot, self.rung = None, Rung.FETCH
         self._counts["snapshot_failures"] += 1
         self._note(f"{self._who()}: no snapshot from {source.name}: {reason}")
         self._source = (self._source + 1) % len(self.snapshots)
@@ -290,26 +314,38 @@ class Ladder:
 
     def _splice(self, now: float) -> float:
         assert self._snapshot is not None
-        snapshot, before = self._snapshot, self._faults()
-        if not self._line.snapshot(self._epoch, snapshot.number, snapshot.messages):
+        if not self._offered:
+            self._offered, self._faults_before = True, self._faults()
+        if not self._line.snapshot(self._epoch, self._snapshot.number, self._snapshot.messages):
             return now + POLL_S
+        self.rung, self._due = Rung.JOIN, now + JOIN_S
+        return now
+
+    def _join(self, now: float) -> float:
+        if now >= self._due:
+            self._fail(now, self.snapshots[self._source], f"the feed did not take it in within {JOIN_S:g} s")
+            return now
+        return now + POLL_S
+
+    def _joined(self, epoch: int, now: float) -> None:
+        """The books are those of the snapshot, and go on with the feed."""
+        assert self._snapshot is not None
         self._note(
             f"{self._who()}: a snapshot from {self.snapshots[self._source].name} "
-            f"({len(snapshot.messages):,} bytes) joins the feed at message {snapshot.number}"
+            f"({len(self._snapshot.messages):,} bytes) joins the feed at message {self._snapshot.number}"
         )
         self._counts["spliced"] += 1
-        self._epoch = (self._epoch + 1) & 0xFFFFFFFF  # as the hot thread will
+        self._leave()
         self._retransmission.begin(self._session)
-        self._snapshot, self._needed, self._failures = None, 0, 0
-        self.given_up, self._retry, self.rung = False, NEVER, Rung.IDLE
-        self._faults_before, self._watch_until = before, now + WATCH_S
-        return now
+        self._epoch, self._needed, self._failures = epoch, 0, 0
+        self.given_up, self._retry, self._spliced_at = False, NEVER, now
+        self._watch_until = now + WATCH_S
 
     def _give_up(self, now: float) -> float:
         if not self._line.give_up(self._epoch):
             return now + POLL_S
         again = ""
-        if self.snapshots:
+        if self.snapshots and not now < self._retry < NEVER:
             base = self.settings.snapshot_retry_ms / 1000
             wait = base + full_jitter(self._random, base, self._failures, (LONGEST_RETRY - 1) * base)
             self._failures += 1

@@ -95,12 +95,24 @@ class Retransmission:
     def __bool__(self) -> bool:
         return bool(self._fresh or self._asked or self._resting or self._given or self._packets)
 
-    def want(self, first: int, end: int) -> None:
-        """Numbers [first, end) are missing; those wanted already stay where they are."""
+    def want(self, first: int, end: int, now: float) -> None:
+        """Numbers [first, end) are missing; of these, what was given was bad, and is asked of the next server."""
         new = Ranges()
         new.add(max(first, self._settled), end)
-        for piece in (*self._asked, *self._resting, *self._given):
+        for piece in (*self._asked, *self._resting):
             new.remove(piece.first, piece.end)
+        for piece in list(self._given):
+            bad = new.remove(piece.first, piece.end)
+            if not bad:
+                continue
+            good = Ranges()
+            good.add(piece.first, piece.end)
+            for a, b in bad:
+                good.remove(a, b)
+                self._rest(replace(piece, first=a, end=b), now)
+            self._given.remove(piece)
+            self._given += [replace(piece, first=a, end=b) for a, b in good]
+            self.stats["useless"] += 1
         for part in new:
             self._fresh.add(*part)
 
