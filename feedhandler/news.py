@@ -14,10 +14,15 @@ class News:
         self._seen = [(Quality.INIT, Reason.START)] * len(channels)
         self._said = list(self._seen)
 
+    @staticmethod
+    def _state(row: np.void) -> tuple[Quality, Reason]:
+        quality = Quality(int(row["quality"]))
+        return quality, Reason(int(row["reason"])) if quality != Quality.LIVE else Reason.NONE
+
     def look(self) -> list[str]:
         """A sentence for each channel that is in another state than it was said to be."""
         sentences = []
-        now = [(Quality(int(row["quality"])), Reason(int(row["reason"]))) for row in self._channels]
+        now = [self._state(row) for row in self._channels]
         for i, (quality, reason) in enumerate(now):
             if now[i] != self._seen[i] or now[i] == self._said[i]:
                 continue

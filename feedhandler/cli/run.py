@@ -9,6 +9,7 @@ import typer
 from feedhandler.cli.common import examples, stopped_by_signals, talk
 
 if TYPE_CHECKING:
+    from feedhandler.config import Channel
     from feedhandler.handler import Handler
 
 LOOK_SECONDS = 0.2  # between two looks at the channels
@@ -53,24 +54,24 @@ def run(
 
     with Handler(feed) as handler, stopped_by_signals(handler.stop):
         handler.start()
-        sentences = in_effect(handler)
-        for sentence in sentences:
+        for sentence in in_effect(handler):
             talk(sentence)
-        told = len(sentences) - 1  # of the notes
-        stamps, news = "", News(handler.segment.channels)
-        while not handler.wait(LOOK_SECONDS):
-            if not stamps and (stamps := timestamps(handler)):
-                talk(stamps)
+        told, stamps, news = 0, "", News(handler.segment.channels)
+        while True:
             notes = handler.notes[told:]
             told += len(notes)
             for sentence in [*notes, *news.look()]:
                 talk(sentence)
+            if handler.wait(LOOK_SECONDS):
+                break
+            if not stamps and (stamps := timestamps(handler)):
+                talk(stamps)
         messages = sum(handler.types.values())
     talk(f"stopped after {messages:,} messages; {feed.shm.name} is gone")
 
 
 def in_effect(handler: "Handler") -> list[str]:
-    """What is in effect: segment, backend, lines, cpu and what the kernel granted; then the notes of the handler."""
+    """What is in effect: segment, backend, lines, cpu and what the kernel granted; then how each channel recovers."""
     status = handler.status()
     cpu = ",".join(map(str, status["cpu"])) or "any"
     granted = [handler.receiver.line_status(number)["receive_buffer"] for number in range(len(status["lines"]))]
@@ -79,7 +80,22 @@ def in_effect(handler: "Handler") -> list[str]:
     first = (
         f"publishing {status['segment']}: {status['backend']}, lines {lines}, wait {status['wait']}, cpu {cpu}{buffers}"
     )
-    return [first, *status["notes"]]
+    return [first, *filter(None, map(way_back, handler.config.channels))]
+
+
+def way_back(channel: "Channel") -> str:
+    """How a channel of datagrams gets back what all of its lines lost; of a stream, whose server repeats it, ""."""
+    if any(line.host for line in channel.lines):
+        return ""
+    ways = []
+    if channel.recovery is not None:
+        if channel.recovery.servers:
+            ways.append(f"retransmissions from {', '.join(channel.recovery.servers)}")
+        if channel.recovery.snapshot:
+            ways.append(f"snapshots from {channel.recovery.snapshot}")
+    if not ways:
+        return f"channel {channel.name} has no [channel.recovery]: after a gap it is STALE until its next session"
+    return f"channel {channel.name} recovers by {', then by '.join(ways)}"
 
 
 def timestamps(handler: "Handler") -> str:
