@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LINE_STATES = ("DOWN", "UP", "SILENT", "ENDED")
 LINE_COLOURS = {"UP": "green", "SILENT": "yellow", "DOWN": "red", "ENDED": "dim"}
+LIFE_REASONS = {"STOPPED": Reason.STOPPED, "FROZEN": Reason.SILENT}
 USUAL = ("messages", "events", "sessions")  # every other counter of a channel is worth a word as soon as it is not 0
 
 
@@ -79,24 +80,35 @@ def text_of(field: bytes) -> str:
 
 def take_score(feed: Feed) -> Score:
     """The score now."""
-    return Score(feed.name, feed.status.upper(), time.time_ns(), take_channels(feed), take_lines(feed))
+    return Score(feed.name, writer_of(feed), time.time_ns(), take_channels(feed), take_lines(feed))
+
+
+def writer_of(feed: Feed) -> str:
+    """RUNNING, STOPPED, DIED, REPLACED, or FROZEN: it lives, and its hot thread has not run for three seconds."""
+    status = feed.status.upper()
+    return "FROZEN" if feed.reader.frozen() else status
 
 
 def take_channels(feed: Feed) -> tuple[ChannelView, ...]:
-    """The feed's channels now."""
-    return tuple(
-        ChannelView(
-            name=text_of(row["name"]),
-            protocol=text_of(row["protocol"]),
-            session=text_of(row["session"]),
-            state=Quality(int(row["quality"])).name,
-            reason=Reason(int(row["reason"])).name,
-            since=int(row["since"]),
-            epoch=int(row["epoch"]),
-            next_seq=int(row["next_seq"]),
-            counters=by_name(CHANNEL, row),
-        )
-        for row in feed.channels
+    """The feed's channels now; their state is the worse of their own word and the writer's life, as of a book's."""
+    writer, silent = writer_of(feed), feed.reader.silent_since
+    return tuple(_channel(row, writer, silent) for row in feed.channels)
+
+
+def _channel(row: Any, writer: str, silent_since: int) -> ChannelView:
+    state, reason, since = Quality(int(row["quality"])), Reason(int(row["reason"])), int(row["since"])
+    if writer != "RUNNING" and state < Quality.STALE:
+        state, reason, since = Quality.STALE, LIFE_REASONS.get(writer, Reason.WRITER_DIED), silent_since
+    return ChannelView(
+        name=text_of(row["name"]),
+        protocol=text_of(row["protocol"]),
+        session=text_of(row["session"]),
+        state=state.name,
+        reason=reason.name,
+        since=since,
+        epoch=int(row["epoch"]),
+        next_seq=int(row["next_seq"]),
+        counters=by_name(CHANNEL, row),
     )
 
 

@@ -20,6 +20,7 @@ from feedhandler.scoreboard import (
     take_channels,
     take_lines,
     text_of,
+    writer_of,
 )
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def take(feed: Feed) -> View:
     header, instruments = feed.header, feed.instruments
     return View(
         name=feed.name,
-        writer=feed.status.upper(),
+        writer=writer_of(feed),
         pid=int(header["pid"]),
         taken=time.time_ns(),
         since=int(header["generation"]),

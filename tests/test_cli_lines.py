@@ -12,7 +12,7 @@ from rich.console import Console
 from test_cli import eighty_columns, run  # noqa: F401
 
 from feedhandler.counters import CHANNEL, LINE
-from feedhandler.publish import Segment
+from feedhandler.publish import Publisher, Segment
 from feedhandler.read import attach
 from feedhandler.records import Quality, Reason
 from feedhandler.scoreboard import LINE_STATES
@@ -110,10 +110,17 @@ def test_which_handler_is_meant(segment: Segment, tmp_path: Path) -> None:
     assert done.stderr.startswith(f"feedhandler: no handler runs in {empty}: start one")
 
 
-def test_the_score_ends_when_the_handler_stops(segment: Segment, tmp_path: Path, processes: Any) -> None:
+def test_the_score_of_a_handler_that_freezes_and_stops(segment: Segment, tmp_path: Path, processes: Any) -> None:
     child = processes.feedhandler("lines", "nasdaq", "--dir", tmp_path, "--json", "--interval", "0.05")
     assert json.loads(child.stdout.readline())["writer"] == "RUNNING"
+    Publisher(segment.memory).heartbeat(time.monotonic_ns() - 4 * SECOND)
+    while (frozen := json.loads(child.stdout.readline()))["writer"] != "FROZEN":
+        pass
+    (channel,) = frozen["channels"]
+    assert (channel["state"], channel["reason"]) == ("STALE", "SILENT")
+    assert 3 * SECOND < frozen["taken"] - channel["since"] < 60 * SECOND
     segment.close()
     out, err = child.communicate(timeout=20)
     assert (child.returncode, err) == (0, "")
-    assert json.loads(out.splitlines()[-1])["writer"] == "STOPPED"
+    last = json.loads(out.splitlines()[-1])
+    assert (last["writer"], last["channels"][0]["reason"]) == ("STOPPED", "STOPPED")

@@ -34,6 +34,9 @@ class Reader:
     def frozen(self) -> bool:
         """Whether the writer lives and its hot thread does not run."""
     @property
+    def silent_since(self) -> int:
+        """The last sign of life of a writer that is gone or frozen, ns since the Unix epoch; 0 while it runs."""
+    @property
     def generation(self) -> int:
         """When the segment was made, ns since the Unix epoch."""
     def find(self, symbol: str, venue: str | None = None) -> list[int]:

@@ -246,6 +246,11 @@ cdef class Reader:
         return self.dead == LIFE_RUNNING and self.stuck != 0
 
     @property
+    def silent_since(self):
+        """The last sign of life of a writer that is gone or frozen, ns since the Unix epoch; 0 while it runs."""
+        return self.gone or self.stuck
+
+    @property
     def generation(self):
         """When the segment was made, ns since the Unix epoch: another number, another segment."""
         return self.header.generation
