@@ -9,10 +9,23 @@ cdef enum:
 
 
 def watch(feed, str symbol, uint64_t idle_polls=1_000_000):
-    """Read until nothing came for `idle_polls` polls or the handler ended: (events, books read, mean imbalance, lost)."""
-    cdef uint32_t instrument = feed.book(symbol).instrument
-    cdef Reader reader = feed.reader
-    cdef Cursor cursor = feed.cursor(start="oldest")
+    """Read until nothing came for `idle_polls` polls or the handler ended: (events, books read, mean imbalance, lost).
+
+    Goes on with a handler that was started again by then.
+    """
+    seen, books, total, lost = 0, 0, 0.0, 0
+    start, patience = "oldest", 0
+    while True:
+        instrument = feed.book(symbol, timeout=patience).instrument
+        part = _watch(feed.reader, feed.cursor(start=start), instrument, idle_polls)
+        seen, books, total, lost = seen + part[0], books + part[1], total + part[2], lost + part[3]
+        if not feed.follow():
+            return seen, books, total / books if books else 0.0, lost
+        start, patience = 1, 60     # from the new ring's first event, counting what it has lost; it may name us later
+
+
+cdef _watch(Reader reader, Cursor cursor, uint32_t instrument, uint64_t idle_polls):
+    """One segment, as long as its writer runs."""
     cdef Event[EVENTS] events
     cdef Level[DEPTH_MAX] bids
     cdef Level[DEPTH_MAX] asks
@@ -39,4 +52,4 @@ def watch(feed, str symbol, uint64_t idle_polls=1_000_000):
             if head.quality == QUALITY_LIVE and head.bids > 0 and head.asks > 0:
                 books += 1
                 total += (<double> bids[0].size - <double> asks[0].size) / (<double> bids[0].size + <double> asks[0].size)
-    return seen, books, total / books if books else 0.0, lost
+    return seen, books, total, lost
