@@ -1,6 +1,5 @@
 """Frames and sessions: what each packet is worth, and what comes next. Theory in _arbiter.pyx."""
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy
 from feedhandler._counters cimport (CH_MALFORMED, CH_MESSAGES, CH_RESTARTS, CH_SESSIONS, CH_UNSEQUENCED,
                                     CH_WINDOW_FULL, LN_AHEAD, LN_DUPLICATES, LN_HEARTBEATS, LN_LATE, LN_MALFORMED,
                                     LN_MESSAGES, LN_REFUSED, LN_TOO_LATE, LN_WON)
@@ -13,6 +12,23 @@ from feedhandler.line._recording cimport touch
 from feedhandler.line._suspicion cimport RESTART_NS, since
 from feedhandler.session._framing cimport (FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_LOGIN, FRAME_REJECTED,
                                            FRAME_UNSEQUENCED, Frame)
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+    /* The session that a channel's next number belongs to, for the control thread: it reads name, number, name, and takes
+     * them when the name is the same twice and the number is not 0. The fence keeps the 0 before the name, the release
+     * store keeps the 1 behind it. */
+    static inline void fh_begin_session(char *name, const uint64_t *session, uint64_t *next_seq)
+    {
+        __atomic_store_n(next_seq, 0, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_RELEASE);
+        memcpy(name, session, 16);
+        __atomic_store_n(next_seq, 1, __ATOMIC_RELEASE);
+    }
+    """
+    void fh_begin_session(char *name, const uint64_t *session, uint64_t *next_seq) nogil
 
 
 cdef class Sequence(Holes):
@@ -100,9 +116,9 @@ cdef class Sequence(Holes):
             self.sent_floor = 0
         self.session[0] = self.held.frame.session[0]
         self.session[1] = self.held.frame.session[1]
-        memcpy(self.channel.session, self.session, sizeof(self.channel.session))
+        fh_begin_session(self.channel.session, self.session, &self.channel.next_seq)
         self.joined = True
-        self.expected = self.horizon = self.channel.next_seq = 1
+        self.expected = self.horizon = 1
         self.hole = self.silent = self.ended = self.end_due = self.broken = False
         self.taken_sent = 0
         self.missing_end = 0
