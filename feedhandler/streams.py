@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BAD_PACKETS = [counter.name for counter in LINE].index("bad_packets")
 LONGEST_STEP_S = 0.05  # between two looks at the lines
+LOOKS = 1000  # at a session's name and number, which change within nanoseconds
 LINE_ENDED = 3  # LineRecord.state: the server has said that the session is over
 
 
@@ -48,10 +49,14 @@ class StreamLine:
 
     def wanted(self) -> tuple[str, int]:
         """The session that the channel is in and the next number it needs; at first, what is configured."""
-        present = bytes(self._channel["session"]).decode("latin1").strip("\0 ")
-        if present:
-            return present, int(self._channel["next_seq"])
-        return self._session, 1
+        for _ in range(LOOKS):
+            present, number = bytes(self._channel["session"]), int(self._channel["next_seq"])
+            if number and present == bytes(self._channel["session"]):  # else they were changing: 0, name, 1
+                break
+        else:
+            number = 1
+        name = present.decode("latin1").strip("\0 ")
+        return (name, number) if name else (self._session, 1)
 
     def hand_over(self, sock: socket.socket, received: bytes) -> bool:
         """Give socket and bytes to the hot thread. Raises SessionError when it cannot take them."""
@@ -85,7 +90,12 @@ class StreamControl:
 
     def __init__(self, receiver: StreamReceiver, lines: list[StreamLine], notes: list[str]) -> None:
         self.receiver, self.notes = receiver, notes
-        self.clients = [SoupBinTcpClient(line, line.config.username, line.config.password) for line in lines]
+        self.clients = [
+            SoupBinTcpClient(
+                line, line.config.username, line.config.password, any_session=not line.config.requested_session
+            )
+            for line in lines
+        ]
         self.refused: SessionError | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feedhandler-streams", daemon=True)

@@ -223,6 +223,23 @@ def test_a_rejection_is_raised_and_does_not_end_the_client(line: ByHand) -> None
     up(line, client, 60)
 
 
+@pytest.mark.parametrize("any_session, asked", [(True, [("", 1), ("TODAY", 7)]), (False, [("TODAY", 7)] * 2)])
+def test_a_session_that_is_gone_gives_way_to_the_present_one(
+    line: ByHand, any_session: bool, asked: list[tuple[str, int]]
+) -> None:
+    """The server was started again, in a new session, while the connection was down."""
+    client = SoupBinTcpClient(line, any_session=any_session)
+    line.want = ("TODAY", 7)
+    client.step(0)
+    assert line.hears() == login_request("", "", "TODAY", 7, 15000)
+    for time, (session, number) in zip((10.0, 20.0), asked, strict=True):
+        line.says(packet(b"J", b"S"))
+        with pytest.raises(SessionError, match="session not available"):
+            client.step(time)
+        client.step(time + 5)
+        assert line.hears() == login_request("", "", session, number, 15000)
+
+
 def test_a_server_of_version_4_0_is_found_by_its_hanging_up(line: ByHand) -> None:
     client = SoupBinTcpClient(line, version="auto")
     client.step(0)

@@ -50,6 +50,14 @@ def login_request(username: str, password: str, session: str, number: int, heart
     return struct.pack(">H", len(body)) + body.encode("ascii")
 
 
+class RejectedError(SessionError):
+    """The server refused the login; `reason` is its letter."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"login rejected ({reason}): {REJECTIONS.get(reason, 'no reason known')}")
+        self.reason = reason
+
+
 class Login:
     """What comes between connecting and the answer to the login: bytes in, the answer out. A pure machine."""
 
@@ -77,7 +85,7 @@ class Login:
             payload = self.received[place + 3 : place + 2 + length]
             if kind == b"J" and length == REJECTED_LENGTH:
                 reason = payload.decode("latin1")
-                raise SessionError(f"login rejected ({reason}): {REJECTIONS.get(reason, 'no reason known')}")
+                raise RejectedError(reason)
             if kind == b"A":
                 number = payload[10:].strip()
                 if length != ACCEPTED_LENGTH or not number.isdigit() or int(number) == 0:
@@ -160,7 +168,9 @@ class SoupBinTcpClient:
     """One line's session: call step() whenever the time it gave has come, or more often.
 
     Times are seconds of any clock that does not step back. `version`: "4.1", "4.0", or "auto": 4.0 is tried after a
-    server hung up on the longer request. `rng` decides the jitter. `error` is the last failure, None while all is well.
+    server hung up on the longer request. `any_session`: when the session we are in is not available any more, the
+    present one is asked for, from its start. `rng` decides the jitter. `error` is the last failure, None while all is
+    well.
     """
 
     def __init__(
@@ -170,6 +180,7 @@ class SoupBinTcpClient:
         password: str = "",
         *,
         version: str = "auto",
+        any_session: bool = False,
         heartbeat_s: float = 1.0,
         silence_s: float = 15.0,
         login_s: float = 5.0,
@@ -187,6 +198,7 @@ class SoupBinTcpClient:
         self.error: SessionError | ReceiverError | None = None
         self._username, self._password = username, password
         self._version, self._old = version, version == "4.0"
+        self._any_session, self._gone = any_session, False
         self._heartbeat_s, self._silence_s, self._login_s = heartbeat_s, silence_s, login_s
         self._backoff_s, self._backoff_max_s = backoff_s, backoff_max_s
         self._random = rng or random.Random()
@@ -234,7 +246,7 @@ class SoupBinTcpClient:
             self._back_off(now, error)
             return
         self._sock.setblocking(False)
-        self.session, number = self.line.wanted()
+        self.session, number = ("", 1) if self._gone else self.line.wanted()
         timeout_ms = None if self._old else min(99_999, round(self._silence_s * 1000))
         self.state, self._due = State.LOGIN, now + self._login_s
         if not self._send(login_request(self._username, self._password, self.session, number, timeout_ms)):
@@ -256,6 +268,8 @@ class SoupBinTcpClient:
             self._back_off(now, SessionError(str(error)))
             return
         except SessionError as error:
+            lost = isinstance(error, RejectedError) and error.reason == "S"
+            self._gone = self._any_session and lost and bool(self.session)
             self._back_off(now, error)
             raise
         try:
@@ -266,6 +280,7 @@ class SoupBinTcpClient:
         if taken:
             self.session = self._answer.session
             self.state, self.error, self.attempts = State.UP, None, 0
+            self._gone = False
             self._due = now + self._heartbeat_s
             self._count, self._heard = self.line.received(), now
         elif now >= self._due:
