@@ -452,3 +452,35 @@ def test_wrong_arguments_are_named() -> None:
         Arbiter(1, reorder_us=-1)
     with pytest.raises(ValueError, match="silence_ms"):
         Arbiter(1, silence_ms=0)
+
+
+def test_the_lead_of_each_packet_over_its_next_copy_is_the_winners() -> None:
+    feed = Feed(3)
+    feed.data(0, 1, 3, at=0)
+    feed.data(0, 4, 3, at=1)
+    feed.data(1, 1, 3, at=1.5)  # 1.5 ms behind A
+    feed.data(2, 1, 3, at=9)  # not the next copy any more
+    feed.data(1, 7, 2, at=2)  # ahead: nobody has won yet
+    feed.data(1, 4, 3, at=2.25)
+    feed.data(2, 4, 3, at=2.5)
+    feed.data(1, 9, 2, at=3)
+    feed.data(0, 9, 1, at=4)  # cut differently, but from the same message on
+    feed.data(0, 11, 1, at=6)
+    feed.data(1, 11, 1, at=5)  # taken later, and stamped earlier: it had been there before
+    assert feed.arbiter.leads(0) == (2, 2_750_000, 1_250_000, 1_500_000)
+    assert feed.arbiter.leads(1) == (2, 2_000_000, 1_000_000, 1_000_000)
+    assert feed.arbiter.leads(2)[0] == 0
+
+
+def test_leads_are_counted_while_a_hole_is_open_and_start_anew_with_a_session() -> None:
+    feed = Feed(2, reorder_us=10_000)
+    feed.data(0, 1, 3, at=0)
+    feed.data(0, 7, 3, at=1)
+    feed.data(1, 1, 3, at=1)
+    assert feed.arbiter.leads(0) == (1, MS, MS, MS)
+    feed.data(1, 4, 3, at=1.5)
+    feed.data(1, 7, 3, at=2)  # it waited: not compared
+    feed.name = b"T"
+    feed.data(0, 1, 3, at=3)
+    feed.data(1, 1, 3, at=7)
+    assert feed.arbiter.leads(0) == (2, 5 * MS, MS, 4 * MS)

@@ -136,7 +136,7 @@ cdef class Shard:
             if not 0 <= self.channel_of[i] < self.channel_count:
                 raise ValueError(f"line {i} names channel {channel}; there are {self.channel_count}")
         for i, (arbiter, decoder, books, days) in enumerate(channels):
-            arbiter.bind(&publisher.channels[i], publisher.lines)
+            arbiter.bind(&publisher.channels[i], publisher.lines, publisher.leads)
             decoder.bind(&publisher.channels[i].counters[0])
             books.bind(&publisher.channels[i].counters[0])
             books.share(publisher.directory, &publisher.parts[PART_DIRECTORY], i)

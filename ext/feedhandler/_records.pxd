@@ -6,7 +6,7 @@ hash of all layouts stands in the header of each shared segment. Widest fields f
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    LAYOUT_VERSION = 1
+    LAYOUT_VERSION = 2
     ALL_INSTRUMENTS = 0         # instrument 0 stands for "none, or the whole channel"; directory entries start at 1
     MESSAGES_MAX = 32768        # a UDP datagram cannot hold more message blocks than this
     MAX_EVENTS_PER_MESSAGE = 4
@@ -228,7 +228,7 @@ cdef struct RingHead:           # 64 bytes, one per shard
     uint64_t capacity           # slots, a power of two
     uint64_t reserved[6]
 
-cdef enum:                      # histograms, in this order, per shard
+cdef enum:                      # histograms, in this order, per shard; behind those of all shards one for each line
     HISTOGRAM_WIRE_RECEIVE = 0      # kernel or hardware stamp -> packet in our hands
     HISTOGRAM_RECEIVE_PUBLISH = 1   # packet in our hands -> events in the ring
     HISTOGRAM_DECODE = 2

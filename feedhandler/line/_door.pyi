@@ -42,5 +42,7 @@ class Arbiter(_arbiter.Arbiter):
     @property
     def counts(self) -> dict[str, int]:
         """The channel's counters that the arbiter writes."""
+    def leads(self, line: int) -> tuple[int, int, int, int]:
+        """By how many ns the line's winning copies were before the next ones: (count, sum, least, most)."""
     def line_counts(self, line: int) -> dict[str, int]:
         """The line's counters that the arbiter writes, its state and next number."""

@@ -106,10 +106,12 @@ cdef class Arbiter(Sequence):
             self.slice_ts = ts_recv
             if frame.send_time > self.taken_sent:
                 self.taken_sent = frame.send_time
+            self.score.won(first, ts_recv, line)
         elif (first < self.expected and count <= self.expected - first and first >= self.missing_end
               and frame.send_time - self.taken_sent <= self.skew_ns
               and (first + count == self.expected or since(ts_recv, self.agreed_at) <= RESTART_NS)):
             record.counters[LN_DUPLICATES] += count
+            self.score.came_after(first, ts_recv, line)
             if first + count != self.expected:
                 touch(record, first, first + count, ts_recv)
                 record.last_data = ts_recv

@@ -13,6 +13,7 @@ from feedhandler._wire cimport fh_be16
 from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_RUN, TAKE_SESSION, TAKE_SNAPSHOT,
                                         Piece)
 from feedhandler.line._arbiter cimport Arbiter as Machine
+from feedhandler.line._score cimport HISTOGRAM_WORDS
 from feedhandler.session._framing cimport Frame, Framing
 from feedhandler.session._framing import KINDS as _KINDS
 
@@ -174,6 +175,14 @@ cdef class Arbiter(Machine):
                 "restarts": c[CH_RESTARTS], "window_full": c[CH_WINDOW_FULL], "recovered": c[CH_RECOVERED],
                 "lost": c[CH_LOST], "snapshots": c[CH_SNAPSHOTS], "spanned": c[CH_SPANNED],
                 "answers_refused": c[CH_ANSWERS_REFUSED]}
+
+    def leads(self, int line):
+        """By how many ns the line's winning copies were before the next ones: (count, sum, least, most)."""
+        cdef uint64_t *words
+        if not self.first_line <= line < self.first_line + self.lines:
+            raise ValueError(f"this channel has lines {self.first_line} to {self.first_line + self.lines - 1}")
+        words = self.score.leads + line * HISTOGRAM_WORDS
+        return words[0], words[1], words[2], words[3]
 
     def line_counts(self, int line):
         """The line's counters that the arbiter writes, and its state and next number.

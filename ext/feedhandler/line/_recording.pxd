@@ -18,6 +18,7 @@ cdef class Records:
     cdef int first_line, count
     cdef ChannelRecord *channel
     cdef LineRecord *lines                  # [first_line] is the first in use
+    cdef uint64_t *leads                    # histograms of the lines
 
     cdef void carry_over(self, const ChannelRecord *channel, const LineRecord *lines, ChannelRecord *new_channel,
                          LineRecord *new_lines) noexcept

@@ -1,9 +1,9 @@
 """Memory for the records of a channel, and their move into a segment."""
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-from feedhandler._records cimport CHANNEL_COUNTERS, LINE_COUNTERS, ChannelRecord, LineRecord
+from feedhandler._records cimport CHANNEL_COUNTERS, LINE_COUNTERS, ChannelRecord, Histogram, LineRecord
 
 cdef extern from "seqlock.h" nogil:
     void fh_store32_release(uint32_t *p, uint32_t v)
@@ -15,12 +15,14 @@ cdef class Records:
         self.first_line, self.count = first_line, count
         self.channel = <ChannelRecord *> calloc(1, sizeof(ChannelRecord))
         self.lines = <LineRecord *> calloc(first_line + count, sizeof(LineRecord))
-        if self.channel == NULL or self.lines == NULL:
+        self.leads = <uint64_t *> calloc(first_line + count, sizeof(Histogram))
+        if self.channel == NULL or self.lines == NULL or self.leads == NULL:
             raise MemoryError()
 
     def __dealloc__(self):
         free(self.channel)
         free(self.lines)
+        free(self.leads)
 
     cdef void carry_over(self, const ChannelRecord *channel, const LineRecord *lines, ChannelRecord *new_channel,
                          LineRecord *new_lines) noexcept:

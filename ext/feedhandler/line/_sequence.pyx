@@ -124,6 +124,7 @@ cdef class Sequence(Holes):
         self.missing_end = 0
         self.past.begin()
         self.suspicion.clear()
+        self.score.begin()
         self.window.clear()
         for line in range(self.first_line, self.first_line + self.lines):
             self.line_records[line].next_seq = 0
@@ -216,6 +217,8 @@ cdef class Sequence(Holes):
         cdef uint64_t cut = end
         cdef LineRecord *record = self.record_of(self.held.line)
         self.held.step = HELD_NOTHING
+        if first < self.expected and record != &self.answers:
+            self.score.came_after(first, self.held.ts_recv, self.held.line)
         if end <= self.expected:
             self.come_after(first, end - first, record)
             return
@@ -236,6 +239,8 @@ cdef class Sequence(Holes):
                 self.keep_newest()
             return
         self.come_after(first, self.expected - first, record)
+        if first == self.expected and record != &self.answers:
+            self.score.won(first, self.held.ts_recv, self.held.line)
         if end > self.horizon:
             self.horizon = end
             self.horizon_at = self.held.ts_recv

@@ -1,7 +1,8 @@
 """The channel's word: how far its books can be trusted, and why not further. One word in shared memory."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from feedhandler._records cimport ChannelRecord, LineRecord
+from feedhandler._records cimport ChannelRecord, Histogram, LineRecord
 from feedhandler.line._recording cimport Records
+from feedhandler.line._score cimport Score
 from feedhandler.line._suspicion cimport Suspicion
 
 cdef class Word:
@@ -22,10 +23,11 @@ cdef class Word:
     cdef uint32_t silent_reason
     cdef bint silent, heard
     cdef bint quality_due                   # the word has changed, and nothing else says so
+    cdef Score score                        # of the lines
     cdef Suspicion suspicion                # of a restart
     cdef Records own                        # written to until bind()
 
-    cdef void bind(self, ChannelRecord *channel, LineRecord *lines) noexcept
+    cdef void bind(self, ChannelRecord *channel, LineRecord *lines, Histogram *leads) noexcept
     cdef void tick(self, int64_t now) noexcept nogil
     cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil
     cdef void leave_fast_path(self) noexcept nogil

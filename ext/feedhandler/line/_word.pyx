@@ -6,8 +6,10 @@ later event finds it.
 """
 from libc.stdint cimport INT64_MIN, int64_t, uint32_t
 from feedhandler._records cimport (LINE_DOWN, LINE_SILENT, LINE_UP, QUALITY_INIT, QUALITY_STALE, REASON_RESTART,
-                                   REASON_LINE_DOWN, REASON_SILENT, REASON_START, ChannelRecord, LineRecord)
+                                   REASON_LINE_DOWN, REASON_SILENT, REASON_START, ChannelRecord, Histogram,
+                                   LineRecord)
 from feedhandler.line._recording cimport Records
+from feedhandler.line._score cimport Score
 from feedhandler.line._suspicion cimport LINES_MAX, Suspicion, since
 
 cdef extern from "seqlock.h" nogil:
@@ -26,14 +28,20 @@ cdef class Word:
         self.own = Records(first_line, lines)
         self.channel = self.own.channel
         self.line_records = self.own.lines
+        self.score = Score()
+        self.score.leads = self.own.leads
         self.quality = self.sequence_quality = self.channel.quality = QUALITY_INIT
         self.reason = self.sequence_reason = self.channel.reason = REASON_START
 
-    cdef void bind(self, ChannelRecord *channel, LineRecord *lines) noexcept:
-        """Write into these records from now on; what was written before is carried over. Names are left alone."""
+    cdef void bind(self, ChannelRecord *channel, LineRecord *lines, Histogram *leads) noexcept:
+        """Write into these records from now on; what was written before is carried over. Names are left alone.
+
+        `leads`: histograms of the shard's lines, which begin empty.
+        """
         self.own.carry_over(self.channel, self.line_records, channel, lines)
         self.channel = channel
         self.line_records = lines
+        self.score.leads = <uint64_t *> leads
 
     cdef void tick(self, int64_t now) noexcept nogil:
         """Time has passed, to `now` ns since the Unix epoch. Then take(), if only for the holes that are due."""

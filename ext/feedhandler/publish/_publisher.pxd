@@ -18,7 +18,8 @@ cdef class Publisher:
     cdef uint64_t head                      # number of the last event published
     cdef ChannelRecord *channels
     cdef LineRecord *lines
-    cdef Histogram *histograms
+    cdef Histogram *histograms              # the shard's
+    cdef Histogram *leads                   # of each line: behind those of all shards
     cdef InstrumentRecord *directory
     cdef uint32_t *symbols
     cdef uint8_t *books

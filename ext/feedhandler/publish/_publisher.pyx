@@ -43,6 +43,7 @@ cdef class Publisher:
         self.channels = <ChannelRecord *> self._record(PART_CHANNELS, 0)
         self.lines = <LineRecord *> self._record(PART_LINES, 0)
         self.histograms = <Histogram *> self._record(PART_HISTOGRAMS, shard * HISTOGRAMS)
+        self.leads = <Histogram *> self._record(PART_HISTOGRAMS, self.header.shards * HISTOGRAMS)
         self.directory = <InstrumentRecord *> self._record(PART_DIRECTORY, 0)
         self.symbols = <uint32_t *> self._record(PART_SYMBOLS, 0)
         self.books = self._record(PART_BOOKS, 0)
