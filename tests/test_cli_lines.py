@@ -1,6 +1,7 @@
 """feedhandler lines: which line wins, by how much, what each loses; and the same figures in top."""
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -12,10 +13,12 @@ from rich.console import Console
 from test_cli import eighty_columns, run  # noqa: F401
 
 from feedhandler.counters import CHANNEL, LINE
+from feedhandler.handler import open_capture, play
 from feedhandler.publish import Publisher, Segment
 from feedhandler.read import attach
 from feedhandler.records import Quality, Reason
 from feedhandler.scoreboard import LINE_STATES
+from feedhandler.simulate import Exchange, Faults, write
 from feedhandler.top import draw, take
 
 SECOND = 1_000_000_000
@@ -95,6 +98,23 @@ def test_the_score_as_a_page_of_80_columns(segment: Segment, tmp_path: Path) -> 
     assert max(map(len, text.splitlines())) <= 80
     assert "RECOVERING gap 2." in text
     assert "75.0%" in text
+
+
+def test_the_score_of_a_capture_whose_second_line_lies_behind(tmp_path: Path) -> None:
+    """As files have it, B comes 20 µs after A; and each line loses one packet in twenty of its own."""
+    day, name = tmp_path / "day.pcapng", f"test-lines-{os.getpid()}"
+    faults = Faults.parse("[all]\nloss = 0.05\n")
+    write(day, Exchange(symbols=4, messages=8000, seed=3), faults=faults, seed=1)
+    with open_capture(day, name=name, orders=10_000, instruments=64) as handler:
+        assert play(handler) is None
+        score = json.loads(run("lines", name, "--once", "--json").stdout)
+    a, b = score["lines"]
+    assert 0.9 < a["won_share"] < 0.99
+    assert a["won_share"] + b["won_share"] == 1
+    assert a["counters"]["won"] + b["counters"]["won"] == score["channels"][0]["counters"]["messages"]
+    assert 19_000 <= a["lead_p50"] <= a["lead_p99"] <= 21_500  # buckets are at most 1/32 of their value wide
+    assert (a["lead_count"] > 0, b["lead_count"]) == (True, 0)  # what B won, A had lost
+    assert min(a["counters"]["missing"], b["counters"]["missing"]) > 100
 
 
 def test_which_handler_is_meant(segment: Segment, tmp_path: Path) -> None:
