@@ -351,6 +351,28 @@ def test_dev_shm_is_full(tmp_path: Path, name: str, processes: Any) -> None:
     in_namespace(MOUNTS, story)
 
 
+def test_what_a_dead_handler_left_is_room_for_the_next(name: str) -> None:
+    sizes = {"instruments": 8, "ring_events": 8192}  # more than half of the room there is
+
+    def be_killed() -> None:
+        pid = os.fork()
+        if pid == 0:
+            with contextlib.suppress(BaseException), Segment.create(name, **sizes):
+                os.kill(os.getpid(), signal.SIGKILL)
+            os._exit(1)
+        assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+    def story() -> None:
+        mount_tmpfs("/dev/shm", 1 << 20)
+        be_killed()
+        be_killed()
+        with Segment.create(name, **sizes):
+            feed = attach(name)
+            assert feed.status == "running"
+
+    in_namespace(MOUNTS, story)
+
+
 # -- the clock --------------------------------------------------------------------------------------------------------
 
 

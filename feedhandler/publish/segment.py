@@ -280,17 +280,12 @@ def _open_locked(temporary: Path, path: Path) -> int:
 
 def _allocate(fd: int, size: int, path: Path, mode: int, group: str) -> None:
     """Take the space now, so that no store can fail later, and set who may attach."""
-    try:
-        os.posix_fallocate(fd, 0, size)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM):
-            raise SegmentError(f"segment {path}: no space can be taken there: {error.strerror}") from None
-        os.ftruncate(fd, 0)
+    if not _take_space(fd, size, path) and not (_remove_dead(path) and _take_space(fd, size, path)):
         space = os.statvfs(path.parent)
         raise SegmentError(
             f"segment {path}: {size:,} bytes are needed, {space.f_bavail * space.f_frsize:,} are free in "
             f"{path.parent}; make it larger, or lower [books] instruments and depth, or [ring] events"
-        ) from None
+        )
     try:
         if group:
             os.fchown(fd, -1, grp.getgrnam(group).gr_gid)
@@ -302,6 +297,36 @@ def _allocate(fd: int, size: int, path: Path, mode: int, group: str) -> None:
             f"segment {path}: cannot set mode {mode:#o} and group {group!r}: {error.strerror}; "
             "the handler's user must be a member of that group"
         ) from None
+
+
+def _take_space(fd: int, size: int, path: Path) -> bool:
+    try:
+        os.posix_fallocate(fd, 0, size)
+    except OSError as error:
+        os.ftruncate(fd, 0)
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.ENOMEM):
+            raise SegmentError(f"segment {path}: no space can be taken there: {error.strerror}") from None
+        return False
+    return True
+
+
+def _remove_dead(path: Path) -> bool:
+    """Remove what a dead writer left under the name, which we are about to take; its space may be what we lack.
+
+    Readers that still map it keep it, and find the new one by its name all the same.
+    """
+    try:
+        fd = _open(path, 0)
+    except FileNotFoundError:
+        return False
+    try:
+        if lock_held(fd):
+            raise _in_use(path, fd)
+        _mark_replaced(fd)
+        path.unlink()
+    finally:
+        os.close(fd)
+    return True
 
 
 def _take_name(temporary: Path, path: Path) -> None:
