@@ -116,6 +116,15 @@ class Ladder:
         self._random = rng or random.Random()
         self._retransmission = Retransmission(settings, self.requests, framing, self._random, self._asked)
         self._counts = dict.fromkeys(("holes", "snapshots", "snapshot_failures", "spliced", "given_up"), 0)
+        self._turn = {
+            Rung.IDLE: self._idle,
+            Rung.REQUESTS: self._request,
+            Rung.FREEZE: self._freeze,
+            Rung.FETCH: self._fetch,
+            Rung.SPLICE: self._splice,
+            Rung.JOIN: self._join,
+            Rung.GIVE_UP: self._give_up,
+        }
         self._epoch, self._session = 0, b""
         self._needed = 0  # the end of the highest hole asked for: a snapshot must reach it
         self._floor = 0  # the first live message that is kept
@@ -161,18 +170,9 @@ class Ladder:
                 f"join = {self.settings.join!r} is wrong for this venue, most likely: set [channel.recovery] join = "
                 f"{'after' if self.settings.join == 'at' else 'at'!r}"
             )
-        turn = {
-            Rung.IDLE: self._idle,
-            Rung.REQUESTS: self._request,
-            Rung.FREEZE: self._freeze,
-            Rung.FETCH: self._fetch,
-            Rung.SPLICE: self._splice,
-            Rung.JOIN: self._join,
-            Rung.GIVE_UP: self._give_up,
-        }
         while True:
             before = self.rung
-            due = turn[before](now)
+            due = self._turn[before](now)
             if self.rung is before:
                 return due
 
