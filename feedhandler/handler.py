@@ -217,6 +217,8 @@ class Handler:
         recovery = Recovery(snapshot=bool(ways.snapshots), gap_limit=settings.gap_limit)
         record = self.segment.channels[number]
         counters = record["counters"]
+        first = int(record["first_line"])
+        lines = self.segment.lines["next_seq"][first : first + len(channel.lines)]
         faults = [i for i, c in enumerate(CHANNEL) if c.name in ("unknown_order", "duplicate_order")]
         self.ladders.append(
             Ladder(
@@ -227,6 +229,7 @@ class Handler:
                 rng,
                 framing=_framing(channel),
                 state=lambda: (int(record["epoch"]), int(record["next_seq"])),
+                horizon=lambda: int(lines.max()),
                 faults=lambda: sum(int(counters[i]) for i in faults),
                 note=self._sentences,
                 name=channel.name,

@@ -104,7 +104,7 @@ class World:
 
     def __init__(self, servers: Sequence[Server] = (), sources: Sequence[Source] = (), **settings: Any) -> None:
         self.now, self.epoch, self.next_seq = 100.0, 1, 10
-        self.faults = 0
+        self.faults, self.horizon = 0, 1 << 63
         self.servers, self.sources = list(servers), list(sources)
         self.line = HotEnd(snapshot=bool(sources))
         self.delivering = True  # the hot thread takes retransmissions in
@@ -121,6 +121,7 @@ class World:
             random.Random(7),
             framing=session.framing("moldudp64"),
             state=lambda: (self.epoch, self.next_seq),
+            horizon=lambda: self.horizon,
             faults=lambda: self.faults,
             note=self.notes.append,
             name="itch",

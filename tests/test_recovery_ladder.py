@@ -193,8 +193,22 @@ def test_a_new_session_drops_what_was_under_way() -> None:
     assert world.answers == [] and world.ladder.rung is Rung.IDLE
     assert world.ladder.stats["strays"] == 0  # nobody was asked meanwhile, so nobody was listened to
     world.ask(1, 5)
-    world.run(0.1)
+    world.run(0.4)
     assert world.next_seq == 5
+
+
+def test_answers_to_the_run_before_are_not_taken_for_the_present_one() -> None:
+    """A restart under the same session id: same session, same numbers, other messages."""
+    server = Server(delay=0.1)
+    world = World([server], request_timeout_ms=300)
+    world.ask(10, 20)
+    world.run(0.05)
+    world.epoch, world.next_seq = 2, 10
+    world.ask(10, 20)
+    world.run(0.2)
+    assert len(server.asked) == 1 and world.next_seq == 10 and world.ladder.stats["answers"] == 0
+    world.run(0.5)
+    assert len(server.asked) == 2 and world.next_seq == 20
 
 
 def test_a_full_ring_is_waited_for() -> None:
@@ -369,6 +383,21 @@ def test_a_damaged_snapshot_is_a_failed_one() -> None:
     assert world.answers == [("freeze", 0), ("snapshot", 30), ("snapshot", 31), ("snapshot", 32)]
     assert (world.next_seq, world.epoch, world.ladder.stats["snapshot_failures"]) == (32, 4, 2)
     assert world.ladder.stats["spliced"] == 1 and not world.line.is_frozen
+
+
+def test_a_snapshot_waits_for_the_feed_to_come_to_its_number() -> None:
+    """One from before a restart under the same session id may lie far ahead of the feed."""
+    world = World([], [Source(answers=[snapshot(900), snapshot(40)])])
+    world.horizon = 30
+    world.ask(10, 20)
+    world.run(5)
+    assert world.ladder.rung is Rung.SPLICE and world.answers == [("freeze", 0)]
+    world.run(6)
+    assert world.answers == [("freeze", 0)] and world.ladder.stats["snapshot_failures"] == 1
+    assert "did not come to its number, 900, within 10 s" in world.notes[-1]
+    world.horizon = 40
+    world.run(1)
+    assert world.answers[-1] == ("snapshot", 40)
 
 
 def test_snapshots_that_do_not_last_are_no_storm() -> None:

@@ -47,7 +47,7 @@ POLL_S = 0.001  # while something on the other side, or in the hot thread, is wa
 SNAPSHOT_REST_S = 0.1  # the wait before another try while frozen, doubled each time ...
 SNAPSHOT_REST_MAX_S = 2.0  # ... up to this
 LONGEST_RETRY = 12  # times snapshot_retry_ms
-JOIN_S = 10.0  # for the hot thread to take a snapshot in
+JOIN_S = 10.0  # for the feed to come to a snapshot's number, and for the hot thread to take it in
 WATCH_S = 5.0  # orders that do not fit, so soon after a snapshot, come of a wrong `join`
 
 
@@ -87,9 +87,9 @@ class Line(Protocol):
 class Ladder:
     """One channel's. Call step() when the time it gave has come, or more often; all from one thread.
 
-    `state` reads the channel's epoch and next number. `faults` counts orders that came twice or are unknown: when they
-    come right after a snapshot, `note` says that `join` may be wrong. `note` takes sentences for people. `framing`
-    reads the answers. `stats` counts what became of everything.
+    `state` reads the channel's epoch and next number, `horizon` how far any line has come. `faults` counts orders that
+    came twice or are unknown: when they come right after a snapshot, `note` says that `join` may be wrong. `note` takes
+    sentences for people. `framing` reads the answers. `stats` counts what became of everything.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Ladder:
         *,
         framing: Framing,
         state: State,
+        horizon: Callable[[], int] = lambda: 1 << 63,
         faults: Callable[[], int] = lambda: 0,
         note: Callable[[str], None] = lambda sentence: None,
         name: str = "",
@@ -112,7 +113,8 @@ class Ladder:
         """The channel is STALE for what could not be had; a snapshot, or a new session, ends it."""
         self.reason = ""
         """Why the last rung failed."""
-        self._line, self._state, self._faults, self._note = line, state, faults, note
+        self._line, self._state, self._horizon = line, state, horizon
+        self._faults, self._note = faults, note
         self._random = rng or random.Random()
         self._retransmission = Retransmission(settings, self.requests, framing, self._random, self._asked)
         self._counts = dict.fromkeys(("holes", "snapshots", "snapshot_failures", "spliced", "given_up"), 0)
@@ -282,7 +284,7 @@ class Ladder:
         except SessionError as error:
             self._fail(now, source, str(error))
             return now
-        self._snapshot, self._offered, self.rung = snapshot, False, Rung.SPLICE
+        self._snapshot, self._offered, self.rung, self._due = snapshot, False, Rung.SPLICE, now + JOIN_S
         return now
 
     def _check(self, snapshot: Snapshot) -> None:
@@ -315,6 +317,12 @@ class Ladder:
     def _splice(self, now: float) -> float:
         assert self._snapshot is not None
         if not self._offered:
+            if self._horizon() < self._snapshot.number:  # of another run under the same session, perhaps: wait and see
+                if now >= self._due:
+                    reason = f"the feed did not come to its number, {self._snapshot.number}, within {JOIN_S:g} s"
+                    self._fail(now, self.snapshots[self._source], reason)
+                    return now
+                return now + POLL_S
             self._offered, self._faults_before = True, self._faults()
         if not self._line.snapshot(self._epoch, self._snapshot.number, self._snapshot.messages):
             return now + POLL_S
@@ -336,7 +344,6 @@ class Ladder:
         )
         self._counts["spliced"] += 1
         self._leave()
-        self._retransmission.begin(self._session)
         self._epoch, self._needed, self._failures = epoch, 0, 0
         self.given_up, self._retry, self._spliced_at = False, NEVER, now
         self._watch_until = now + WATCH_S

@@ -78,10 +78,13 @@ class Retransmission:
         self._server = 0  # the one that is asked first
         self._settled = 0
         self._session = b""
+        self._sent = -NEVER  # the last request
+        self._deaf = False  # answers under way are of the run before: same session, same numbers, other messages
 
     def begin(self, session: bytes) -> None:
-        """Forget all; what is wanted from now on belongs to this session (16 bytes)."""
+        """Forget all; what is wanted from now on belongs to this session (16 bytes), or to a new run of the same."""
         self.clear()
+        self._deaf = session == self._session
         self._session, self._settled = session, 0
 
     def clear(self) -> None:
@@ -132,7 +135,11 @@ class Retransmission:
         """Take the answers, hand them over by `deliver`, ask for what is due; when to come again at the latest."""
         for number, server in enumerate(self.servers):
             for data in server.receive():
-                self._take(number, data, now)
+                if not self._deaf:
+                    self._take(number, data, now)
+        if self._deaf and now < self._sent + max(self._timeout, TAKING_S):
+            return self._sent + max(self._timeout, TAKING_S)
+        self._deaf = False
         while self._packets and deliver(self._packets[0]):
             self._packets.popleft()
         self._time_out(now)
@@ -229,6 +236,7 @@ class Retransmission:
             piece.start, piece.due = piece.first, now + self._timeout
             server = self.servers[piece.server]
             server.send(self._session, piece.first, piece.end - piece.first)
+            self._sent = now
             self.stats["requests"] += 1
             self.stats["messages"] += piece.end - piece.first
             self._asked.append(piece)
