@@ -1,6 +1,7 @@
 """The contract of every framing: one packet in, its messages out. A pure machine: no socket, no clock."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from feedhandler._records cimport Message, Packet
+from feedhandler._wire cimport fh_be16, fh_le16
 
 cdef enum:                      # Frame.kind
     FRAME_NONE = 0              # nothing for the arbiter (debug text, a part of a message)
@@ -30,3 +31,19 @@ cdef class Framing:
 
     cdef void parse(self, const Packet *packet, Frame *frame, Message *out, int capacity) noexcept nogil
     cdef void reset(self) noexcept nogil
+
+cdef inline bint split(const uint8_t *p, const uint8_t *end, int count, bint big_endian, Message *out) noexcept nogil:
+    """`count` messages, each behind its length (u16), from `p` to `end` exactly; False: they do not add up."""
+    cdef uint32_t length
+    cdef int i
+    for i in range(count):
+        if end - p < 2:
+            return False
+        length = fh_be16(p) if big_endian else fh_le16(p)
+        p += 2
+        if <uint64_t> (end - p) < length:
+            return False
+        out[i].data = p
+        out[i].len = length
+        p += length
+    return p == end

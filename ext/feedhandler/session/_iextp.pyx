@@ -6,10 +6,10 @@
 Session and channel id together name one sequence space; it is handed on as 16 hexadecimal digits, session id first.
 """
 cimport cython
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint64_t
 from feedhandler._records cimport Message, Packet
 from feedhandler._wire cimport fh_le16, fh_le64
-from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_HEARTBEAT, Frame, Framing
+from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_HEARTBEAT, Frame, Framing, split
 
 cdef enum:
     HEADER_LENGTH = 40
@@ -32,10 +32,8 @@ cdef class IexTpFraming(Framing):
 
     cdef void parse(self, const Packet *packet, Frame *frame, Message *out, int capacity) noexcept nogil:
         cdef const uint8_t *p = packet.data
-        cdef const uint8_t *end = p + packet.len
         cdef uint64_t session
-        cdef uint32_t length
-        cdef int i, count
+        cdef int count
         frame.kind = FRAME_BAD
         frame.count = 0
         frame.more = 0
@@ -54,18 +52,7 @@ cdef class IexTpFraming(Framing):
         count = fh_le16(p + 14)
         if frame.first_seq == 0 or frame.first_seq > <uint64_t> INT64_MAX or frame.send_time < 0 or count > capacity:
             return
-        p += HEADER_LENGTH
-        for i in range(count):
-            if end - p < 2:
-                return
-            length = fh_le16(p)
-            p += 2
-            if <uint64_t> (end - p) < length:
-                return
-            out[i].data = p
-            out[i].len = length
-            p += length
-        if p != end:
+        if not split(p + HEADER_LENGTH, p + packet.len, count, False, out):
             return
         frame.kind = FRAME_DATA if count > 0 else FRAME_HEARTBEAT
         frame.count = count

@@ -3,11 +3,11 @@
     0  session, 10 bytes        10  sequence u64        18  count u16        20  count x (length u16, bytes)
 """
 cimport cython
-from libc.stdint cimport INT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, uint8_t, uint16_t, uint64_t
 from feedhandler._records cimport Message, Packet
 from feedhandler._wire cimport fh_be16, fh_be64, fh_le16, fh_le64
 from feedhandler.session._framing cimport (FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_UNSEQUENCED, Frame,
-                                           Framing)
+                                           Framing, split)
 
 cdef enum:
     HEADER_LENGTH = 20
@@ -26,9 +26,7 @@ cdef class MoldUdp64Framing(Framing):
 
     cdef void parse(self, const Packet *packet, Frame *frame, Message *out, int capacity) noexcept nogil:
         cdef const uint8_t *p = packet.data
-        cdef const uint8_t *end = p + packet.len
-        cdef uint32_t length
-        cdef int i, count
+        cdef int count
         frame.kind = FRAME_BAD
         frame.count = 0
         frame.more = 0
@@ -49,18 +47,7 @@ cdef class MoldUdp64Framing(Framing):
             return
         if count > capacity:
             return
-        p += HEADER_LENGTH
-        for i in range(count):
-            if end - p < 2:
-                return
-            length = fh_be16(p)
-            p += 2
-            if <uint64_t> (end - p) < length:
-                return
-            out[i].data = p
-            out[i].len = length
-            p += length
-        if p != end:
+        if not split(p + HEADER_LENGTH, p + packet.len, count, True, out):
             return
         if frame.first_seq == 0:
             if not blank(frame):
