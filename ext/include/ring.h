@@ -32,6 +32,12 @@ static inline void fh_ring_write(uint64_t *slots, uint64_t mask, uint64_t n, con
     __atomic_store_n(&slot[0], n, __ATOMIC_RELEASE);        /* pairs with the acquire load of fh_ring_read */
 }
 
+/* Fetch the slot of event `n`, which will be written soon: the lines of a ring have long left the cache. */
+static inline void fh_ring_prefetch(const uint64_t *slots, uint64_t mask, uint64_t n)
+{
+    __builtin_prefetch(slots + (n & mask) * FH_EVENT_WORDS, 1);
+}
+
 /* Copy up to `capacity` events from number *next on to `out`, and move *next on. What was overwritten before it could be
  * copied is added to *lost; it lies before the first event copied. Events that are not wanted (`wanted` has a byte per instrument; NULL = all; number 0 and
  * numbers of `instruments` and above are always wanted) are passed over. Returns the events copied. */

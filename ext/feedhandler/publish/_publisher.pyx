@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from feedhandler._histogram cimport fh_histogram_add, fh_histogram_bucket, fh_histogram_ceiling
 from feedhandler._records cimport (HISTOGRAM_BUCKETS, HISTOGRAMS, PART_BOOKS, PART_CHANNELS, PART_DIRECTORY, PART_HISTOGRAMS, PART_LINES,
                                    PART_RINGS, PART_SLOTS, PART_SYMBOLS, SEGMENT_MAGIC)
-from feedhandler._ring cimport fh_ring_write
+from feedhandler._ring cimport fh_ring_prefetch, fh_ring_write
 from feedhandler._seqlock cimport fh_store, fh_store_release
 
 
@@ -16,6 +16,10 @@ def histogram_bucket(uint64_t nanoseconds):
 def histogram_ceilings():
     """The largest latency, in ns, that counts in each bucket; the last bucket also holds what is longer."""
     return [fh_histogram_ceiling(bucket) for bucket in range(HISTOGRAM_BUCKETS)]
+
+
+cdef enum:
+    PREFETCH_AHEAD = 192        # events: the next batch's lines
 
 
 cdef class Publisher:
@@ -64,6 +68,7 @@ cdef class Publisher:
         for i in range(count):
             head += 1
             fh_ring_write(<uint64_t *> self.slots, self.mask, head, <const uint64_t *> &events[i])
+            fh_ring_prefetch(<const uint64_t *> self.slots, self.mask, head + PREFETCH_AHEAD)
         self.head = head
         fh_store_release(&self.ring.head, head)
 
