@@ -3,6 +3,10 @@
 The rendered code is boring on purpose: one switch on the type byte; per message one look at the length, the checks of
 what cannot be represented, one load per field, one `put` per event. Nothing is written or counted before all checks of
 a message are passed.
+
+Most of what a feed sends are messages of one event whose parts differ only in where they stand. These have a row each
+in a table of places and go one common way (`Straight` in _decoder.pxd): the type of the next message cannot be
+foretold, and a switch on it costs more than all the rest.
 """
 
 from __future__ import annotations
@@ -43,7 +47,7 @@ from feedhandler._records cimport (
 from feedhandler._symbols cimport fh_name_find
 from feedhandler._wire cimport (
     fh_be16, fh_be32, fh_be48, fh_be64, fh_le16, fh_le32, fh_le64, fh_u8)
-from feedhandler.decode._decoder cimport UNREPRESENTABLE, Decoder, put, word
+from feedhandler.decode._decoder cimport UNREPRESENTABLE, Decoder, Straight, put, unlikely, word
 '''
 
 CLASS = """
@@ -72,7 +76,7 @@ cdef class ProtocolDecoder(Decoder):
         cdef int64_t ts_recv = run.ts_recv
         cdef int64_t zero = {zero}
         cdef int64_t ts
-        cdef uint32_t length, instrument
+        cdef uint32_t length, instrument{straight_variables}
         cdef int kind
         while message < end and event <= full:
             length = message.len
@@ -89,6 +93,27 @@ SHORT = """\
                 message += 1
                 continue
             kind = data[0]
+"""
+
+STRAIGHT = """\
+            row = &straight[kind]
+            if row.length:  # {types}
+                if length != row.length:
+                    if length < row.length:
+                        break
+                    longer += 1
+                raw = fh_{order}32(data + row.price)
+                side = row.sides[data[row.side]]
+                if unlikely((raw > row.greatest) | (side == UNREPRESENTABLE)):
+                    break
+                if unlikely(instrument == 0):
+                    if row.symbol and {number}:
+                        instrument = self.name({number}, data + row.symbol, {symbol_size})
+                    unknown_instrument += instrument == 0
+                event = put(event, ts, ts_recv, fh_{order}64(data + row.order_id),
+                            <int64_t> (raw * row.price_scale + row.price_none),
+                            fh_{order}32(data + row.size) & row.size_mask | row.size_otherwise, channel_seq,
+                            row.word | <uint64_t> side << 40 | instrument | common)
 """
 
 TAIL = """\
@@ -133,6 +158,9 @@ def render(table: Protocol) -> str:
     tables = {message.type: _tables(message) for message in table.messages}
     for message in table.messages:
         lines += _declare_tables(message, tables[message.type])
+    header_fields = _common(table)
+    straight = [message for message in table.messages if _is_straight(table, message, header_fields)]
+    lines += _declare_straight(table, straight, tables)
     midnight = table.clock.since == "midnight"
     common = "<uint64_t> run.line << 56"
     if midnight:
@@ -145,13 +173,23 @@ def render(table: Protocol) -> str:
             size_decimals=table.size_decimals,
             common=common,
             zero="self.midnight" if midnight else "0",
+            straight_variables=", raw, side\n        cdef const Straight *row" if straight else "",
         ).rstrip("\n")
     )
-    header_fields = _common(table)
     lines.append(SHORT.format(header=max((f.offset + f.type.size for f in header_fields), default=1)).rstrip("\n"))
     lines += ["            " + line for line in _header(table, header_fields)]
-    for number, message in enumerate(table.messages):
-        word = "if" if number == 0 else "elif"
+    if straight:
+        assert isinstance(table.instrument, ById)
+        lines.append(
+            STRAIGHT.format(
+                types=", ".join(f"{message.type!r} {message.name}" for message in straight),
+                order="be" if table.byte_order == "big" else "le",
+                number=_load(table, straight[0].layout[table.instrument.field]),
+                symbol_size=next((f.type.size for m in straight if (f := table.symbol_of(m))), 0),
+            ).rstrip("\n")
+        )
+    for number, message in enumerate(m for m in table.messages if m not in straight):
+        word = "if" if number == 0 and not straight else "elif"
         lines.append(f"            {word} kind == {ord(message.type)}:  # {_shown(message)}")
         lines += ["                " + line for line in _case(table, message, tables[message.type], header_fields)]
     lines.append(TAIL)
@@ -176,6 +214,60 @@ def _header(table: Protocol, common: tuple[Field, ...]) -> Iterator[str]:
             yield f"ts = zero + {_signed(table, field)}"
         else:
             yield f"instrument = by_id[{_load(table, field)}]"
+
+
+def _is_straight(table: Protocol, message: Message, common: tuple[Field, ...]) -> bool:
+    """One unconditional event of an order or a trade, its id of eight bytes, price and size of four, or constant."""
+    if len(message.events) != 1 or message.directory or not isinstance(table.instrument, ById):
+        return False
+    (event,) = message.events
+    if event.whole_channel or event.last or event.level or event.venue or event.action == "S":
+        return False
+    if not isinstance(event.side, Choice) and event.side != "N":
+        return False
+    if isinstance(event.size, Choice) or {f.name for f in common} != {table.clock.field, table.instrument.field}:
+        return False
+    order_id = message.layout[event.order_id].type.size if event.order_id else 0
+    price = message.layout[event.price].type if event.price else None
+    size = message.layout[event.size].type.size if isinstance(event.size, str) else 4
+    return order_id == 8 and size == 4 and (price is None or (price.size == 4 and not price.signed))
+
+
+def _declare_straight(table: Protocol, messages: list[Message], tables: dict[str, dict[int, str]]) -> Iterator[str]:
+    """The table of places: what a message does not have is read from its header, and masked out."""
+    if not messages:
+        return
+    yield "\ncdef uint8_t[256] no_side\nmemset(no_side, SIDE_NONE, 256)"
+    yield "cdef Straight[256] straight\nmemset(straight, 0, sizeof(straight))"
+    for message in messages:
+        (event,) = message.events
+        row = f"straight[{ord(message.type)}]"
+        assert event.order_id and not isinstance(event.size, Choice)
+        price = message.layout[event.price] if event.price else None
+        greatest = price.type.limits[1] if price else None
+        symbol = table.symbol_of(message)
+        values = {
+            "length": message.length,
+            "greatest": greatest if greatest is not None else 2**32 - 1,
+            "price_scale": price.type.scale if price else 0,
+            "price_none": 0 if price else "<uint64_t> PRICE_NONE",
+            "size_mask": 2**32 - 1 if isinstance(event.size, str) else 0,
+            "size_otherwise": 0 if isinstance(event.size, str) else "SIZE_REST" if event.size == REST else event.size,
+            "word": f"word(0, {ACTION[event.action]}, 0, FLAG_LAST)",
+            "order_id": message.layout[event.order_id].offset,
+            "price": price.offset if price else 1,
+            "size": message.layout[event.size].offset if isinstance(event.size, str) else 1,
+            "symbol": symbol.offset if symbol else 0,
+        }
+        if isinstance(event.side, Choice):
+            values |= {
+                "side": message.layout[event.side.field].offset,
+                "sides": _table_of(message, event.side, tables[message.type]),
+            }
+        else:
+            values |= {"side": 0, "sides": "no_side"}
+        yield f"\n# {_shown(message)}"
+        yield from (f"{row}.{name} = {value}" for name, value in values.items())
 
 
 def _shown(message: Message) -> str:

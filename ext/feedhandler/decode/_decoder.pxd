@@ -6,6 +6,24 @@ from feedhandler._instruments cimport Instruments
 cdef enum:
     UNREPRESENTABLE = 255       # in a rendered character table: the message is malformed
 
+cdef extern from *:
+    """
+    #define FH_UNLIKELY(x) __builtin_expect(!!(x), 0)
+    """
+    bint unlikely "FH_UNLIKELY"(bint x) nogil
+
+cdef struct Straight:           # how a message of one event is read without a branch on its type; a cache line
+    uint32_t length             # of the message; 0 = a type that goes another way
+    uint32_t greatest           # a raw price above it cannot be represented
+    uint64_t price_scale        # 0 = the message has no price, which is then price_none
+    uint64_t price_none
+    uint64_t size_mask          # 0 = the message has no size, which is then size_otherwise
+    uint64_t size_otherwise
+    uint64_t word               # the event's last word: action and flags
+    const uint8_t *sides        # 256 of ours, by the character on the wire
+    uint8_t order_id, price, size, side, symbol     # offsets; of what is not there: any that is; symbol 0 = none
+    uint8_t spare[3]
+
 cdef class Decoder:
     """Messages in, events out. One per channel.
 
