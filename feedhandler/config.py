@@ -32,6 +32,10 @@ from feedhandler.settings import (
 
 BACKENDS = ("auto", "sockets", "af_xdp", "rdma")
 STALE_ON = ("unknown_order", "over_execution", "duplicate_order", "full", "price_range")
+FAULTS = (
+    *STALE_ON,
+    "crossed",
+)  # a call auction crosses books, and not every feed tells when one is on: only if asked for
 SAMPLE_DAY = datetime.date(2026, 11, 22)
 LINES_MAX = 64  # lines that one hot thread serves
 CHANNELS_MAX = 32
@@ -60,7 +64,8 @@ class Books:
     depth: int = setting(10, integer(1, 64), "price levels published per side")
     instruments: int = setting(16384, integer(1, 1 << 20), "symbols there is room for")
     orders: int = setting(2_000_000, integer(1, 1 << 30), "live orders there is room for")
-    stale_on: tuple[str, ...] = setting(STALE_ON, several(choice(*STALE_ON)), "faults after which a book is STALE")
+    stale_on: tuple[str, ...] = setting(STALE_ON, several(choice(*FAULTS)), "faults after which a book is STALE")
+    crossed_ms: int = setting(1000, integer(0, 86_400_000), "a book crossed for so long while trading is a fault")
 
 
 @dataclass(frozen=True, slots=True)

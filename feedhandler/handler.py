@@ -197,10 +197,11 @@ class Handler:
                 depth=sizes.depth,
                 orders=sizes.orders,
                 policy=policy,
+                crossed_ms=sizes.crossed_ms,
                 price_quantum=10 ** (-protocol.price_exponent - protocol.price_decimals),
             )
         else:
-            books = LevelBook(self.segment.books, depth=sizes.depth, policy=policy)
+            books = LevelBook(self.segment.books, depth=sizes.depth, policy=policy, crossed_ms=sizes.crossed_ms)
         return arbiter, decoder, books, _days(protocol, moment)
 
     def _recover(self, number: int, channel: Channel) -> tuple[Recovery | None, int]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedhandler.book import FAULTS, OrderBook
+from feedhandler.book import ALL_FAULTS, FAULTS, OrderBook
 from feedhandler.book.reference import Book, ReferenceBooks
 from feedhandler.errors import ConfigError
 from feedhandler.records import EVENT, PRICE_NONE, SIZE_REST, Flag, Quality, Reason, Side, Trading, slot_stride
@@ -145,24 +145,31 @@ def batches_of(message: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 DEPTHS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 10, 10, 10, 13, 64])
+WIDTHS = sorted({make(vectors=bits).vectors for bits in (128, 256, 512)})  # those that this processor has
+VECTORS = st.sampled_from(WIDTHS)
 
 
-@given(batches_of(messages()), DEPTHS, st.sampled_from([3, 12, 100]))
+@given(batches_of(messages()), DEPTHS, st.sampled_from([3, 12, 100]), VECTORS)
 @settings(deadline=None)
-def test_book_is_the_reference_on_whole_messages(batches: Any, depth: int, orders: int) -> None:
-    assert_same(batches, depth, orders)
+def test_book_is_the_reference_on_whole_messages(batches: Any, depth: int, orders: int, vectors: int) -> None:
+    assert_same(batches, depth, orders, vectors=vectors)
 
 
 @pytest.mark.wire
-@given(batches_of(hostile()), DEPTHS, st.sampled_from([1, 4, 100]), st.integers(0, 63))
+@given(batches_of(hostile()), DEPTHS, st.sampled_from([1, 4, 100]), st.integers(0, 127), VECTORS)
 @settings(deadline=None)
-def test_book_is_the_reference_on_any_events(batches: Any, depth: int, orders: int, policy: int) -> None:
-    assert_same(batches, depth, orders, policy=policy)
+def test_book_is_the_reference_on_any_events(batches: Any, depth: int, orders: int, policy: int, vectors: int) -> None:
+    assert_same(batches, depth, orders, policy=policy, vectors=vectors)
 
 
 @pytest.mark.parametrize("depth", [*range(1, 20), 31, 32, 33, 63, 64])
 @pytest.mark.parametrize("prefetch", [True, False])
 def test_every_depth_on_a_long_random_stream(depth: int, prefetch: bool) -> None:
+    for vectors in WIDTHS if depth == 10 else WIDTHS[-1:]:
+        assert_long_random_stream(depth, prefetch, vectors)
+
+
+def assert_long_random_stream(depth: int, prefetch: bool, vectors: int) -> None:
     rng = np.random.default_rng(depth)
     live: list[int] = []
     batch: list[dict[str, Any]] = []
@@ -176,15 +183,16 @@ def test_every_depth_on_a_long_random_stream(depth: int, prefetch: bool) -> None
         price = (1000 - away if side == BID else 1000 + away) * 100_000
         batch.append(event("A", number * 7, side=side, price=price, size=int(rng.integers(1, 500))))
         live.append(number * 7)
-    assert_same([batch[i : i + 90] for i in range(0, len(batch), 90)], depth, 1000, prefetch=prefetch)
+    assert_same([batch[i : i + 90] for i in range(0, len(batch), 90)], depth, 1000, prefetch=prefetch, vectors=vectors)
 
 
+@pytest.mark.parametrize("vectors", WIDTHS)
 @pytest.mark.parametrize("side", [BID, ASK])
-def test_thousands_of_levels_come_and_go_in_any_order(side: int) -> None:
+def test_thousands_of_levels_come_and_go_in_any_order(side: int, vectors: int) -> None:
     rng = np.random.default_rng(5)
     prices = rng.permutation(3000)
     adds = [event("A", int(p), side=side, price=int(p) * 100_000, size=int(p) + 1) for p in prices]
-    books = make(orders=4000)
+    books = make(orders=4000, vectors=vectors)
     books.apply_events(records(adds))
     going = rng.permutation(3000)
     for step in range(0, 3000, 250):
@@ -305,6 +313,30 @@ def test_a_crossed_book_is_counted_once_while_trading() -> None:
     assert books.counts[COUNTERS["CROSSED"]] == 1
     books.apply_events(records([event("A", 2, side=ASK, price=100_000, size=1)]))
     assert books.counts[COUNTERS["CROSSED"]] == 2
+
+
+def test_a_book_that_stays_crossed_while_trading_is_stale() -> None:
+    cross = [event("A", 1, side=BID, price=500_000, size=1), event("A", 2, side=ASK, price=500_000, size=1)]
+    trading = event("S", size=Trading.TRADING)
+    after = {"ts_event": 1_000_000_000}
+    longer = event("A", 3, side=BID, price=100_000, size=1, **after)
+    uncrossed = event("C", 2, size=SIZE_REST, ts_event=999_999_999)
+    for stream, stale in (
+        ([trading, *cross, longer], True),
+        ([*cross, longer, trading], False),  # before trading orders may cross
+        ([trading, *cross, uncrossed, longer], False),
+        ([trading, *cross, event("S", size=Trading.HALTED), longer], False),
+    ):
+        books = make()
+        filled = records(stream)
+        books.apply_events(filled)
+        head = books.book(1)[0]
+        assert (head["quality"], head["reason"]) == ((Quality.STALE, Reason.CROSSED) if stale else (Quality.LIVE, 0))
+        assert bool(filled["flags"][-1] & Flag.STALE) == stale
+        assert_same([[dict(e) for e in stream]])
+    books = make(policy=ALL_FAULTS & ~FAULTS["CROSSED"])
+    books.apply_events(records([trading, *cross, longer]))
+    assert books.book(1)[0]["quality"] == Quality.LIVE
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,11 @@ cdef struct InstrumentRecord:   # 128 bytes
     int8_t size_exponent
     uint8_t price_decimals      # decimals as sent on the wire
     uint8_t size_decimals
-    uint64_t reserved[5]
+    uint64_t unknown_orders     # messages that named an order its book does not hold; this and the next: in this generation
+    uint64_t over_executions    # cancels and executions larger than what was left of the order
+    uint64_t duplicate_orders   # adds of an order that was live
+    uint64_t crossed            # times its book became crossed while trading
+    uint64_t reserved
 
 cdef enum:
     INSTRUMENT_TEST = 1

@@ -16,7 +16,6 @@
 #define FH_ORDER_MAP_H
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/mman.h>
 
 #define FH_NO_ORDER UINT64_MAX
 #define FH_BUCKET_ORDERS 5u
@@ -40,18 +39,6 @@ typedef struct {
     uint32_t live;              /* orders */
     uint32_t limit;             /* orders at most */
 } fh_orders;
-
-/* Zeroed memory, taken now rather than at its first use; 2 MiB pages where the host gives them. NULL: none left. */
-static inline void *fh_pages(size_t bytes)
-{
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED)
-        return NULL;
-    madvise(at, bytes, MADV_HUGEPAGE);
-    for (size_t i = 0; i < bytes; i += 4096)
-        ((volatile char *)at)[i] = 0;
-    return at;
-}
 
 /* Buckets for `orders` at most: 64 places in 100 are taken then, 40 bytes an order. */
 static inline uint32_t fh_orders_buckets(uint32_t orders)

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from typing_extensions import disjoint_base
@@ -11,7 +11,14 @@ class Books:
     """The published books of one shard, in a writable buffer of slots."""
 
     def __init__(
-        self, slots: Any, *, depth: int = 10, instruments: int | None = None, policy: int | None = None, **_: Any
+        self,
+        slots: Any,
+        *,
+        depth: int = 10,
+        instruments: int | None = None,
+        policy: int | None = None,
+        crossed_ms: int = 1000,
+        **_: Any,
     ) -> None: ...
     def apply_events(self, events: np.ndarray[Any, Any], first_event: int = 1) -> None:
         """Apply an array of EVENT records in place; the first will stand at `first_event` of the ring."""
@@ -26,26 +33,3 @@ class Books:
     @property
     def counts(self) -> np.ndarray[Any, Any]:
         """The counters of the channel, by ChannelCounter; a copy."""
-
-@final
-class OrderBook(Books):
-    """Order-by-order books."""
-
-    def __init__(
-        self,
-        slots: Any,
-        *,
-        depth: int = 10,
-        instruments: int | None = None,
-        orders: int = 1048576,
-        level_bytes: int | None = None,
-        policy: int | None = None,
-        price_quantum: int = 100_000,
-        prefetch: bool = True,
-    ) -> None: ...
-    @property
-    def live_orders(self) -> int:
-        """Orders that rest in all books together."""
-    @property
-    def memory_bytes(self) -> dict[str, int]:
-        """Bytes taken, by what for."""

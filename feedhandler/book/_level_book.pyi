@@ -14,4 +14,5 @@ class LevelBook(Books):
         instruments: int | None = None,
         level_bytes: int | None = None,
         policy: int | None = None,
+        crossed_ms: int = 1000,
     ) -> None: ...

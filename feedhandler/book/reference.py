@@ -26,7 +26,7 @@ class Book:
     since: int = 0
     stamp: tuple[int, ...] = (0, 0, 0, 0)  # ts_event, ts_recv, channel_seq, event_seq
     trades: tuple[int, int, int, int] = (PRICE_NONE, 0, 0, 0)  # last price, last size, volume, count
-    crossed: bool = False
+    crossed_since: int | None = None  # exchange time; None = it is not, or not while trading
 
     @property
     def trading(self) -> int:
@@ -54,14 +54,22 @@ class Book:
     def reset(self, now: int) -> bool:
         """True when there was something to forget."""
         had = any(self.levels.values())
-        self.levels, self.crossed = {BID: {}, ASK: {}}, False
+        self.levels, self.crossed_since = {BID: {}, ASK: {}}, None
         self.epoch, self.trades = self.epoch + 1, (PRICE_NONE, 0, 0, 0)
         self.judge(Quality.LIVE, Reason.NONE, now)
         return had
 
 
 class ReferenceBooks:
-    def __init__(self, instruments: int, capacity: int, quantum: int = 100_000, policy: frozenset[str] | None = None):
+    def __init__(
+        self,
+        instruments: int,
+        capacity: int,
+        quantum: int = 100_000,
+        policy: frozenset[str] | None = None,
+        crossed_ns: int = 1_000_000_000,
+    ):
+        self.crossed_ns = crossed_ns
         self.books = {i: Book() for i in range(1, instruments)}
         self.orders: dict[int, list[int]] = {}
         self.counters: Counter[str] = Counter()
@@ -119,11 +127,15 @@ class ReferenceBooks:
             tob = book.reset(event["ts_recv"])
         if tob:
             event["flags"] |= Flag.TOB
-        if fault and (self.policy is None or fault in self.policy):
+        if fault:
+            self.fault(book, event, fault)
+        self.open = (book, event, self.position)
+
+    def fault(self, book: Book, event: Event, fault: str) -> None:
+        if self.policy is None or fault in self.policy:
             event["flags"] |= Flag.STALE
             if book.quality != Quality.STALE:
                 book.judge(Quality.STALE, Reason[fault], event["ts_recv"])
-        self.open = (book, event, self.position)
 
     def add(self, event: Event, replaced: tuple[int, int] | None) -> tuple[str | None, Any]:
         if event["side"] not in (BID, ASK):
@@ -212,9 +224,13 @@ class ReferenceBooks:
         if book.quality == Quality.INIT:
             book.judge(Quality.LIVE, Reason.NONE, event["ts_recv"])
         bids, asks = book.side(BID), book.side(ASK)
-        crossed = bool(bids and asks and bids[0][0] >= asks[0][0])
-        self.counters["CROSSED"] += crossed and not book.crossed and book.trading == Trading.TRADING
-        book.crossed = crossed
+        if not (bids and asks and bids[0][0] >= asks[0][0]) or book.trading != Trading.TRADING:
+            book.crossed_since = None
+        elif book.crossed_since is None:
+            book.crossed_since = event["ts_event"]
+            self.counters["CROSSED"] += 1
+        elif event["ts_event"] - book.crossed_since >= self.crossed_ns:
+            self.fault(book, event, "CROSSED")
         self.write(book, event, position)
 
     def write(self, book: Book, event: Event, position: int) -> None:

@@ -32,7 +32,6 @@ cdef struct Draft:              # one book as it will be published at its next L
     uint8_t venue
     bint open                   # the last update was not LAST: what stands here never stood at the exchange
     bint changed                # levels differ from the slot's
-    bint crossed
     bint lost                   # there was no room: levels are not kept until a reset
     uint32_t fault              # the first since the last LAST
 

@@ -7,7 +7,7 @@ cimport cython
 from posix.mman cimport munmap
 
 from feedhandler import errors
-from feedhandler._counters cimport CH_CROSSED, CH_LEVELS_FULL, CH_UNKNOWN_INSTRUMENT
+from feedhandler._counters cimport CH_LEVELS_FULL, CH_UNKNOWN_INSTRUMENT
 from feedhandler._records cimport (ACTION_ADD, ACTION_CANCEL, ACTION_MODIFY, ACTION_RESET, ACTION_STATUS, ACTION_TRADE,
                                    ALL_INSTRUMENTS, FLAG_LAST, FLAG_STALE, FLAG_TOB, PRICE_NONE, QUALITY_INIT,
                                    QUALITY_LIVE, QUALITY_STALE, REASON_FULL, REASON_NONE, SIDE_ASK, SIDE_BID, TRADING_CLOSED, TRADING_HALTED,
@@ -103,7 +103,6 @@ cdef class LevelBook(Books):
         cdef fh_level *out
         cdef uint8_t *trades
         cdef uint32_t ask, i, n
-        cdef bint crossed
         fh_slot_open(&slot.seq)
         if draft.changed:
             for ask in range(2):
@@ -133,10 +132,7 @@ cdef class LevelBook(Books):
         draft.fault = 0
         if slot.quality == QUALITY_INIT:
             self.judge(slot, QUALITY_LIVE, REASON_NONE, event.ts_recv)
-        crossed = self.crosses(draft)
-        if crossed and not draft.crossed and slot.trading == TRADING_TRADING:
-            self.counters[CH_CROSSED] += 1
-        draft.crossed = crossed
+        self.cross(slot, event, self.crosses(draft))
         self.stamp(slot, event, position)
         fh_slot_close(&slot.seq)
 
@@ -155,7 +151,7 @@ cdef class LevelBook(Books):
         fh_wide_clear(&self.levels, &draft.sides[1])
         draft.last.price = PRICE_NONE
         draft.last.size = draft.volume.size = draft.volume.trades = 0
-        draft.open = draft.changed = draft.crossed = draft.lost = False
+        draft.open = draft.changed = draft.lost = False
         draft.fault = 0
         self.reset_slot(slot, now)
 

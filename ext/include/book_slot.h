@@ -1,0 +1,47 @@
+/* A published book, as its writer sees it, and the memory behind it.
+ *
+ * The slot is shared memory, written between an odd and an even sequence (seqlock.h). Its words are written whole,
+ * 8 bytes or more a store; what a reader copies meanwhile it throws away when it sees the sequence again. */
+#ifndef FH_BOOK_SLOT_H
+#define FH_BOOK_SLOT_H
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+typedef struct {                        /* one level of a slot, 24 bytes: three words */
+    int64_t price;
+    uint64_t size;
+    uint64_t orders;                    /* the upper half is the reserved word, 0 */
+} fh_level;
+
+static inline void fh_put64(void *at, uint64_t word) { __atomic_store_n((uint64_t *)at, word, __ATOMIC_RELAXED); }
+static inline void fh_put_level(fh_level *at, int64_t price, uint64_t size, uint32_t orders)
+{
+    fh_put64(&at->price, (uint64_t)price);
+    fh_put64(&at->size, size);
+    fh_put64(&at->orders, orders);
+}
+
+/* The slot's sequence: odd while it is being written. A killed writer leaves the one it was in odd. */
+static inline void fh_slot_open(uint64_t *seq)
+{
+    __atomic_store_n(seq, *seq | 1, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);                    /* pairs with the reader's acquire fence */
+}
+static inline void fh_slot_close(uint64_t *seq)
+{
+    __atomic_store_n(seq, (*seq | 1) + 1, __ATOMIC_RELEASE);    /* pairs with the reader's first acquire load */
+}
+
+/* Zeroed memory, taken now rather than at its first use; 2 MiB pages where the host gives them. NULL: none left. */
+static inline void *fh_pages(size_t bytes)
+{
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED)
+        return NULL;
+    madvise(at, bytes, MADV_HUGEPAGE);
+    for (size_t i = 0; i < bytes; i += 4096)
+        ((volatile char *)at)[i] = 0;
+    return at;
+}
+#endif

@@ -1,0 +1,327 @@
+/* What levels.h does to levels, written once and compiled for several kinds of processor: it includes this file with
+ *     FH_SUFFIX   the variant's name
+ *     FH_TARGET   its function attribute
+ *     FH_TEN      1 = sides of ten levels: every loop has a fixed length, and no branch
+ *     FH_WIDTH    widest vectors, in bits
+ * Keys of a side lie best first, so places are ranks: how many keys are better. */
+#if FH_TEN
+#define FH_DEPTH(l) 10u
+#else
+#define FH_DEPTH(l) (l)->depth
+#endif
+#define FH_INLINE static inline FH_TARGET __attribute__((always_inline))
+
+/* How many of the best levels are better than `key`. */
+FH_INLINE uint32_t FH_FN(fh_near_rank)(const int32_t *keys, uint32_t places, int32_t key)
+{
+#if FH_TEN && FH_WIDTH == 512
+    (void)places;
+    uint32_t better = _mm256_cmpgt_epi32_mask(_mm256_load_si256((const __m256i *)keys), _mm256_set1_epi32(key));
+    better |= (uint32_t)_mm_cmpgt_epi32_mask(_mm_load_si128((const __m128i *)(keys + 8)), _mm_set1_epi32(key)) << 8;
+    return (uint32_t)__builtin_popcount(better);
+#else
+    __m128i k = _mm_set1_epi32(key), better = _mm_setzero_si128();
+    for (uint32_t i = 0; i < places; i += 4)
+        better = _mm_sub_epi32(better, _mm_cmpgt_epi32(_mm_load_si128((const __m128i *)(keys + i)), k));
+    better = _mm_add_epi32(better, _mm_shuffle_epi32(better, 0x4e));
+    better = _mm_add_epi32(better, _mm_shuffle_epi32(better, 0xb1));
+    return (uint32_t)_mm_cvtsi128_si32(better);
+#endif
+}
+
+/* The first of keys[0 .. count) that is not better than `key`; count if all are. A straight scan, sixteen keys a step:
+ * its loads do not wait for each other, as those of a halving search do, and most changes are near the front. Reads up
+ * to 15 keys behind the last, which a block always has. */
+FH_INLINE uint32_t FH_FN(fh_deep_rank)(const int32_t *keys, uint32_t count, int32_t key)
+{
+#if FH_WIDTH == 512
+    __m512i k = _mm512_set1_epi32(key);
+#else
+    __m128i k = _mm_set1_epi32(key);
+#endif
+    for (uint32_t i = 0; i < count; i += 16) {
+#if FH_WIDTH == 512
+        uint32_t better = _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(keys + i), k);
+#else
+        const __m128i *at = (const __m128i *)(keys + i);
+        __m128i a = _mm_cmpgt_epi32(_mm_loadu_si128(at), k), b = _mm_cmpgt_epi32(_mm_loadu_si128(at + 1), k);
+        __m128i c = _mm_cmpgt_epi32(_mm_loadu_si128(at + 2), k), d = _mm_cmpgt_epi32(_mm_loadu_si128(at + 3), k);
+        uint32_t better = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
+#endif
+        if (better != 0xffff) {
+            i += (uint32_t)__builtin_ctz(~better);
+            return i < count ? i : count;
+        }
+    }
+    return count;
+}
+
+/* Place i takes `key`, those from i on go one place down; what falls off is the caller's. */
+FH_INLINE void FH_FN(fh_keys_insert)(int32_t *keys, uint32_t i, int32_t key, uint32_t depth)
+{
+#if FH_TEN && FH_WIDTH == 512
+    (void)depth;
+    __m512i old = _mm512_inserti32x4(_mm512_castsi256_si512(_mm256_load_si256((const __m256i *)keys)),
+                                     _mm_load_si128((const __m128i *)(keys + 8)), 2);
+    old = _mm512_mask_expand_epi32(_mm512_set1_epi32(key), (__mmask16)(0x3ff & ~(1u << i)), old);
+    _mm256_store_si256((__m256i *)keys, _mm512_castsi512_si256(old));
+    _mm_storel_epi64((__m128i *)(keys + 8), _mm512_extracti32x4_epi32(old, 2));
+#elif FH_TEN
+    (void)depth;
+    __m128i *at = (__m128i *)keys;
+    __m128i a = _mm_load_si128(at), b = _mm_load_si128(at + 1), c = _mm_load_si128(at + 2);
+    __m128i place = _mm_set1_epi32((int)i), k = _mm_set1_epi32(key);
+    __m128i lane_a = _mm_setr_epi32(0, 1, 2, 3), lane_b = _mm_setr_epi32(4, 5, 6, 7), lane_c = _mm_setr_epi32(8, 9, -1, -1);
+    __m128i down_a = _mm_slli_si128(a, 4);
+    __m128i down_b = _mm_or_si128(_mm_slli_si128(b, 4), _mm_srli_si128(a, 12));
+    __m128i down_c = _mm_or_si128(_mm_slli_si128(c, 4), _mm_srli_si128(b, 12));
+#define FH_PICK(old, down, lane) _mm_or_si128( \
+        _mm_or_si128(_mm_and_si128(_mm_cmplt_epi32(lane, place), old), _mm_and_si128(_mm_cmpeq_epi32(lane, place), k)), \
+        _mm_and_si128(_mm_cmpgt_epi32(lane, place), down))
+    _mm_store_si128(at, FH_PICK(a, down_a, lane_a));
+    _mm_store_si128(at + 1, FH_PICK(b, down_b, lane_b));
+    _mm_store_si128(at + 2, FH_PICK(c, down_c, lane_c));
+#undef FH_PICK
+#else
+    memmove(keys + i + 1, keys + i, (depth - 1 - i) * 4);
+    keys[i] = key;
+#endif
+}
+
+/* The same the other way: place i goes, those behind it come up, `key` is the new last one. */
+FH_INLINE void FH_FN(fh_keys_remove)(int32_t *keys, uint32_t i, int32_t key, uint32_t depth)
+{
+#if FH_TEN && FH_WIDTH == 512
+    (void)depth;
+    __m512i old = _mm512_inserti32x4(_mm512_castsi256_si512(_mm256_load_si256((const __m256i *)keys)),
+                                     _mm_load_si128((const __m128i *)(keys + 8)), 2);
+    old = _mm512_mask_compress_epi32(_mm512_set1_epi32(key), (__mmask16)(0x3ff & ~(1u << i)), old);
+    _mm256_store_si256((__m256i *)keys, _mm512_castsi512_si256(old));
+    _mm_storel_epi64((__m128i *)(keys + 8), _mm512_extracti32x4_epi32(old, 2));
+#elif FH_TEN
+    (void)depth;
+    __m128i *at = (__m128i *)keys;
+    __m128i a = _mm_load_si128(at), b = _mm_load_si128(at + 1), c = _mm_load_si128(at + 2);
+    __m128i place = _mm_set1_epi32((int)i);
+    __m128i lane_a = _mm_setr_epi32(0, 1, 2, 3), lane_b = _mm_setr_epi32(4, 5, 6, 7);
+    __m128i up_a = _mm_or_si128(_mm_srli_si128(a, 4), _mm_slli_si128(b, 12));
+    __m128i up_b = _mm_or_si128(_mm_srli_si128(b, 4), _mm_slli_si128(c, 12));
+    __m128i old_a = _mm_cmplt_epi32(lane_a, place), old_b = _mm_cmplt_epi32(lane_b, place);
+    _mm_store_si128(at, _mm_or_si128(_mm_and_si128(old_a, a), _mm_andnot_si128(old_a, up_a)));
+    _mm_store_si128(at + 1, _mm_or_si128(_mm_and_si128(old_b, b), _mm_andnot_si128(old_b, up_b)));
+    keys[8] = i < 9 ? keys[9] : keys[8];
+    keys[9] = key;
+#else
+    memmove(keys + i, keys + i + 1, (depth - 1 - i) * 4);
+    keys[depth - 1] = key;
+#endif
+}
+
+/* The published levels from place i on go one place down; place i is the caller's to fill. Whole words are stored, and a
+ * reader that meets a half-moved side sees the odd sequence. A side of ten is words 0 to 29; 30 and 31 are the last trade
+ * or the volume, which wide stores put back as they are; what is read before word 0 belongs to the slot, and is not used. */
+FH_INLINE void FH_FN(fh_slot_open_gap)(fh_level *levels, uint32_t i, uint32_t depth)
+{
+    uint64_t *words = (uint64_t *)levels;
+#if FH_TEN && FH_WIDTH == 512
+    (void)depth;
+    uint32_t moved = 0x3fffffffu & ~0u << (3 * i + 3);
+    __m512i v[4];
+    for (int c = 0; c < 4; c++)
+        v[c] = _mm512_mask_loadu_epi64(_mm512_loadu_si512(words + 8 * c), (__mmask8)(moved >> 8 * c), words + 8 * c - 3);
+    for (int c = 0; c < 4; c++)
+        _mm512_storeu_si512(words + 8 * c, v[c]);
+#elif FH_TEN && FH_WIDTH == 256
+    (void)depth;
+    const uint64_t *mask = fh_after + 32 - (3 * i + 3);
+    __m256i v[8];
+    for (int c = 0; c < 8; c++) {
+        __m256i after = _mm256_loadu_si256((const __m256i *)(mask + 4 * c));
+        if (c == 7)
+            after = _mm256_and_si256(after, _mm256_setr_epi64x(-1, -1, 0, 0));
+        v[c] = _mm256_blendv_epi8(_mm256_loadu_si256((const __m256i *)(words + 4 * c)),
+                                  _mm256_loadu_si256((const __m256i *)(words + 4 * c - 3)), after);
+    }
+    for (int c = 0; c < 8; c++)
+        _mm256_storeu_si256((__m256i *)(words + 4 * c), v[c]);
+#else
+    uint32_t low = 3 * i + 3, w = 3 * depth;
+    for (; w >= low + 2; w -= 2)
+        _mm_storeu_si128((__m128i *)(words + w - 2), _mm_loadu_si128((const __m128i *)(words + w - 5)));
+    if (w > low)
+        fh_put64(&words[w - 1], words[w - 4]);
+#endif
+}
+
+/* The published levels behind place i come one place up; the last place is the caller's to fill. */
+FH_INLINE void FH_FN(fh_slot_close_gap)(fh_level *levels, uint32_t i, uint32_t depth)
+{
+    uint64_t *words = (uint64_t *)levels;
+#if FH_TEN && FH_WIDTH == 512
+    (void)depth;
+    uint32_t moved = 0x07ffffffu & ~0u << 3 * i;
+    __m512i v[4];
+    for (int c = 0; c < 4; c++)
+        v[c] = _mm512_mask_loadu_epi64(_mm512_loadu_si512(words + 8 * c), (__mmask8)(moved >> 8 * c), words + 8 * c + 3);
+    for (int c = 0; c < 4; c++)
+        _mm512_storeu_si512(words + 8 * c, v[c]);
+#elif FH_TEN && FH_WIDTH == 256
+    (void)depth;
+    const uint64_t *mask = fh_after + 32 - 3 * i;
+    __m256i v[7];
+    for (int c = 0; c < 7; c++) {
+        __m256i after = _mm256_loadu_si256((const __m256i *)(mask + 4 * c));
+        if (c == 6)
+            after = _mm256_and_si256(after, _mm256_setr_epi64x(-1, -1, -1, 0));
+        v[c] = _mm256_blendv_epi8(_mm256_loadu_si256((const __m256i *)(words + 4 * c)),
+                                  _mm256_loadu_si256((const __m256i *)(words + 4 * c + 3)), after);
+    }
+    for (int c = 0; c < 7; c++)
+        _mm256_storeu_si256((__m256i *)(words + 4 * c), v[c]);
+#else
+    uint32_t w = 3 * i, high = 3 * depth - 3;
+    for (; w + 2 <= high; w += 2)
+        _mm_storeu_si128((__m128i *)(words + w), _mm_loadu_si128((const __m128i *)(words + w + 3)));
+    if (w < high)
+        fh_put64(&words[w], words[w + 3]);
+#endif
+}
+
+/* `count` deeper entries from `first` on move one place: towards the front (`by` = -1) or the end (`by` = 1). */
+FH_INLINE void FH_FN(fh_deep_move)(int32_t *keys, fh_deep *deep, uint32_t first, uint32_t count, int by)
+{
+#if FH_WIDTH == 512
+    keys += first;
+    deep += first;
+    if (__builtin_expect(count <= 16, 1)) {                     /* all is read before anything is written */
+        __mmask16 m = (__mmask16)_bzhi_u32(0xffff, count);
+        __m512i k = _mm512_maskz_loadu_epi32(m, keys), d[4];
+        for (uint32_t c = 0; c < 4; c++)
+            d[c] = _mm512_maskz_loadu_epi64((__mmask8)(_bzhi_u64(0xffffffffu, 2 * count) >> 8 * c), deep + 4 * c);
+        _mm512_mask_storeu_epi32(keys + by, m, k);
+        for (uint32_t c = 0; c < 4; c++)
+            _mm512_mask_storeu_epi64(deep + 4 * c + by, (__mmask8)(_bzhi_u64(0xffffffffu, 2 * count) >> 8 * c), d[c]);
+        return;
+    }
+    memmove(keys + by, keys, count * 4);
+    memmove(deep + by, deep, count * sizeof(fh_deep));
+#else
+    memmove(keys + first + by, keys + first, count * 4);
+    memmove(deep + first + by, deep + first, count * sizeof(fh_deep));
+#endif
+}
+
+static FH_TARGET void FH_FN(fh_levels_fetch)(const fh_levels *l, fh_change *changes, uint32_t count, const uint8_t *bids,
+                                             uint64_t slot_stride, uint32_t side_stride)
+{
+    const uint32_t depth = FH_DEPTH(l), places = fh_places(depth);
+    uint32_t deep[FH_CHANGES_MAX], n = 0;       /* a list, and no branch on which they are: it is hard to foretell */
+    for (uint32_t c = 0; c < count; c++) {      /* those that change nothing hold what an earlier batch left */
+        const fh_change *change = &changes[c];
+        const int32_t *keys = (const int32_t *)(l->sides + (size_t)change->side * l->side_bytes);
+        const fh_side *s = (const fh_side *)(keys + places);
+        uint32_t i = FH_FN(fh_near_rank)(keys, places, change->key);
+        uintptr_t near_ = (uintptr_t)bids + (change->side >> 1) * slot_stride + (change->side & 1) * side_stride
+                          + i * sizeof(fh_level);
+        uintptr_t first = (uintptr_t)(fh_deep_keys(l, s) + s->first);
+        uintptr_t line = first ^ ((near_ ^ first) & -(uintptr_t)(i < depth));     /* as a branch it would be guessed wrong */
+        __builtin_prefetch((const void *)line, 1);
+        __builtin_prefetch((const void *)(line + 64), 1);
+        deep[n] = c;
+        n += i >= depth;
+    }
+    for (uint32_t d = 0; d < n; d++) {
+        fh_change *change = &changes[deep[d]];
+        const int32_t *keys = (const int32_t *)(l->sides + (size_t)change->side * l->side_bytes);
+        const fh_side *s = (const fh_side *)(keys + places);
+        change->hint = s->first + FH_FN(fh_deep_rank)(fh_deep_keys(l, s) + s->first, s->cap - s->first, change->key);
+        __builtin_prefetch(&fh_deep_levels(l, s)[change->hint], 1);
+    }
+}
+
+static FH_TARGET uint32_t FH_FN(fh_levels_change)(fh_levels *l, const fh_change *change, fh_level *levels, uint16_t *used)
+{
+    const uint32_t depth = FH_DEPTH(l), places = fh_places(depth), ask = change->side & 1;
+    const int32_t key = change->key, orders = change->orders;
+    int32_t *keys = (int32_t *)(l->sides + (size_t)change->side * l->side_bytes);
+    fh_side *s = (fh_side *)(keys + places);
+    uint32_t near_ = s->near_, i = FH_FN(fh_near_rank)(keys, places, key);
+    if (i < depth) {
+        fh_level *level = &levels[i];
+        if (i < near_ && keys[i] == key) {
+            uint32_t left = (uint32_t)level->orders + (uint32_t)orders;
+            if (left) {
+                fh_put64(&level->size, level->size + change->size);
+                fh_put64(&level->orders, left);
+                return i;
+            }
+            FH_FN(fh_slot_close_gap)(levels, i, depth);
+            int32_t up_key = FH_NO_KEY;
+            if (s->first < s->cap) {                            /* the best of the deeper ones comes up */
+                fh_deep *up = &fh_deep_levels(l, s)[s->first];
+                up_key = fh_deep_keys(l, s)[s->first++];
+                fh_put_level(&levels[depth - 1], (int64_t)(fh_quanta(up_key, ask) * l->quantum), up->size, up->orders);
+            } else {
+                s->near_ = (uint16_t)(near_ - 1);
+                __atomic_store_n(used, s->near_, __ATOMIC_RELAXED);
+                fh_put_level(&levels[depth - 1], 0, 0, 0);
+            }
+            FH_FN(fh_keys_remove)(keys, i, up_key, depth);
+            return i;
+        }
+        if (__builtin_expect(orders <= 0 || s->lost, 0))
+            return FH_NO_LEVEL;
+        if (near_ == depth) {                                   /* the last of the best goes down */
+            if (__builtin_expect(!s->first, 0) && !fh_levels_grow(l, s)) {
+                s->lost = 1;
+                return FH_LEVELS_FULL;
+            }
+            const fh_level *down = &levels[depth - 1];
+            uint32_t f = --s->first;
+            fh_deep_keys(l, s)[f] = keys[depth - 1];
+            fh_deep_levels(l, s)[f] = (fh_deep){ down->size, (uint32_t)down->orders, 0 };
+        } else {
+            s->near_ = (uint16_t)(near_ + 1);
+            __atomic_store_n(used, s->near_, __ATOMIC_RELAXED);
+        }
+        FH_FN(fh_keys_insert)(keys, i, key, depth);
+        FH_FN(fh_slot_open_gap)(levels, i, depth);
+        fh_put_level(level, (int64_t)(fh_quanta(key, ask) * l->quantum), change->size, (uint32_t)orders);
+        return i | FH_LEVEL_NEW;
+    }
+    uint32_t f = s->first, n = s->cap - f;
+    i = change->hint - f;
+    if (i >= n || fh_deep_keys(l, s)[change->hint] != key)      /* no hint, or another change came between */
+        i = FH_FN(fh_deep_rank)(fh_deep_keys(l, s) + f, n, key);
+    if (i < n && fh_deep_keys(l, s)[f + i] == key) {
+        fh_deep *deep = &fh_deep_levels(l, s)[f + i];
+        deep->size += change->size;
+        deep->orders += (uint32_t)orders;
+        if (!deep->orders) {
+            FH_FN(fh_deep_move)(fh_deep_keys(l, s), fh_deep_levels(l, s), f, i, 1);
+            s->first++;
+        }
+        return depth + i;
+    }
+    if (__builtin_expect(orders <= 0, 0))
+        return FH_NO_LEVEL;
+    if (__builtin_expect(!f, 0)) {
+        if (!fh_levels_grow(l, s)) {
+            s->lost = 1;
+            return FH_LEVELS_FULL;
+        }
+        f = s->first;
+    }
+    FH_FN(fh_deep_move)(fh_deep_keys(l, s), fh_deep_levels(l, s), f, i, -1);
+    s->first = --f;
+    fh_deep_keys(l, s)[f + i] = key;
+    fh_deep_levels(l, s)[f + i] = (fh_deep){ change->size, (uint32_t)orders, 0 };
+    return depth + i;
+}
+
+#undef FH_SUFFIX
+#undef FH_TARGET
+#undef FH_TEN
+#undef FH_WIDTH
+#undef FH_DEPTH
+#undef FH_INLINE
