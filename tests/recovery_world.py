@@ -36,12 +36,13 @@ class Server:
 
     def __init__(self, name: str = "one:1", *, most: int = 30, delay: float = 0.0) -> None:
         self.name, self.most, self.delay, self.now = name, most, delay, 0.0
+        self.session = SESSION
         self.asked: list[tuple[float, int, int]] = []
         self.respond: Callable[[int, int], list[bytes]] = lambda first, count: [answer(first, min(count, self.most))]
         self.waiting: list[tuple[float, bytes]] = []
 
     def send(self, session: bytes, first: int, count: int) -> None:
-        assert session == SESSION
+        assert session == self.session
         self.asked.append((self.now, first, count))
         self.waiting += [(self.now + self.delay, data) for data in self.respond(first, count)]
 

@@ -58,8 +58,7 @@ def run(
             talk(sentence)
         told, stamps, news = 0, "", News(handler.segment.channels)
         while True:
-            notes = handler.notes[told:]
-            told += len(notes)
+            told, notes = handler.notes.since(told)
             for sentence in [*notes, *news.look()]:
                 talk(sentence)
             if handler.wait(LOOK_SECONDS):
