@@ -5,7 +5,8 @@ of 80 columns or more; rates come from two views.
 """
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from feedhandler.figures import COLOURS, SHORT, amount, duration, price_text, rate, table
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BookView:
-    """The top of one book. Prices are integers in units of 10^price_exponent; None for an empty side or no trade."""
+    """The top of one book. Prices are integers in units of 10^price_exponent; None for an empty side or no trade.
+
+    `since` is when `state` took its value, ns since the Unix epoch; `channel_seq` is the number the book is whole to;
+    `faults` how often the feed contradicted what the book knew.
+    """
 
     symbol: str
     venue: str
@@ -45,6 +50,9 @@ class BookView:
     event_seq: int
     price_exponent: int = -9
     decimals: int = 4
+    since: int = 0
+    channel_seq: int = 0
+    faults: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,7 @@ def _book(feed: Feed, index: int, row: Any) -> BookView:
     symbol, venue = text_of(row["symbol"]), text_of(row["venue"])
     book = Book(feed, index, symbol, venue)
     bid, bid_size, ask, ask_size = book.top()
+    since, channel_seq = book.seen_since, book.seen_channel_seq
     last = book.last_trade
     return BookView(
         symbol=symbol,
@@ -117,6 +126,9 @@ def _book(feed: Feed, index: int, row: Any) -> BookView:
         event_seq=book.event_seq,
         price_exponent=int(row["price_exponent"]),
         decimals=int(row["price_decimals"]),
+        since=since,
+        channel_seq=channel_seq,
+        faults=book.faults,
     )
 
 
@@ -134,7 +146,7 @@ def draw(view: View, earlier: View | None = None, rows: int = 0, width: int = 80
     parts += ["", draw_scores(view.lines, view.taken), *draw_troubles(view.channels)]
     if any(latency.count for latency in view.latency):
         parts += ["", _latency(view)]
-    parts += ["", _books(view, earlier, rows, width)]
+    parts += ["", _books(view, earlier, rows, width), *_faulty(view)]
     return Group(*parts)
 
 
@@ -146,6 +158,7 @@ def draw_books(view: View, width: int = 80) -> "Table":
 def page_rows(view: View, height: int) -> int:
     """How many books fit beside the rest on a terminal of `height` lines; at least one."""
     fixed = 11 + len(view.channels) + len(draw_troubles(view.channels)) + 2 * len(view.lines)
+    fixed += len(_faulty(view))
     spoken = sum(1 for latency in view.latency if latency.count)
     return max(1, height - fixed - (spoken + 2 if spoken else 0))
 
@@ -175,6 +188,24 @@ def _latency(view: View) -> "Table":
             figures = (latency.p50, latency.p99, latency.p999, latency.maximum)
             made.add_row(latency.name, *map(duration, figures), amount(latency.count))
     return made
+
+
+FAULTY_SHOWN = 3  # books that the feed contradicted most
+
+
+def _faulty(view: View) -> "list[Text]":
+    """A sentence for each of the books that the feed contradicted most."""
+    from rich.text import Text
+
+    worst = sorted(view.books, key=lambda book: -sum(book.faults.values()))[:FAULTY_SHOWN]
+    return [
+        Text(
+            f"{book.symbol}: " + ", ".join(f"{k.replace('_', ' ')} {amount(n)}" for k, n in book.faults.items() if n),
+            style="yellow",
+        )
+        for book in worst
+        if any(book.faults.values())
+    ]
 
 
 BOOK_COLUMNS = ("symbol<", "state<", "status<", "size", "bid", "ask", "size", "last", "volume")

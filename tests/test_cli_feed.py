@@ -141,6 +141,7 @@ def test_the_page_at_80_columns_with_rates_and_trouble(day: Path, name: str) -> 
             before = take(feed)
             play(handler)
             handler.segment.channels[0]["counters"][2] = 17
+            handler.segment.directory[2]["unknown_orders"], handler.segment.directory[2]["crossed"] = 12_345, 2
             after = take(feed)
         out = StringIO()
         console = Console(file=out, width=80, height=12)
@@ -149,6 +150,10 @@ def test_the_page_at_80_columns_with_rates_and_trouble(day: Path, name: str) -> 
     assert max(map(len, lines)) <= 80
     assert " events/s " in lines[0]
     assert any(line.startswith("file: gaps 17") for line in lines)
+    faulty = after.books[1]
+    assert faulty.faults == {"unknown_orders": 12_345, "over_executions": 0, "duplicate_orders": 0, "crossed": 2}
+    assert lines[-1] == f"{faulty.symbol}: unknown orders 12.3k, crossed 2"
+    assert 0 < faulty.channel_seq <= MESSAGES
     assert "3 more books" in out.getvalue()
 
 

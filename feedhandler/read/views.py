@@ -14,6 +14,9 @@ from feedhandler.records import Quality, Reason, Trading
 if TYPE_CHECKING:
     from feedhandler.read.feed import Feed
 
+FAULTS = ("unknown_orders", "over_executions", "duplicate_orders", "crossed")
+"""The counters of an INSTRUMENT record."""
+
 _QUALITY, _REASON, _TRADING = tuple(Quality), tuple(Reason), tuple(Trading)
 
 
@@ -78,6 +81,12 @@ class Book(BookReader):
     def instrument_record(self) -> Any:
         """Its directory entry, a copy, dtype INSTRUMENT: exponents, tick, lot, currency, channel."""
         return self.feed.instrument(self.instrument)
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How often the feed contradicted what this book knew, by name, since the handler began: 0 on a sound feed."""
+        row = self.instrument_record
+        return {name: int(row[name]) for name in FAULTS}
 
 
 class LatencyHistogram:
