@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from feedhandler.figures import COLOURS, SHORT, amount, duration, price_text, rate, table
 from feedhandler.read import Book, Feed
+from feedhandler.read.views import FAULTS
 from feedhandler.scoreboard import (
     ChannelView,
     LineView,
@@ -128,7 +129,7 @@ def _book(feed: Feed, index: int, row: Any) -> BookView:
         decimals=int(row["price_decimals"]),
         since=since,
         channel_seq=channel_seq,
-        faults=book.faults,
+        faults={name: int(row[name]) for name in FAULTS},
     )
 
 

@@ -21,7 +21,7 @@ from feedhandler.figures import amount, duration, price_text
 from feedhandler.handler import open_capture, play
 from feedhandler.news import News
 from feedhandler.records import Quality, Reason
-from feedhandler.simulate import Exchange, SoupServer, write
+from feedhandler.simulate import Exchange, Faults, SoupServer, write
 from feedhandler.top import draw, page_rows, take
 
 MESSAGES = 6000
@@ -126,6 +126,24 @@ def test_top_once(exchange: Exchange, day: Path, name: str) -> None:
         assert max(map(len, page.stdout.splitlines())) <= 80
         for word in (name, "RUNNING", "itch50", "LIVE", "won", *exchange.symbols):
             assert word in page.stdout
+
+
+def test_the_faults_of_a_lossy_feed_are_counted_for_each_book(tmp_path: Path, name: str) -> None:
+    day = tmp_path / "day.pcap"
+    write(day, Exchange(symbols=4, messages=MESSAGES, seed=3), faults=Faults.parse("[upstream]\nloss = 0.05\n"), seed=2)
+    with open_capture(day, name=name, orders=10_000, instruments=64) as handler:
+        assert play(handler) is None
+        with attach(name) as feed:
+            books = [feed.book(symbol) for symbol in feed.symbols]
+            view = take(feed)
+            faults = [book.faults for book in books]
+            assert faults == [dict(book.faults) for book in view.books]
+            channel = view.channels[0].counters
+            assert channel["unknown_order"] == sum(fault["unknown_orders"] for fault in faults) > 0
+            assert channel["crossed"] == sum(fault["crossed"] for fault in faults)
+            assert [int(feed.instrument(b.instrument)["unknown_orders"]) for b in books] == [
+                fault["unknown_orders"] for fault in faults
+            ]
 
 
 def test_top_of_a_feed_that_is_not_there(name: str) -> None:
