@@ -116,8 +116,8 @@ class World:
         self.sent[name] = max(self.sent.get(name, 0), first + count - 1)
         self.take(self.arbiter.feed(name, first, messages, self.now, line))
 
-    def heartbeat(self, name: bytes, number: int) -> None:
-        self.take(self.arbiter.feed(name, number, [], self.now, self.dice.randrange(2), kind="heartbeat"))
+    def heartbeat(self, name: bytes, number: int, kind: str = "heartbeat") -> None:
+        self.take(self.arbiter.feed(name, number, [], self.now, self.dice.randrange(2), kind=kind))
 
     # -- the control path ---------------------------------------------------------------------------------------------
 
@@ -180,9 +180,10 @@ class World:
     def end(self, name: bytes, total: int) -> None:
         """The lines say how far it goes, and the servers answer right from now on."""
         self.sent[name] = total
+        kind = self.dice.choice(["heartbeat", "end"])
         for _ in range(30):
             self.now += 2 * MS
-            self.heartbeat(name, total + 1)
+            self.heartbeat(name, total + 1, kind)
             self.take(self.arbiter.pass_time(self.now))
             self.control(right=True)
             quality, _, epoch = self.arbiter.state
@@ -217,6 +218,11 @@ def test_whatever_is_lost_and_answered_no_book_is_live_and_wrong(
         for packet in world.stream(name, total):
             world.line(*packet)
             world.now += world.dice.choice([0, 1, 20, 400, 3000]) * US
+            if world.dice.random() < faults / 20:
+                world.now += 5000 * MS  # silence
+                world.take(world.arbiter.pass_time(world.now))
+            if world.dice.random() < faults / 5:
+                world.heartbeat(name, world.sent[name] + 1)
             if world.dice.random() < 0.3:
                 world.take(world.arbiter.pass_time(world.now))
             if world.dice.random() < 0.5:
