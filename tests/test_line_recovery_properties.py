@@ -2,7 +2,8 @@
 
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -85,7 +86,7 @@ class World:
         self.books, self.now = Books(), 1000 * MS
         self.sent: dict[bytes, int] = {}
         self.wanted: list[Ask] = []
-        self.later: list[tuple[int, bytes]] = []
+        self.later: list[Callable[[], bool]] = []  # answers on their way
 
     def take(self, taken: list[tuple[object, ...]]) -> None:
         for what, quality in zip(taken, self.arbiter.words, strict=True):
@@ -133,9 +134,9 @@ class World:
             name = ask.session.rstrip(b"\0")
             if right or dice.random() < 0.5:
                 if ask.kind == ASK_MISSING:
-                    self.later += self.retransmissions(ask, name, right)
+                    self.later += [partial(self.recovery.packet, *p) for p in self.retransmissions(ask, name, right)]
                 else:
-                    self.snapshot(ask, name, right)
+                    self.later.append(partial(self.recovery.snapshot, *self.snapshot(ask, name, right)))
                 if right:
                     self.wanted.remove(ask)
         if not right and dice.random() < self.faults / 20:
@@ -143,7 +144,7 @@ class World:
             self.recovery.give_up(max(epoch, 0)) if dice.random() < 0.5 else self.recovery.freeze(max(epoch, 0))
         dice.shuffle(self.later)
         while self.later and (right or dice.random() < 0.7):
-            assert self.recovery.packet(*self.later.pop())
+            assert self.later.pop()()
         self.take(self.arbiter.take_answers(self.framing))
 
     def retransmissions(self, ask: Ask, name: bytes, right: bool) -> list[tuple[int, bytes]]:
@@ -167,7 +168,7 @@ class World:
             first, left = first + count, left - count
         return out
 
-    def snapshot(self, ask: Ask, name: bytes, right: bool) -> None:
+    def snapshot(self, ask: Ask, name: bytes, right: bool) -> tuple[int, int, bytes]:
         """The books before some number: one message for each 40, then one that says the number."""
         number = self.sent[name] + 1
         if not right and self.dice.random() < self.faults:
@@ -175,7 +176,7 @@ class World:
         messages = [event(NAMES[0], 2**40)] * (number // 40) + [event(name, number - 1)]
         if not right and self.dice.random() < self.faults:
             messages.insert(self.dice.randrange(len(messages)), BAD)
-        assert self.recovery.snapshot(ask.epoch, number, blob(messages))
+        return ask.epoch, number, blob(messages)
 
     def end(self, name: bytes, total: int) -> None:
         """The lines say how far it goes, and the servers answer right from now on."""
