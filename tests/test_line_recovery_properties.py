@@ -201,7 +201,7 @@ FAULTS = st.sampled_from([0.0, 0.2, 0.6])
 
 
 @pytest.mark.wire
-@settings(max_examples=400)
+@settings(max_examples=4 * settings().max_examples)
 @given(
     seed=st.integers(0, 2**32 - 1),
     loss=st.sampled_from([0.0, 0.01, 0.1, 0.3, 0.7]),
