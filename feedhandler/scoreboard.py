@@ -183,8 +183,8 @@ def _why(channel: ChannelView, taken: int) -> str:
 
 
 def draw_holes(channels: Sequence[ChannelView], taken: int) -> "Table":
-    """What was missing of each channel, what came back, what is lost for good; state and since when."""
-    made = table("channel<", "state<", "why<", "for", "gaps", "missing", "recovered", "lost", "restarts")
+    """What was missing of each channel, what came back, what a snapshot stood for, what is lost for good; its state."""
+    made = table("channel<", "state<", "why<", "for", "gaps", "missing", "recovered", "spanned", "lost")
     for channel in channels:
         live = channel.state == "LIVE"
         count = channel.counters.get
@@ -193,9 +193,8 @@ def draw_holes(channels: Sequence[ChannelView], taken: int) -> "Table":
             word(channel.state, COLOURS),
             "" if live else SHORT.get(channel.reason, channel.reason.lower().replace("_", " ")),
             duration(max(0, taken - channel.since)) if channel.since else "",
-            *(amount(count(name, 0)) for name in ("gaps", "missing", "recovered")),
+            *(amount(count(name, 0)) for name in ("gaps", "missing", "recovered", "spanned")),
             _alarm(count("lost", 0)),
-            amount(count("restarts", 0)),
         )
     return made
 
