@@ -4,6 +4,7 @@ from feedhandler._records cimport LineRecord, Message
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._past cimport Past
 from feedhandler.line._recovery cimport Recovery
+from feedhandler.line._sample cimport Sample
 from feedhandler.line._wanted cimport Wanted
 from feedhandler.line._window cimport Window
 from feedhandler.line._word cimport Word
@@ -64,6 +65,7 @@ cdef class Holes(Word):
     cdef bint session_due, end_due, gap_due, snapshot_due
     cdef uint64_t end_seq
     cdef Past past
+    cdef readonly Sample malformed          # for people
     cdef Held held
 
     # recovery

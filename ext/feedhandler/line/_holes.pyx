@@ -7,6 +7,7 @@ from feedhandler._records cimport (QUALITY_INIT, QUALITY_RECOVERING, QUALITY_STA
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._past cimport Past
 from feedhandler.line._recovery cimport Recovery
+from feedhandler.line._sample cimport Sample
 from feedhandler.line._suspicion cimport since
 from feedhandler.line._wanted cimport BAD_ANSWERS, Wanted
 from feedhandler.line._window cimport WINDOW_FULL, Window
@@ -25,6 +26,7 @@ cdef class Holes(Word):
             window_bytes = max(AVERAGE_MESSAGE * window_messages, 1 << 18)
         self.window = Window(window_messages, 1 << (<int> (window_bytes - 1)).bit_length())
         self.past = Past()
+        self.malformed = Sample()
         self.reorder_ns = reorder_us * 1000
         self.decoder = decoder
         self.recovery = recovery
@@ -98,6 +100,7 @@ cdef class Holes(Word):
         if self.decoder is None or self.decoder.valid(message.data, message.len):
             return True
         record.counters[LN_MALFORMED] += 1
+        self.malformed.keep(message, number, self.held.line)
         self.window.spoil(number)
         if record == &self.answers:
             self.wanted.spoilt(number, self.clock)

@@ -340,6 +340,8 @@ cdef class Sequence(Holes):
         record.counters[LN_WON] += taken
         if left > 0:
             record.counters[LN_MALFORMED] += 1
+            self.malformed.keep(&self.slice[taken], 0 if self.slice_unsequenced else self.expected + <uint64_t> taken,
+                                self.slice_line)
         if self.slice_unsequenced:
             self.channel.counters[CH_UNSEQUENCED] += taken
             if left > 0:
