@@ -52,6 +52,7 @@ DAYS_BEFORE, DAYS_AFTER = 2, 400  # session dates are known this far around the 
 LOCK_CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE
 NEVER_MS = 86_400_000  # of a protocol without heartbeats: a day of silence
 TURNS_AT_ONCE = 256  # of a capture, between two looks at its progress
+SAMPLE_SECONDS = 10.0  # between two malformed messages of a channel that are shown
 HOUSE_SECONDS = 0.2  # between two looks at the receiver's word on its lines
 
 
@@ -90,6 +91,7 @@ class Handler:
         self._sentences = Sentences(self.notes.append)
         self._transports = transports
         self._recovery: RecoveryControl | None = None
+        self._shown: dict[int, float] = {}  # when a malformed message of a channel was shown last
         self._framings = [_framing(channel) for channel in config.channels for _ in channel.lines]
         with contextlib.ExitStack() as stack:
             self.receiver = stack.enter_context(receiver if receiver is not None else self._open())
@@ -277,11 +279,30 @@ class Handler:
     def _keep_house(self) -> None:
         """Bring what the receiver says of its lines into the line table, until the hot thread has ended."""
         while True:
+            self.show_malformed()
             for number, record in enumerate(self.segment.lines):
                 status = self.receiver.line_status(number)
                 record["ts_kind"], record["receive_buffer"] = status["ts_kind"], status["receive_buffer"]
             if self._ended.wait(HOUSE_SECONDS):
                 return
+
+    def show_malformed(self) -> None:
+        """A note of a malformed message of each channel that has had any, in `SAMPLE_SECONDS` one at most."""
+        for number, (arbiter, *_) in enumerate(self._parts):
+            now = time.monotonic()
+            if now >= self._shown.get(number, -SAMPLE_SECONDS) + SAMPLE_SECONDS and (found := arbiter.malformed.take()):
+                self._shown[number] = now
+                self.notes.append(self._malformed(number, *found))
+
+    def _malformed(self, channel: int, number: int, line: int, length: int, data: bytes) -> str:
+        """A malformed message as people read it."""
+        name = self.config.channels[channel].name
+        lines = self.segment.lines
+        ours = line < len(lines) and int(lines[line]["channel"]) == channel
+        where = f"line {lines[line]['name'].decode()}" if ours else "a retransmission"
+        more = " ..." if length > len(data) else ""
+        which = f"message {number}" if number else "a message"
+        return f"channel {name}: {which} is malformed, of {where}, {length} bytes: {data.hex(' ')}{more}"
 
     def _is_stream(self) -> bool:
         return all(framing.stream for framing in self._framings)
@@ -447,5 +468,6 @@ def play(handler: Handler, progress: Callable[[int], None] | None = None) -> Cap
         if progress is not None:
             progress(receiver.offset)
     handler.shard.finish()
+    handler.show_malformed()
     error: CaptureError | None = receiver.error
     return error
