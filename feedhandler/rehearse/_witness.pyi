@@ -8,13 +8,17 @@ from feedhandler._witness import Witness
 from feedhandler.book import Books
 from feedhandler.line import Arbiter
 
+def book_hash(bids: NDArray[np.void], asks: NDArray[np.void], trading: int = 0) -> int:
+    """The hash of a book as a reader sees it."""
+
 @final
 class Original:
     """What the lossless run saw."""
 
     runs: int
     books: int
-    def __new__(cls, books: int) -> Self: ...
+    trading: bool
+    def __new__(cls, books: int, *, trading: bool = True) -> Self: ...
     def name_books(self, directory: NDArray[np.void], used: int) -> None:
         """Take the names of the books from the lossless run's directory."""
     @property
@@ -24,6 +28,8 @@ class Original:
         """The session id of a run."""
     def length(self, run: int) -> int:
         """The last number of a run."""
+    def history(self, run: int) -> tuple[NDArray[np.uint32], NDArray[np.uint64], list[tuple[int, NDArray[np.uint64]]]]:
+        """(books, hashes, wide) of a run."""
     @property
     def messages(self) -> int:
         """Messages of all runs."""

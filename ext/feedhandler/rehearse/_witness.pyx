@@ -43,11 +43,11 @@ cdef inline uint64_t _mix(uint64_t hash, uint64_t word) noexcept nogil:
     return hash ^ hash >> 29
 
 
-cdef uint64_t _hash(Books books, uint32_t instrument) noexcept nogil:
-    """Of all levels of both sides, and of the trading status."""
+cdef uint64_t _hash(Books books, uint32_t instrument, bint trading) noexcept nogil:
+    """Of all levels of both sides and, if wanted, of the trading status."""
     cdef BookSlot *slot = books.slot(instrument)
     cdef fh_level *level
-    cdef uint64_t hash = _mix(<uint64_t> 1 + slot.trading, <uint64_t> slot.bids << 32 | slot.asks)
+    cdef uint64_t hash = _mix(<uint64_t> 1 + trading * slot.trading, <uint64_t> slot.bids << 32 | slot.asks)
     cdef uint32_t ask, i
     for ask in range(2):
         level = books.side(slot, ask)
@@ -58,19 +58,35 @@ cdef uint64_t _hash(Books books, uint32_t instrument) noexcept nogil:
 cdef uint64_t EMPTY = _mix(1, 0)
 
 
+def book_hash(bids, asks, uint8_t trading=0):
+    """The hash of a book as a reader sees it: two LEVEL arrays, whose unused places have size 0.
+
+    `trading` 0: as of an Original that does not look at it.
+    """
+    cdef uint64_t hash
+    bids, asks = bids[bids["size"] > 0], asks[asks["size"] > 0]
+    hash = _mix(<uint64_t> 1 + trading, <uint64_t> len(bids) << 32 | <uint64_t> len(asks))
+    for side in (bids, asks):
+        for price, size, orders in zip(side["price"].tolist(), side["size"].tolist(), side["orders"].tolist()):
+            hash = _mix(_mix(_mix(hash, <uint64_t> <int64_t> price), <uint64_t> size), <uint32_t> orders)
+    return hash
+
+
 @cython.final
 cdef class Original:
-    """What the lossless run saw. `books`: room for so many."""
+    """What the lossless run saw. `books`: room for so many. `trading`: the trading status is compared, too."""
     cdef Sequence *sequences
     cdef readonly int runs
     cdef readonly uint32_t books
+    cdef readonly bint trading
     cdef uint64_t *wide                     # rows of `books` hashes
     cdef uint32_t wides, wide_room
     cdef dict index                         # (symbol, venue) -> book
     cdef bint failed                        # memory ran out
 
-    def __cinit__(self, uint32_t books):
+    def __cinit__(self, uint32_t books, *, bint trading=True):
         self.books = books
+        self.trading = trading
         self.index = {}
 
     def __dealloc__(self):
@@ -133,7 +149,7 @@ cdef class Original:
         if row == NULL:
             return 0
         for i in range(self.books):
-            row[i] = _hash(books, i) if 0 < i < used else EMPTY
+            row[i] = _hash(books, i, self.trading) if 0 < i < used else EMPTY
         return self.wides
 
     def name_books(self, directory, used):
@@ -155,6 +171,31 @@ cdef class Original:
     def length(self, int run):
         """The last number of a run."""
         return self.sequences[run].count
+
+    def history(self, int run):
+        """(books, hashes, wide) of a run: arrays by number - 1 of the book touched (0 = none) and of its hash.
+
+        `wide` is a list of (number, array of all books' hashes by index), for messages that touched all books; the end
+        of the session is one, too, with the run's last number.
+        """
+        cdef Sequence *sequence = &self.sequences[run]
+        books, hashes = np.zeros(sequence.count, np.uint32), np.zeros(sequence.count, np.uint64)
+        cdef uint32_t[::1] book = books
+        cdef uint64_t[::1] hash = hashes
+        cdef uint64_t i
+        wide = []
+        for i in range(sequence.count):
+            book[i] = sequence.entries[i].book
+            hash[i] = sequence.entries[i].hash
+            if sequence.entries[i].wide:
+                wide.append((i + 1, self.row(sequence.entries[i].wide)))
+        if sequence.end:
+            wide.append((sequence.count, self.row(sequence.end)))
+        return books, hashes, wide
+
+    cdef object row(self, uint32_t wide):
+        cdef uint64_t *first = self.wide + <size_t> (wide - 1) * self.books
+        return np.array(<uint64_t[:self.books]> first)
 
     @property
     def messages(self):
@@ -243,7 +284,7 @@ cdef class Recorder(Observer):
         entry.ts_event = event.ts_event
         if event.instrument:
             entry.book = event.instrument
-            entry.hash = _hash(books, event.instrument)
+            entry.hash = _hash(books, event.instrument, self.original.trading)
         elif event.action == ACTION_STATUS:
             entry.wide = self.original.keep_all(books, self.used())
         if self.stop_run == self.original.runs - 1 and self.stop_number == number:
@@ -266,7 +307,8 @@ cdef class Comparer(Observer):
     cdef uint32_t room, known               # books: room for, in use (those that the lossless run never had included)
     cdef uint32_t differing                 # books whose `wanted` and `shown` differ
     cdef int run                            # the original's; -1 = none yet
-    cdef bint undecided                     # a new run has begun, and it is not clear yet which one
+    cdef bint undecided                     # a run has begun, and it is not clear yet which one ...
+    cdef bint spliced                       # ... since a snapshot came: it may be the same one
     cdef uint64_t position                  # number that `wanted` belongs to
     cdef uint64_t last                      # number of the last message
     cdef readonly uint64_t messages, compared, wrong, unknown, snapshots, snapshot_messages
@@ -340,7 +382,7 @@ cdef class Comparer(Observer):
     cdef void touch(self, uint32_t instrument) noexcept nogil:
         cdef uint32_t book = self.book_of(instrument)
         if book:
-            self.show(book, _hash(self.books, instrument))
+            self.show(book, _hash(self.books, instrument, self.original.trading))
 
     cdef void touch_all(self) noexcept nogil:
         cdef uint32_t instrument
@@ -369,20 +411,24 @@ cdef class Comparer(Observer):
             self.want(book, row[book])
 
     cdef void decide(self, uint64_t number, int64_t ts_event, bint snapshot) noexcept nogil:
-        """Which of the lossless run's runs this one is: the first later one that has this message at this number.
+        """Which of the lossless run's runs this one is: the next one that has this message at this number.
 
         Of a snapshot's messages the number is that of the last message before it, and tells nothing of their times.
         """
-        cdef int i, named = -1
+        cdef int k, i, named = -1
+        cdef int first = max(self.run, 0) if self.spliced else self.run + 1
         cdef Sequence *run
         cdef const uint64_t *session = <const uint64_t *> self.channel.session
-        for i in range(self.run + 1, self.original.runs):
+        for k in range(self.original.runs):
+            i = (first + k) % self.original.runs    # the earlier ones last: a straggler may have looked like a restart
             run = &self.original.sequences[i]
             if run.session[0] != session[0] or run.session[1] != session[1]:
                 continue
             if named < 0:
                 named = i
-            if snapshot or number > 0 and number <= run.count and run.entries[number - 1].ts_event == ts_event:
+            elif snapshot:
+                return                      # there are several: the next live message, or the books, will tell
+            if not snapshot and number > 0 and number <= run.count and run.entries[number - 1].ts_event == ts_event:
                 named = i
                 break
         if named < 0:
@@ -397,16 +443,17 @@ cdef class Comparer(Observer):
             self.notice(&events[0])
         else:
             self.message(events, count)
-        if not self.undecided and self.run >= 0:
-            self.judge()
+        self.judge()
 
     cdef void notice(self, const Event *event) noexcept nogil:
         """Something happened to the channel as a whole."""
         if event.action == ACTION_RESET and not event.flags & FLAG_SNAPSHOT:
             self.undecided = True
+            self.spliced = False
             self.last = 0
         elif event.action == ACTION_RESET:
             self.snapshots += 1
+            self.undecided = self.spliced = True
         elif event.action == ACTION_STATUS and self.run >= 0 and not self.undecided:
             self.walk(event.channel_seq)
             if self.original.sequences[self.run].end and event.channel_seq >= self.original.sequences[self.run].count:
@@ -445,10 +492,34 @@ cdef class Comparer(Observer):
                 and self.wanted[self.index[before]] == self.shown[self.index[before]]):
             self.compared += 1
 
+    cdef void decide_by_books(self) noexcept nogil:
+        """A snapshot has been spliced, and no message came since: the run that has these books at this number."""
+        cdef int i, named = -1
+        cdef Sequence *run
+        cdef const uint64_t *session = <const uint64_t *> self.channel.session
+        for i in range(max(self.run, 0), self.original.runs):
+            run = &self.original.sequences[i]
+            if run.session[0] == session[0] and run.session[1] == session[1]:
+                named = i if named < 0 else named
+                self.run = i
+                self.forget()
+                self.walk(self.channel.next_seq - 1)
+                if self.differing == 0:
+                    break
+        else:
+            self.run = named
+            if named < 0:
+                return
+            self.forget()
+            self.walk(self.channel.next_seq - 1)
+        self.undecided = False
+
     cdef void judge(self) noexcept nogil:
         """Is some book LIVE, and not what it should be?"""
         cdef uint32_t book, instrument
-        if self.differing == 0 or self.channel.quality != QUALITY_LIVE:
+        if self.undecided and self.spliced and self.channel.quality == QUALITY_LIVE:
+            self.decide_by_books()
+        if self.undecided or self.run < 0 or self.differing == 0 or self.channel.quality != QUALITY_LIVE:
             return
         for book in range(1, self.known):
             if self.wanted[book] == self.shown[book]:
@@ -470,6 +541,7 @@ cdef class Comparer(Observer):
     def look(self):
         """Compare all books as they stand now: (of those, LIVE and equal; not LIVE; LIVE and wrong), names each."""
         self.touch_all()
+        self.judge()
         names = self.original.names
         equal, not_live, wrong = [], [], []
         for book in range(1, self.known):
@@ -492,8 +564,7 @@ cdef class Comparer(Observer):
 
         The books are judged, too. The horizon is one more than the highest number that is known to exist.
         """
-        if not self.undecided and self.run >= 0:
-            self.judge()
+        self.judge()
         return (self.channel.quality, self.channel.reason, self.channel.epoch, self.channel.next_seq,
                 self.arbiter.horizon, self.channel.counters[CH_LOST], self.lines[line].counters[LN_BAD_PACKETS])
 
