@@ -6,7 +6,7 @@
 #define FH_BOOK_SLOT_H
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/mman.h>
+#include "pages.h"
 
 typedef struct {                        /* one level of a slot, 24 bytes: three words */
     int64_t price;
@@ -31,17 +31,5 @@ static inline void fh_slot_open(uint64_t *seq)
 static inline void fh_slot_close(uint64_t *seq)
 {
     __atomic_store_n(seq, (*seq | 1) + 1, __ATOMIC_RELEASE);    /* pairs with the reader's first acquire load */
-}
-
-/* Zeroed memory, taken now rather than at its first use; 2 MiB pages where the host gives them. NULL: none left. */
-static inline void *fh_pages(size_t bytes)
-{
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED)
-        return NULL;
-    madvise(at, bytes, MADV_HUGEPAGE);
-    for (size_t i = 0; i < bytes; i += 4096)
-        ((volatile char *)at)[i] = 0;
-    return at;
 }
 #endif

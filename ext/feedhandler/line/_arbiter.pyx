@@ -260,7 +260,7 @@ cdef class Arbiter(Sequence):
         self.window.drop_below(number)
         self.horizon = max(self.horizon, number)
         self.hole = self.horizon > number
-        self.hole_since = self.clock - self.reorder_ns          # it is as old as can be
+        self.hole_since = since(self.clock, self.reorder_ns)    # old enough to be due
         self.wanted.begin(self.channel.epoch, self.session, number)
         self.snapshot_due = True
         return True

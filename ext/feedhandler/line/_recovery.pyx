@@ -11,9 +11,12 @@ from collections import namedtuple
 cimport cython
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
+from posix.mman cimport munmap
 from feedhandler._wire cimport fh_be16
+
+cdef extern from "pages.h" nogil:
+    void *fh_pages(size_t bytes)
 
 cdef extern from "mailbox.h" nogil:
     int fh_mailbox_look(const int *box)
@@ -50,8 +53,10 @@ cdef class Recovery:
         take_memory(&self.answered, answer_bytes)
 
     def __dealloc__(self):
-        free(self.asked.bytes)
-        free(self.answered.bytes)
+        if self.asked.bytes != NULL:
+            munmap(self.asked.bytes, self.asked.size)
+        if self.answered.bytes != NULL:
+            munmap(self.answered.bytes, self.answered.size)
 
     # -- the hot thread's side ----------------------------------------------------------------------------------------
 
@@ -196,10 +201,9 @@ _KINDS = {ANSWER_PACKET: "packet", ANSWER_FREEZE: "freeze", ANSWER_SNAPSHOT: "sn
 
 cdef int take_memory(fh_spsc *ring, int64_t size) except -1:
     ring.size = <uint64_t> 1 << (<int> (size - 1).bit_length())
-    ring.bytes = <uint8_t *> malloc(ring.size)
+    ring.bytes = <uint8_t *> fh_pages(ring.size)
     if ring.bytes == NULL:
         raise MemoryError()
-    memset(ring.bytes, 0, ring.size)            # the pages are had now, not when the first answer comes
     return 0
 
 

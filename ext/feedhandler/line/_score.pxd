@@ -3,7 +3,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from feedhandler._histogram cimport fh_histogram_add
 from feedhandler._records cimport HISTOGRAM_BUCKETS
-from feedhandler.line._suspicion cimport LINES_MAX
+from feedhandler.line._suspicion cimport LINES_MAX, since
 
 cdef enum:
     WINNERS = 1024              # packets remembered: the other line's copy comes before so many others have won
@@ -51,8 +51,8 @@ cdef class Score:
         if place < self.count and winner.first == first:
             place += 1
             if winner.line != line and winner.line != SECONDED:
-                lead = ts_recv - winner.ts_recv
+                lead = since(ts_recv, winner.ts_recv)
                 fh_histogram_add(self.leads + <size_t> (winner.line if lead >= 0 else line) * HISTOGRAM_WORDS,
-                                 <uint64_t> (lead if lead >= 0 else -lead))
+                                 <uint64_t> lead if lead >= 0 else 0 - <uint64_t> lead)
                 winner.line = SECONDED
         self.place[line] = place

@@ -24,7 +24,8 @@ cdef class Window:
     cdef uint64_t *spoilt                   # numbers of which a malformed copy was seen
     cdef int64_t *times                     # ts_recv
     cdef uint8_t *brought                   # line
-    cdef uint8_t *log
+    cdef uint8_t *log                       # the other arrays stand behind it, in the same piece of memory
+    cdef size_t memory_bytes
     cdef uint64_t log_bytes                 # a power of two
     cdef uint64_t head, tail                # bytes ever written, bytes ever freed
     cdef bint touched, spoilt_any

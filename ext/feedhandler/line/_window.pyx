@@ -1,9 +1,12 @@
 """The reorder window: places by number, bytes in a log. Theory in the .pxd."""
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+from posix.mman cimport munmap
 from feedhandler._records cimport Message, Run
+
+cdef extern from "pages.h" nogil:
+    void *fh_pages(size_t bytes)
 
 cdef enum:
     ALIGNMENT = 16              # of a record in the log; its header fits wherever one ends
@@ -23,23 +26,19 @@ cdef class Window:
         self.capacity = capacity
         self.mask = capacity - 1
         self.log_bytes = log_bytes
-        self.messages = <Message *> calloc(capacity, sizeof(Message))
-        self.numbers = <uint64_t *> calloc(capacity, sizeof(uint64_t))
-        self.spoilt = <uint64_t *> calloc(capacity, sizeof(uint64_t))
-        self.times = <int64_t *> calloc(capacity, sizeof(int64_t))
-        self.brought = <uint8_t *> calloc(capacity, 1)
-        self.log = <uint8_t *> malloc(log_bytes)
-        if (self.messages == NULL or self.numbers == NULL or self.spoilt == NULL or self.times == NULL
-                or self.brought == NULL or self.log == NULL):
+        self.memory_bytes = log_bytes + capacity * (sizeof(Message) + 3 * sizeof(uint64_t) + 1)
+        self.log = <uint8_t *> fh_pages(self.memory_bytes)
+        if self.log == NULL:
             raise MemoryError()
+        self.messages = <Message *> (self.log + log_bytes)
+        self.numbers = <uint64_t *> (self.messages + capacity)
+        self.spoilt = self.numbers + capacity
+        self.times = <int64_t *> (self.spoilt + capacity)
+        self.brought = <uint8_t *> (self.times + capacity)
 
     def __dealloc__(self):
-        free(self.messages)
-        free(self.numbers)
-        free(self.spoilt)
-        free(self.times)
-        free(self.brought)
-        free(self.log)
+        if self.log != NULL:
+            munmap(self.log, self.memory_bytes)
 
     cdef bint holds(self, uint64_t number) noexcept nogil:
         """A message of this number waits. `number` is at least the expected one."""
