@@ -114,14 +114,14 @@ class RecoverySettings:
     """How a channel gets back what all of its lines lost: the table [channel.recovery]."""
 
     servers: tuple[str, ...] = setting(
-        (), several(endpoint()), "servers of retransmissions, asked in this order", ("127.0.0.1:26500",)
+        (), several(endpoint()), "servers of retransmissions, asked in this order", ("127.0.0.1:26410",)
     )
     request_timeout_ms: int = setting(50, integer(1, 60_000), "a server silent for so long: the next one is asked")
     request_messages: int = setting(1000, integer(1, 65_534), "messages asked for in one request")
     requests_per_second: int = setting(1000, integer(1, 1_000_000), "over all servers")
     attempts: int = setting(3, integer(1, 100), "rounds over all servers, then the next rung")
     gap_limit: int = setting(100_000, integer(1, 1 << 30), "a longer gap is not asked for: it takes a snapshot")
-    snapshot: str = setting("", endpoint(optional=True), 'server of snapshots; "" = none', "127.0.0.1:26600")
+    snapshot: str = setting("", endpoint(optional=True), 'server of snapshots; "" = none', "127.0.0.1:26420")
     username: str = setting("", _USER, "login to the server of snapshots")
     password: str = setting("", _PASSWORD, "login", repr=False)
     join: str = setting("at", choice("at", "after"), "the feed goes on with the snapshot's number, or after it")

@@ -88,7 +88,7 @@ class Handler:
         self._ended = threading.Event()
         self._streams: StreamControl | None = None
         self._housekeeper: threading.Thread | None = None
-        self._sentences = Sentences(self.notes.append)
+        self._sentences, self._details = Sentences(self.notes.append), Sentences(self.notes.append)
         self._transports = transports
         self._recovery: RecoveryControl | None = None
         self._shown: dict[int, float] = {}  # when a malformed message of a channel was shown last
@@ -235,6 +235,7 @@ class Handler:
                 horizon=lambda: int(lines.max()),
                 faults=lambda: sum(int(counters[i]) for i in faults),
                 note=self._sentences,
+                detail=self._details,
                 name=channel.name,
             )
         )

@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import tomllib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -120,11 +121,11 @@ MISTAKES = {
 
 
 RECOVERY_MISTAKES = {
-    "no server": ('["127.0.0.1:26500"]', '["127.0.0.1"]', "recovery.servers", 'server as "host:port"', '["127.0.0.1"]'),
-    "no list": ('["127.0.0.1:26500"]', '"127.0.0.1:26500"', "recovery.servers", "a list", '"127.0.0.1:26500"'),
-    "server twice": ("26500", '26500", "127.0.0.1:26500', "recovery.servers", "none twice", "26500"),
-    "port of a snapshot": ("127.0.0.1:26600", "127.0.0.1:99999", "recovery.snapshot", "or", "127.0.0.1:99999"),
-    "two colons": ("127.0.0.1:26600", "::1:26600", "recovery.snapshot", "host:port", "::1:26600"),
+    "no server": ('["127.0.0.1:26410"]', '["127.0.0.1"]', "recovery.servers", 'server as "host:port"', '["127.0.0.1"]'),
+    "no list": ('["127.0.0.1:26410"]', '"127.0.0.1:26410"', "recovery.servers", "a list", '"127.0.0.1:26410"'),
+    "server twice": ("26410", '26410", "127.0.0.1:26410', "recovery.servers", "none twice", "26410"),
+    "port of a snapshot": ("127.0.0.1:26420", "127.0.0.1:99999", "recovery.snapshot", "or", "127.0.0.1:99999"),
+    "two colons": ("127.0.0.1:26420", "::1:26600", "recovery.snapshot", "host:port", "::1:26600"),
     "wrong join": ('"at"', '"on"', "recovery.join", 'one of "at", "after"', '"on"'),
     "long password": ('password = ""', 'password = "opensesames"', "recovery.password", "at most 10", "opensesames"),
     "timeout": ("request_timeout_ms = 50", "request_timeout_ms = 0", "recovery.request_timeout_ms", "from 1", "0"),
@@ -145,12 +146,12 @@ RECOVERY_MISTAKES = {
 def test_recovery_is_off_unless_it_is_configured() -> None:
     assert config.parse(EXAMPLE).channels[0].recovery is None
     [channel] = config.parse(RECOVERING).channels
-    assert channel.recovery == config.RecoverySettings(servers=("127.0.0.1:26500",), snapshot="127.0.0.1:26600")
+    assert channel.recovery == config.RecoverySettings(servers=("127.0.0.1:26410",), snapshot="127.0.0.1:26420")
     assert "secret" not in repr(config.RecoverySettings(password="secret"))
 
 
 def test_recovery_needs_a_way_to_recover() -> None:
-    nowhere = RECOVERING.replace('["127.0.0.1:26500"]', "[]").replace('"127.0.0.1:26600"', '""')
+    nowhere = RECOVERING.replace('["127.0.0.1:26410"]', "[]").replace('"127.0.0.1:26420"', '""')
     with pytest.raises(ConfigError, match=r"channel\[0\].recovery: expected servers = .* found neither"):
         config.parse(nowhere, "feed.toml")
 
@@ -263,3 +264,10 @@ def test_a_configuration_is_frozen_and_replaceable() -> None:
     with pytest.raises(AttributeError):
         feed.books.depth = 5  # type: ignore[misc]
     assert tomllib.loads(EXAMPLE)["books"]["depth"] == 10
+
+
+def test_the_page_on_recovery_shows_a_configuration() -> None:
+    page = (Path(__file__).parent.parent / "docs/recovery.md").read_text()
+    table = page[page.index("[channel.recovery]\n") : page.index("```\n`feedhandler run --example`")]
+    [channel] = config.parse(HEAD + table + TAIL).channels
+    assert channel.recovery == config.parse(RECOVERING).channels[0].recovery

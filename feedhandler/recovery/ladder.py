@@ -89,7 +89,8 @@ class Ladder:
 
     `state` reads the channel's epoch and next number, `horizon` how far any line has come. `faults` counts orders that
     came twice or are unknown: when they come right after a snapshot, `note` says that `join` may be wrong. `note` takes
-    sentences for people. `framing` reads the answers. `stats` counts what became of everything.
+    sentences for people, `detail` those that come with every request. `framing` reads the answers. `stats` counts what
+    became of everything.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Ladder:
         horizon: Callable[[], int] = lambda: 1 << 63,
         faults: Callable[[], int] = lambda: 0,
         note: Callable[[str], None] = lambda sentence: None,
+        detail: Callable[[str], None] | None = None,
         name: str = "",
     ) -> None:
         self.name, self.settings, self.rung = name, settings, Rung.IDLE
@@ -114,7 +116,7 @@ class Ladder:
         self.reason = ""
         """Why the last rung failed."""
         self._line, self._state, self._horizon = line, state, horizon
-        self._faults, self._note = faults, note
+        self._faults, self._note, self._detail = faults, note, detail or note
         self._random = rng or random.Random()
         self._retransmission = Retransmission(settings, self.requests, framing, self._random, self._asked)
         self._counts = dict.fromkeys(("holes", "snapshots", "snapshot_failures", "spliced", "given_up"), 0)
@@ -369,7 +371,7 @@ class Ladder:
         return f"channel {self.name}" if self.name else "this channel"
 
     def _asked(self, first: int, end: int, server: RequestTransport) -> None:
-        self._note(f"{self._who()}: {_numbers(first, end)} asked of {server.name}")
+        self._detail(f"{self._who()}: {_numbers(first, end)} asked of {server.name}")
 
 
 def _numbers(first: int, end: int) -> str:
