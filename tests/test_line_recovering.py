@@ -448,3 +448,21 @@ def test_a_clock_that_is_set_back_only_delays_too() -> None:
     feed.tick(4)
     feed.tick(5)
     assert feed.asked == [(ASK_MISSING, 1, 2, 1), (ASK_MISSING, 1, 4, 1)]
+
+
+def test_messages_dropped_while_frozen_are_missing_like_those_asked_for_around_them() -> None:
+    feed = Feed(snapshot=True, window_messages=8)
+    feed.data(0, 1)
+    feed.data(0, 3, 2)
+    feed.tick(1)  # [2, 5) is known, 2 asked for
+    for number in range(5, 14):
+        feed.data(0, number, at=2)  # no room for 13: frozen; 3, 4 and 5 are dropped
+    assert feed.counts("missing", "lost") == [3, 3]
+    assert feed.asked == [(ASK_MISSING, 1, 2, 1), (ASK_SNAPSHOT, 1, 2, 1)]
+    assert feed.recovery.give_up(1)
+    assert feed.answers() == [("gap", 2, 4), (6, 7, 0), (8, 13, 0)]
+    assert feed.counts("missing", "lost") == [4, 4]
+    feed.data(0, 16, at=3)
+    feed.tick(5)
+    assert feed.asked == [(ASK_OVER, 1, 14, 0), (ASK_MISSING, 1, 14, 2)]  # nothing is left over of the gap before
+    assert feed.packet(14, 2) == [(14, 15, ANSWERS), (16, 16, 0)]

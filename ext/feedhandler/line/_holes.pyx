@@ -85,6 +85,7 @@ cdef class Holes(Word):
                         self.window.remove(self.window.low)
                     self.wanted.dropped += 1
                     self.channel.counters[CH_LOST] += 1
+                    self.channel.counters[CH_MISSING] += self.wanted.went(self.wanted.floor - 1)
                     if self.wanted.floor > number:
                         break
                 else:

@@ -29,6 +29,7 @@ cdef class Wanted:
     cdef void ask(self, Window window, uint64_t expected, uint64_t to, uint64_t *counters) noexcept nogil
     cdef bint too_large(self, uint64_t count) noexcept nogil
     cdef uint64_t came(self, uint64_t first, uint64_t count) noexcept nogil
+    cdef bint went(self, uint64_t number) noexcept nogil
     cdef uint64_t lost(self, uint64_t first, uint64_t count) noexcept nogil
     cdef void spoilt(self, uint64_t number, int64_t ts) noexcept nogil
     cdef void ask_snapshot(self, uint64_t first, uint64_t count, int64_t ts) noexcept nogil

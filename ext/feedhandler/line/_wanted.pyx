@@ -58,6 +58,13 @@ cdef class Wanted:
         self.bad = 0
         return count
 
+    cdef bint went(self, uint64_t number) noexcept nogil:
+        """One that was there was dropped: if others around it were asked for, it is missing as they are."""
+        if number >= self.end:
+            return False
+        self.open += 1
+        return True
+
     cdef uint64_t lost(self, uint64_t first, uint64_t count) noexcept nogil:
         """Missing numbers are given up. How many of them had been asked for."""
         if first >= self.end:
