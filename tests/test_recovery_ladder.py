@@ -211,6 +211,25 @@ def test_answers_to_the_run_before_are_not_taken_for_the_present_one() -> None:
     assert len(server.asked) == 2 and world.next_seq == 20
 
 
+@pytest.mark.parametrize("joining", [False, True])
+def test_a_restart_amid_a_splice_is_not_taken_for_its_end(joining: bool) -> None:
+    """The same session id, and the first hole of the new run, heard of at once."""
+    world = World([Server()], [Source(answers=[snapshot(5000)])])
+    world.next_seq, world.horizon, world.line.is_frozen = 1000, 5000 if joining else 2000, True
+    world.ask(1000, 1100, SNAPSHOT)
+    if joining:
+        world.take = lambda: None  # the hot thread is busy
+    world.run(0.1)
+    assert world.ladder.rung is (Rung.JOIN if joining else Rung.SPLICE)
+    world.epoch, world.next_seq, world.line.is_frozen = 2, 1, False
+    if joining:
+        world.step()
+        del world.take
+    world.ask(1, 50)
+    world.run(1)
+    assert world.next_seq == 50 and world.ladder.stats["spliced"] == 0
+
+
 def test_a_full_ring_is_waited_for() -> None:
     world = World([Server(most=1000)])
     room = iter([False, False, True])

@@ -161,7 +161,7 @@ class Ladder:
         if epoch == self._epoch:
             self._retransmission.settled(number)
         elif _later(epoch, self._epoch) and not (self.rung in SPLICING and self._line.frozen()):
-            if self.rung is Rung.JOIN:
+            if self.rung is Rung.JOIN and self._reached(self._state()[1]):
                 self._joined(epoch, now)
             else:
                 self._leave()
@@ -190,7 +190,7 @@ class Ladder:
         if _later(self._epoch, ask.epoch):
             return
         moved = ask.epoch != self._epoch
-        if self.rung in SPLICING and ask.session == self._session:
+        if self.rung in SPLICING and ask.session == self._session and (not moved or self._reached(ask.first)):
             if ask.kind == ASK_SNAPSHOT:  # it took another look at the one it was given
                 self._epoch, self._needed = ask.epoch, max(self._needed, ask.first + ask.count)
                 self._fail(now, self.snapshots[self._source], "it is damaged, or older than what has been handed out")
@@ -336,6 +336,10 @@ class Ladder:
             self._fail(now, self.snapshots[self._source], f"the feed did not take it in within {JOIN_S:g} s")
             return now
         return now + POLL_S
+
+    def _reached(self, number: int) -> bool:
+        """A new epoch that stands here is the snapshot's; else the numbers begin anew under the same session id."""
+        return self._snapshot is not None and number >= self._snapshot.number
 
     def _joined(self, epoch: int, now: float) -> None:
         """The books are those of the snapshot, and go on with the feed."""
