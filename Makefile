@@ -1,5 +1,5 @@
 # One word each; CI says the same words. Everything that is missing is installed first, once (scripts/setup).
-.PHONY: demo test build bench lint asan fuzz clean
+.PHONY: demo test build bench lint asan fuzz soak clean
 MAKEFLAGS += --no-print-directory
 SHELL := /bin/bash
 
@@ -37,6 +37,10 @@ asan:               ## the whole suite on a build with AddressSanitizer, UBSan a
 fuzz:               ## coverage-guided fuzzing of receiver to book, MINUTES=10
 	@scripts/setup
 	@$(PY) -m tests.fuzz --seconds $$(($(MINUTES) * 60))
+
+soak:               ## everything at once: loss, outages, sessions, kill -9, thousands of fault scripts; MINUTES=10
+	@scripts/setup
+	@$(PY) scripts/soak.py --minutes $(MINUTES)
 
 clean:              ## everything that was made, but not .venv
 	@rm -rf build dist *.egg-info feedhandler/include .pytest_cache .mypy_cache .ruff_cache .hypothesis

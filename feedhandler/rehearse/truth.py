@@ -26,22 +26,15 @@ class Truth:
             run.run()
         self.messages = original.messages
         self._numbers: dict[tuple[str, str], list[int]] = {}
-        self._hashes: dict[tuple[str, str], list[set[int]]] = {}
+        self._hashes: dict[tuple[str, str], list[int]] = {}
         names = original.names
         for number in range(original.runs):
             session = original.session(number)
-            books, hashes, wide = original.history(number)
+            books, hashes, _ = original.history(number)  # what touches all books changes no levels
             for book, (symbol, _) in names.items():
-                self._add(session, symbol, book, np.flatnonzero(books == book), hashes, wide)
-
-    def _add(self, session: str, symbol: str, book: int, places: Any, hashes: Any, wide: list[tuple[int, Any]]) -> None:
-        found: dict[int, set[int]] = {}
-        for place, value in zip((places + 1).tolist(), hashes[places].tolist(), strict=True):
-            found[place] = {value}
-        for number, row in wide:
-            found.setdefault(number, set()).add(int(row[book]))
-        self._numbers[session, symbol] = sorted(found)
-        self._hashes[session, symbol] = [found[number] for number in sorted(found)]
+                places = np.flatnonzero(books == book)
+                self._numbers[session, symbol] = (places + 1).tolist()
+                self._hashes[session, symbol] = hashes[places].tolist()
 
     def last(self, session: str, symbol: str, number: int) -> int:
         """The last message up to `number` that touched this book; 0 when none did."""
@@ -56,4 +49,4 @@ class Truth:
         empty = not (bids["size"].any() or asks["size"].any())
         if empty and (not place or numbers[place - 1] == number == 1):
             return True  # the reset that begins a session bears the number of the first message
-        return bool(place) and book_hash(bids, asks) in self._hashes[session, symbol][place - 1]
+        return bool(place) and book_hash(bids, asks) == self._hashes[session, symbol][place - 1]
