@@ -148,15 +148,15 @@ cdef class Holes(Word):
                 else:
                     self.wanted.surrendered = self.wanted.end
                 return True
-            if self.horizon > self.wanted.end:           # more holes, perhaps: each is asked for when it is old enough
-                if self.wanted.ripening <= self.wanted.end or self.clock < self.wanted.ripening_since:
-                    self.wanted.ripening = self.horizon
-                    self.wanted.ripening_since = self.clock
-                elif since(self.clock, self.wanted.ripening_since) >= self.reorder_ns:
+            if self.wanted.ripening > self.wanted.end:  # more holes, perhaps: asked for when they are old enough
+                self.wanted.ripening_since = min(self.wanted.ripening_since, self.clock)
+                if since(self.clock, self.wanted.ripening_since) >= self.reorder_ns:
                     self.ask(self.wanted.ripening)
-                    self.wanted.ripening = 0
                     if self.frozen:
                         return True
+            if self.horizon > self.wanted.end and self.wanted.ripening <= self.wanted.end:
+                self.wanted.ripening = self.horizon
+                self.wanted.ripening_since = self.clock
         self.wanted.flush(self.window, self.expected, self.clock)
         return False
 

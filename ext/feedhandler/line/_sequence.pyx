@@ -42,7 +42,7 @@ cdef class Sequence(Holes):
 
     cdef void offer_slowly(self, const Frame *frame, const Message *messages, int64_t ts_recv,
                            uint32_t line) noexcept nogil:
-        """Is it a number at all, and is a hole due before it: then judge_frame(), now or later."""
+        """Is it a number at all, and may holes be due before it: then judge_frame(), now or later."""
         cdef LineRecord *record
         if line - <uint32_t> self.first_line >= <uint32_t> self.lines:
             return
@@ -65,7 +65,7 @@ cdef class Sequence(Holes):
         self.held.messages = messages
         self.held.ts_recv = ts_recv
         self.held.line = line
-        if self.gap_is_due():
+        if self.recovering or self.gap_is_due():
             self.held.step = HELD_FRAME
         else:
             self.judge_frame()
