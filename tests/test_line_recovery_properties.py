@@ -15,6 +15,7 @@ from feedhandler._instruments import Instruments
 from feedhandler.decode import decoder
 from feedhandler.line import ASK_MISSING, ASK_OVER, ASK_SNAPSHOT, Arbiter, Recovery
 from feedhandler.line._recovery import Ask
+from feedhandler.line.reference import RecoveringReference
 from feedhandler.records import Quality
 
 US = 1000
@@ -251,3 +252,63 @@ def test_with_recovery_nothing_at_all_is_lost(seed: int, loss: float) -> None:
     counts = world.arbiter.counts
     assert (counts["messages"], counts["lost"], world.arbiter.state[0]) == (300, 0, Quality.LIVE)
     assert counts["missing"] == counts["recovered"]
+
+
+STEPS = st.tuples(
+    st.sampled_from(["data", "data", "data", "data", "heartbeat", "end", "time", "answer", "answer", "surrender"]),
+    st.sampled_from([NAMES[0]] * 12 + [NAMES[1]]),
+    st.integers(1, 40),
+    st.integers(1, 12),
+    st.integers(-1, 6),
+    st.integers(0, 1),
+)
+
+
+@pytest.mark.wire
+@settings(max_examples=4 * settings().max_examples)
+@given(
+    steps=st.lists(STEPS, max_size=40),
+    window=st.sampled_from([4, 16, 64]),
+    reorder_us=st.integers(1, 5),
+    gap_limit=st.sampled_from([3, 100]),
+)
+def test_the_compiled_arbiter_recovers_as_the_model_does(
+    steps: list[tuple[str, bytes, int, int, int, int]], window: int, reorder_us: int, gap_limit: int
+) -> None:
+    recovery = Recovery(gap_limit=gap_limit)
+    arbiter = Arbiter(2, reorder_us=reorder_us, window_messages=window, recovery=recovery)
+    model = RecoveringReference(reorder_us * US, window, gap_limit)
+    framing = session.framing("moldudp64")
+    now, asked = 1000 * US, list[tuple[int, int]]()
+    for kind, name, ahead, count, passed, line in steps:
+        now += passed * US
+        first = max(1, arbiter.next_seq + ahead - 10)
+        sent = [event(name, n) for n in range(first, first + count)]
+        if kind == "time":
+            fast, slow = arbiter.pass_time(now), model.pass_time(now)
+        elif kind == "answer":
+            assert recovery.packet(arbiter.state[2], mold(name, first, sent))
+            fast, slow = arbiter.take_answers(framing), model.answer(name, first, sent, 2)
+        elif kind == "surrender":
+            assert recovery.give_up(arbiter.state[2])
+            fast, slow = arbiter.take_answers(framing), model.surrender()
+        else:
+            sent = sent if kind == "data" else []
+            fast = arbiter.feed(name, first, sent, now, line, kind=kind)
+            slow = model.feed(name, first, sent, now, line, kind)
+        assert by_message(fast) == list(slow)
+        assert (arbiter.next_seq, arbiter.state[0]) == (model.expected, model.quality)
+        asked += [(ask.first, ask.count) for ask in recovery.asks() if ask.kind == ASK_MISSING]
+        assert asked == model.asks
+
+
+def by_message(taken: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """Runs taken apart; the channel's word is compared by itself."""
+    out: list[tuple[object, ...]] = []
+    for what in taken:
+        if what[0] == "run":
+            _, first, messages, ts, line = what
+            out += [("message", first + i, m, ts, line) for i, m in enumerate(messages)]  # type: ignore[arg-type, operator, var-annotated]
+        elif what[0] != "quality":
+            out.append(what)
+    return out
