@@ -11,7 +11,7 @@ from feedhandler import session
 from feedhandler.config import RecoverySettings
 from feedhandler.errors import SessionError
 from feedhandler.line import Recovery
-from feedhandler.recovery import Ladder, Snapshot
+from feedhandler.recovery import Ladder, Rung, Snapshot
 
 SESSION = b"TODAY     ".ljust(16, b"\0")
 LAST = 1_000_000
@@ -160,6 +160,7 @@ class World:
         for server in self.servers:
             server.now = self.now
         self.due = self.ladder.step(self.now)
+        assert self.due > self.now or self.ladder.rung is Rung.FETCH, "it would spin"
         self.take()
         return self.due
 

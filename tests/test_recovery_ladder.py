@@ -574,3 +574,51 @@ def test_whatever_the_servers_do_the_end_is_filled_or_given_up_and_nothing_is_as
     else:
         assert world.next_seq >= max(end for _, end in holes)
         assert world.ladder.rung is Rung.IDLE
+
+
+@given(st.integers(0, 2**32))
+def test_whatever_happens_it_ends_live_once_the_other_side_behaves(seed: int) -> None:
+    """Holes, sessions, freezing, damage, sources that fail in every way; then a good one: nothing stays frozen."""
+    rng = random.Random(seed)
+    bad = True
+
+    class Whimsical(Source):
+        def poll(self, now: float) -> Snapshot | None:
+            kind = rng.choice(["late", "refused", "stale", "session", "good"]) if bad else "good"
+            if kind == "late":
+                return None
+            if kind == "refused":
+                self.answers = ["refused"]
+            else:
+                number = world.next_seq + 40 if kind != "stale" else max(1, world.next_seq - 5)
+                self.answers = [snapshot(number, "OTHER" if kind == "session" else "TODAY")]
+            return super().poll(now)
+
+    sources = [Whimsical(f"source:{n}", delay=0) for n in range(rng.randint(1, 2))]
+    servers = [Server(f"server:{n}") for n in range(rng.randint(0, 2))]
+    for server in servers:
+        server.respond = lambda first, count: [answer(first, min(count, 9))] if rng.random() < 0.4 else []
+    world = World(servers, sources, snapshot_retry_ms=300, attempts=rng.randint(1, 3), snapshot_timeout_ms=1000)
+    for _ in range(rng.randint(1, 25)):
+        what = rng.choice(["hole", "hole", "hole", "frozen", "session", "over", "damage", "flow"])
+        first = world.next_seq
+        if what == "hole":
+            world.ask(first, first + rng.randint(1, 30))
+        elif what == "frozen" and not world.line.is_frozen:
+            world.line.is_frozen = True
+            world.ask(first, first + rng.randint(1, 30), SNAPSHOT)
+        elif what == "session":
+            world.epoch, world.next_seq, world.line.is_frozen, world.given = world.epoch + 1, 1, False, set()
+        elif what == "over" and not world.line.is_frozen:
+            world.ask(first, first, OVER)
+        elif what == "damage":
+            world.spoil = 1
+        elif what == "flow" and not world.line.is_frozen:
+            world.next_seq += 7
+        world.run(rng.choice([0.0, 0.01, 0.2, 1.0]), step=0.01)
+    bad = False
+    for server in servers:
+        server.respond = lambda first, count: [answer(first, count)]
+    world.run(60, step=0.05, until=lambda: world.ladder.rung is Rung.IDLE and not world.ladder.given_up)
+    assert world.ladder.rung is Rung.IDLE and not world.ladder.given_up
+    assert not world.line.is_frozen

@@ -228,13 +228,21 @@ class Ladder:
     # -- the rungs -----------------------------------------------------------------------------------------------------
 
     def _idle(self, now: float) -> float:
-        if now >= self._retry:
-            self._retry = NEVER
-            self._climb(now, self.reason)
+        self._try_again(now)
         return self._retry
+
+    def _try_again(self, now: float) -> bool:
+        """What was given up is to be had by a snapshot, now."""
+        if now < self._retry:
+            return False
+        self._retry = NEVER
+        self._climb(now, self.reason)
+        return True
 
     def _request(self, now: float) -> float:
         requests, epoch = self._retransmission, self._epoch
+        if self._try_again(now):  # it stands for what is missing, too
+            return now
         if not self.requests:
             self._climb(now, "no server of retransmissions is configured")
             return now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+LEAST_S = 1e-6  # a wait that is one
 BURST_S = 0.02  # of a rate, what may be sent at once
 
 
@@ -31,7 +32,7 @@ class TokenBucket:
 
     def due(self, now: float) -> float:
         """When the next token will be there, after a take() that gave none."""
-        return now + max(0.0, 1.0 - self._tokens) / self.rate
+        return now + max(LEAST_S, (1.0 - self._tokens) / self.rate)
 
 
 def full_jitter(rng: random.Random, base: float, attempt: int, most: float) -> float:
