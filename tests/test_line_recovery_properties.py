@@ -75,7 +75,8 @@ class World:
     def __init__(self, seed: int, loss: float, faults: float, snapshot: bool, window: int, gap_limit: int) -> None:
         self.dice = random.Random(seed)
         self.loss, self.faults = loss, faults
-        self.recovery = Recovery(snapshot=snapshot, gap_limit=gap_limit, asks=self.dice.choice([1, 4, 1024]))
+        asks = self.dice.choice([1, 4, 1024])
+        self.recovery = Recovery(snapshot=snapshot, gap_limit=gap_limit, asks=asks, answer_bytes=1 << 20)
         self.arbiter = Arbiter(
             2,
             reorder_us=1000,
@@ -275,8 +276,8 @@ STEPS = st.tuples(
 def test_the_compiled_arbiter_recovers_as_the_model_does(
     steps: list[tuple[str, bytes, int, int, int, int]], window: int, reorder_us: int, gap_limit: int
 ) -> None:
-    recovery = Recovery(gap_limit=gap_limit)
-    arbiter = Arbiter(2, reorder_us=reorder_us, window_messages=window, recovery=recovery)
+    recovery = Recovery(gap_limit=gap_limit, answer_bytes=1 << 18)
+    arbiter = Arbiter(2, reorder_us=reorder_us, window_messages=window, window_bytes=4096, recovery=recovery)
     model = RecoveringReference(reorder_us * US, window, gap_limit)
     framing = session.framing("moldudp64")
     now, asked = 1000 * US, list[tuple[int, int]]()
