@@ -155,3 +155,22 @@ def test_the_queue_gives_its_packets_one_by_one_and_tells_its_time() -> None:
     assert len(queue.drain()) == 54
     with pytest.raises(ValueError, match="there are 2"):
         queue.put(2, 0, b"")
+
+
+def test_who_stops_before_the_end_and_says_live_is_wrong() -> None:
+    packets = day()
+    with ExitStack() as stack:
+        comparer = compared(packets, packets[:150], stack)
+        equal, _, wrong = comparer.look()
+        assert len(equal) == 4 and not wrong
+        comparer.finish()
+        equal, not_live, wrong = comparer.look()
+        assert len(wrong) == 4 and not not_live and not equal
+
+
+def test_who_missed_the_last_session_and_says_live_is_wrong() -> None:
+    both = [*day(), *((ts + 10**10, payload) for ts, payload in day(seed=2, session=b"OTHER     "))]
+    with ExitStack() as stack:
+        comparer = compared(both, both[:150], stack)
+        comparer.finish()
+        assert len(comparer.look()[2]) == 4

@@ -62,6 +62,8 @@ class Comparer(Observer):
     snapshot_messages: int
     retransmitted: set[int]
     def __new__(cls, original: Original) -> Self: ...
+    def finish(self) -> None:
+        """The stream is over: from now on each book should be what it was at the end of the lossless run."""
     def look(self) -> tuple[list[str], list[str], list[str]]:
         """Compare all books as they stand now: names of those LIVE and equal, not LIVE, LIVE and wrong."""
     def state(self, line: int = 0) -> tuple[int, int, int, int, int, int, int]:

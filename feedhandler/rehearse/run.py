@@ -360,6 +360,7 @@ class _Faulty:
         self._new_word(-1, -1)
         for hole in self.holes:
             self._close(hole, "open")
+        comparer.finish()
         equal, not_live, wrong = comparer.look()
         report.packets, report.messages, report.compared = packets, comparer.messages, comparer.compared
         report.wrong_live, report.gaps, report.periods = comparer.wrong, self.gaps, self.periods

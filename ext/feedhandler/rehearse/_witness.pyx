@@ -538,6 +538,17 @@ cdef class Comparer(Observer):
             self.copy(instrument)
         self.first = {"book": book, "run": self.run, "number": self.last, "instrument": instrument}
 
+    def finish(self):
+        """The stream is over: from now on each book should be what it was at the end of the lossless run.
+
+        Who stopped somewhere before, and says LIVE, is wrong.
+        """
+        if self.run >= 0 and self.run == self.original.runs - 1:
+            self.walk(self.original.sequences[self.run].count)
+        else:
+            self.undecided = True
+            self.spliced = False
+
     def look(self):
         """Compare all books as they stand now: (of those, LIVE and equal; not LIVE; LIVE and wrong), names each."""
         self.touch_all()
