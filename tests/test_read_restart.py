@@ -366,3 +366,16 @@ def test_snapshot_into_an_array_allocates_nothing(name: str, tmp_path: Path) -> 
     assert filled < 10  # the loop's own few, not one a snapshot
     assert copied > 1000
     writer.segment.close()
+
+
+def test_a_books_directory_entry_is_its_own_though_another_book_has_gone_on_before(name: str) -> None:
+    first = Writer(name, "AAPL MSFT")
+    with attach(name) as feed:
+        apple, microsoft = feed.book("AAPL"), feed.book("MSFT")
+        first.die()
+        second = Writer(name, "MSFT IBM AAPL")
+        assert apple.top() == (3, 1, None, None)  # it followed
+        assert microsoft.instrument_record["symbol"] == b"MSFT"
+        assert microsoft.top() == (1, 1, None, None)
+        assert [book.instrument_record["symbol"] for book in (microsoft, apple)] == [b"MSFT", b"AAPL"]
+        second.die()

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from feedhandler.publish._publisher import histogram_ceilings
 from feedhandler.read._book_reader import BookReader
-from feedhandler.records import Quality, Reason, Trading
+from feedhandler.read.wanted import part
+from feedhandler.records import INSTRUMENT, Quality, Reason, Trading
 
 if TYPE_CHECKING:
     from feedhandler.read.feed import Feed
@@ -80,7 +81,7 @@ class Book(BookReader):
     @property
     def instrument_record(self) -> Any:
         """Its directory entry, a copy, dtype INSTRUMENT: exponents, tick, lot, currency, channel."""
-        return self.feed.instrument(self.instrument)
+        return part(self.reader, "directory", INSTRUMENT)[self.instrument].copy()  # the feed may be ahead of us
 
     @property
     def faults(self) -> dict[str, int]:
