@@ -206,6 +206,7 @@ def main() -> int:
     options.add_argument("--loss", type=float, default=0.01, help="share of packets lost on each line")
     options.add_argument("--outage", type=float, default=0.0, help="seconds for which both lines are out")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--port", type=int, default=26470, help="of line A; line B has the next one")
     options.add_argument("--gap-limit", type=int, default=100_000, help="a longer gap takes a snapshot")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
@@ -216,6 +217,7 @@ def main() -> int:
         outage=given.outage,
         seed=given.seed,
         gap_limit=given.gap_limit,
+        port=given.port,
     )
     if given.json:
         print(json.dumps(found))

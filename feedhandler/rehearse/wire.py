@@ -9,7 +9,7 @@ from typing import NamedTuple
 from feedhandler.errors import ConfigError
 
 MOLD = struct.Struct(">10sQH")
-IEX = struct.Struct("<BBHI4sHHQQQ")  # version, reserved, protocol, channel, session, length, count, offset, first, time
+IEX = struct.Struct("<BBHIIHHQQQ")  # version, reserved, protocol, channel, session, length, count, offset, first, time
 END_OF_SESSION = 0xFFFF
 
 
@@ -44,8 +44,8 @@ class Wire:
             return Head(session, first, 0 if count == END_OF_SESSION else count)
         if len(packet) < IEX.size:
             return None
-        _, _, _, _, session, _, count, _, first, _ = IEX.unpack_from(packet)
-        return Head(session, first, count)
+        _, _, _, channel, session, _, count, _, first, _ = IEX.unpack_from(packet)
+        return Head(f"{session:08x}{channel:08x}".encode(), first, count)  # as the framing hands it on
 
     def heartbeat(self, packet: bytes, ts_ns: int) -> bytes:
         """The heartbeat that would follow `packet`, sent at `ts_ns`."""

@@ -44,11 +44,17 @@ cdef inline uint64_t _mix(uint64_t hash, uint64_t word) noexcept nogil:
 
 
 cdef uint64_t _hash(Books books, uint32_t instrument, bint trading) noexcept nogil:
-    """Of all levels of both sides and, if wanted, of the trading status."""
+    """Of all levels of both sides and, if wanted, of the trading status.
+
+    Of a book without levels the status does not count: what a system event makes of it depends on whether its symbol
+    has been named before.
+    """
     cdef BookSlot *slot = books.slot(instrument)
     cdef fh_level *level
     cdef uint64_t hash = _mix(<uint64_t> 1 + trading * slot.trading, <uint64_t> slot.bids << 32 | slot.asks)
     cdef uint32_t ask, i
+    if slot.bids == 0 and slot.asks == 0:
+        return EMPTY
     for ask in range(2):
         level = books.side(slot, ask)
         for i in range((&slot.bids)[ask]):
