@@ -307,8 +307,8 @@ def say(word: dict[str, Any]) -> None:
 class Child:
     """A process that says what it has to say in lines of JSON."""
 
-    def __init__(self, role: str, command: list[str], *, talks: bool = True) -> None:
-        self.role, self.command, self.talks = role, command, talks
+    def __init__(self, role: str, command: list[str], *, talks: bool = True, warm_s: float = WARM_S) -> None:
+        self.role, self.command, self.talks, self.warm = role, command, talks, warm_s
         self.words: deque[dict[str, Any]] = deque(maxlen=64)
         self.lives = 0
         self.memory: list[list[int]] = []  # KiB, of each life
@@ -356,7 +356,7 @@ class Child:
 
     def sample(self) -> None:
         """Its memory now, once it is warm."""
-        if time.monotonic() - self.begun < WARM_S or self.process.poll() is not None:
+        if time.monotonic() - self.begun < self.warm or self.process.poll() is not None:
             return
         with contextlib.suppress(OSError, StopIteration):
             status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -410,7 +410,7 @@ def soak(given: argparse.Namespace) -> dict[str, Any]:
         checker = Child("checker", [*here, "--role", "checker", *options])
         children.append(checker)
         wait_for(lambda: checker.last("ready") or checker.process.poll() is not None, 240.0)
-        market = Child("exchange", [*here, "--role", "exchange", *options])
+        market = Child("exchange", [*here, "--role", "exchange", *options], warm_s=3 * given.day_s)  # its stores fill
         children.append(market)
         wait_for(lambda: market.last("glimpse") or market.process.poll() is not None)
         feed = Path(folder) / "feed.toml"

@@ -208,6 +208,7 @@ class _Faulty:
         self.quiet = QUIET_NS
         self.tick = first
         self.holes: deque[Hole] = deque()
+        self.ahead: deque[tuple[int, bytes]] = deque()
         self.gaps: list[Gap] = []
         self.periods: list[Period] = []
         self.word = (int(Quality.INIT), int(Reason.START))
@@ -232,11 +233,16 @@ class _Faulty:
         self._fill_in(report, packets)
 
     def _sent(self) -> Iterator[tuple[int, bytes]]:
-        """The packets of the exchange; its servers have each from the moment it is sent."""
+        """The packets of the exchange, read ahead of time as far as they are lost."""
         for ts, payload in self.faults.stream(self.source.packets(), framing=self.source.framing):
-            self.venue.sent(ts, payload)
+            self.ahead.append((ts, payload))
             self.last_packet = payload
             yield ts, payload
+
+    def _catch_up(self) -> None:
+        """The servers have each packet from the moment it is sent, and no sooner."""
+        while self.ahead and self.ahead[0][0] <= self.now:
+            self.venue.sent(*self.ahead.popleft())
 
     def packet(self, line: int, payload: bytes) -> None:
         """A packet arrives now."""
@@ -277,6 +283,7 @@ class _Faulty:
             self.look = NEVER
             return
         self.venue.now = self.now
+        self._catch_up()
         due = self.ladder.step((self.now - self.begun) / SECOND)
         if self.venue.wake <= self.now:
             self.venue.wake = NEVER  # an answer that nobody waits for any more
@@ -302,7 +309,7 @@ class _Faulty:
         while self.now < end:
             self.pass_until(self.now + (LAST_BEAT_NS if self.now < begun + SECOND else SECOND))
             beat = self.wire.heartbeat(self.last_packet, self.now)
-            self.venue.sent(self.now, beat)
+            self.ahead.append((self.now, beat))
             for line in range(self.lines):
                 self.packet(line, beat)
             if self.word[0] == Quality.LIVE and not self.holes:
