@@ -287,7 +287,8 @@ class _Faulty:
         due = self.ladder.step((self.now - self.begun) / SECOND)
         if self.venue.wake <= self.now:
             self.venue.wake = NEVER  # an answer that nobody waits for any more
-        self.quiet = QUIET_NS
+        if self.ladder.rung is not Rung.IDLE:
+            self.quiet = QUIET_NS
         if self._calm():
             self.wait = CALM_LOOK_NS
         elif self.ladder.rung is Rung.IDLE:  # it would find nothing new: nothing has come
