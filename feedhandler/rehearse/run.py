@@ -316,6 +316,7 @@ class _Faulty:
             if self.word[0] == Quality.LIVE and not self.holes:
                 return
             if self.ladder is None:
+                self.pass_until(self.now + LAST_BEAT_NS)  # what the heartbeat showed to be missing is due by then
                 return
 
     # -- what is seen --------------------------------------------------------------------------------------------------
