@@ -256,6 +256,12 @@ def test_without_any_rung_books_stay_stale_until_the_next_session() -> None:
     assert story.lost_messages > 50 and story.filled["given_up"] == 1
 
 
+def test_without_any_rung_an_end_that_nobody_heard_is_a_gap_when_it_shows() -> None:
+    story = tell(f"outage = [{{ from_packet = 100, for_packets = {PACKETS} }}]", venue=no_servers)
+    assert story.ok and words(story) == ["STALE GAP"]
+    assert [gap.filled for gap in story.gaps] == ["given_up"]
+
+
 # -- the servers that are there ----------------------------------------------------------------------------------------
 
 
