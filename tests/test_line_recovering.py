@@ -466,3 +466,26 @@ def test_messages_dropped_while_frozen_are_missing_like_those_asked_for_around_t
     feed.tick(5)
     assert feed.asked == [(ASK_OVER, 1, 14, 0), (ASK_MISSING, 1, 14, 2)]  # nothing is left over of the gap before
     assert feed.packet(14, 2) == [(14, 15, ANSWERS), (16, 16, 0)]
+
+
+def test_messages_sent_before_a_restart_under_the_same_session_id_fill_no_hole_of_the_run_behind_it() -> None:
+    def iex(first: int, messages: list[bytes], sent: int) -> bytes:
+        blocks = b"".join(struct.pack("<H", len(m)) + m for m in messages)
+        head = struct.pack("<BBHIIHHQQQ", 1, 0, 0x8004, 1, 1, len(blocks), len(messages), 0, first, sent)
+        return head + blocks
+
+    framing, recovery = session.framing("iextp"), Recovery()
+    arbiter = Arbiter(1, recovery=recovery, skew_ms=1000)
+    name = framing.feed(iex(1, [b"x"], 1))[0][0]["session"]
+    for number in (1, 2, 3):
+        arbiter.feed(name, number, [b"old %d" % number], 10_000 * MS, 0, send_time=10_000 * MS)
+    arbiter.feed(name, 3, [b"new 3"], 20_000 * MS, 0, send_time=20_000 * MS)
+    arbiter.pass_time(20_010 * MS)
+    assert [(a.epoch, a.first, a.count) for a in recovery.asks()] == [(2, 1, 2)]
+    assert recovery.packet(2, iex(1, [b"old 1", b"old 2"], 10_000 * MS))
+    assert arbiter.take_answers(framing) == [] and arbiter.counts["answers_refused"] == 1
+    assert recovery.packet(2, iex(1, [b"new 1", b"new 2"], 10_500 * MS))  # within the skew of the restart
+    assert [what[1:3] for what in arbiter.take_answers(framing) if what[0] == "run"] == [
+        (1, [b"new 1", b"new 2"]),
+        (3, [b"new 3"]),
+    ]

@@ -212,7 +212,8 @@ cdef class Arbiter(Sequence):
         cdef uint64_t count = <uint64_t> frame.count
         cdef uint64_t before = 0
         if (frame.kind != FRAME_DATA or frame.session[0] != self.session[0] or frame.session[1] != self.session[1]
-                or first >= self.wanted.end or not self.recovering):
+                or first >= self.wanted.end or not self.recovering
+                or 0 < frame.send_time <= self.sent_floor - self.skew_ns):      # of the run before the restart
             self.refuse()
             return
         self.answers.counters[LN_MESSAGES] += count
