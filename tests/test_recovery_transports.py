@@ -251,6 +251,7 @@ BAD = {
     "short end": (logged_in() + soup(b"S", b"G1"), "without a number"),
     "rejected late": (logged_in() + soup(b"J", b"A"), "packet of type 'J'"),
     "no length": (logged_in() + b"\0\0\0", "of no length"),
+    "of nothing": (logged_in() + soup(b"S", b"G" + b"123".ljust(20)), "a snapshot of nothing"),
     "no login": (b"SSH-2.0-x", "is this the right port"),
 }
 

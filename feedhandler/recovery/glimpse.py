@@ -65,8 +65,10 @@ class Spin:
                     break
                 number = self._take(data, place + 3, end)
                 if number:
-                    session = self._login.session
-                    return Snapshot(session, number + (self._join == "after"), bytes(self._messages))
+                    number += self._join == "after"
+                    if number > 1 and not self.taken:  # each symbol has its directory message: all would be empty
+                        raise SessionError(f"a snapshot of nothing, that goes on with message {number}")
+                    return Snapshot(self._login.session, number, bytes(self._messages))
             elif kind == 0x5A:  # 'Z'
                 raise SessionError(f"the server ended the session after {self.taken} messages, before the snapshot did")
             elif kind not in b"HU+":
