@@ -566,7 +566,7 @@ def main() -> int:
 def write_report(path: Path, found: dict[str, Any]) -> None:
     """Replace what stands below the last heading that begins with `## Soak`."""
     text = path.read_text() if path.exists() else "# Soak\n\n"
-    head = text[: text.index("## Soak")] if "## Soak" in text else text.rstrip() + "\n\n"
+    head = text[: text.index("## Soak: ")] if "## Soak: " in text else text.rstrip() + "\n\n"
     rows = "\n".join(f"| {key.replace('_', ' ')} | {json.dumps(value)} |" for key, value in found.items())
     title = f"## Soak: `make soak MINUTES={found['minutes']:g}`"
     path.write_text(f"{head}{title}\n\n| what | found |\n| --- | --- |\n{rows}\n")
