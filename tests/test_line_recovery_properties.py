@@ -238,7 +238,10 @@ def test_whatever_is_lost_and_answered_no_book_is_live_and_wrong(
     elif counts["lost"] == 0:
         assert world.arbiter.state[0] == Quality.LIVE
         assert counts["missing"] == counts["recovered"]
-        assert counts["messages"] == sum(totals[:-1]) + total or len(totals) > 1
+        if len(totals) == 1 and not counts["restarts"]:  # as late packets after a silence look: then all comes twice
+            assert counts["messages"] == total
+    if not snapshot and not counts["restarts"]:
+        assert counts["missing"] == counts["recovered"] + counts["lost"]
 
 
 @given(seed=st.integers(0, 2**32 - 1), loss=st.sampled_from([0.01, 0.1, 0.5]))

@@ -83,9 +83,9 @@ cdef class Holes(Word):
                     if self.window.waiting > 0 and self.window.low < number:
                         self.wanted.floor = self.window.low + 1
                         self.window.remove(self.window.low)
+                        self.channel.counters[CH_MISSING] += self.wanted.went(self.wanted.floor - 1)
                     self.wanted.dropped += 1
                     self.channel.counters[CH_LOST] += 1
-                    self.channel.counters[CH_MISSING] += self.wanted.went(self.wanted.floor - 1)
                     if self.wanted.floor > number:
                         break
                 else:
