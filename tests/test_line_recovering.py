@@ -489,3 +489,14 @@ def test_messages_sent_before_a_restart_under_the_same_session_id_fill_no_hole_o
         (1, [b"new 1", b"new 2"]),
         (3, [b"new 3"]),
     ]
+
+
+def test_a_restart_while_a_hole_is_open_does_not_fill_it() -> None:
+    arbiter = Arbiter(1, recovery=Recovery(), skew_ms=1000)
+    arbiter.feed(NAME, 1, [b"old 1"], 10_000 * MS, 0, send_time=10_000 * MS)
+    arbiter.feed(NAME, 4, [b"old 4"], 10_001 * MS, 0, send_time=10_001 * MS)
+    arbiter.pass_time(10_010 * MS)
+    taken = arbiter.feed(NAME, 2, [b"new 2", b"new 3"], 20_000 * MS, 0, send_time=20_000 * MS)
+    assert [what[:3] for what in taken] == [("gap", 2, 2), ("run", 4, [b"old 4"]), ("session", NAME)]
+    taken = arbiter.feed(NAME, 1, [b"new 1"], 20_000 * MS, 0, send_time=20_001 * MS)
+    assert [what[1:3] for what in taken if what[0] == "run"] == [(1, [b"new 1"]), (2, [b"new 2", b"new 3"])]

@@ -55,8 +55,8 @@ it stands ahead of a hole that begins at 1. Sessions left are remembered, and ne
 is INIT; it is LIVE when something shows that nothing before is missing, and only after the books were cleared (the take()
 after TAKE_SESSION).
 
-*Restarts under the same session id.* With send times: a packet below `expected`, sent later than the last one taken by
-more than the skew. Without: see _suspicion.pyx. A certain restart goes the way of a new session.
+*Restarts under the same session id.* With send times: a packet below `expected`, or below one that waits, sent later
+than the last one taken by more than the skew. Without: see _suspicion.pyx. A certain restart goes the way of a new session.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from feedhandler._counters cimport (CH_ANSWERS_REFUSED, CH_MESSAGES, CH_SNAPSHOTS, CH_SPANNED, LN_DUPLICATES,
@@ -213,7 +213,8 @@ cdef class Arbiter(Sequence):
         cdef uint64_t before = 0
         if (frame.kind != FRAME_DATA or frame.session[0] != self.session[0] or frame.session[1] != self.session[1]
                 or first >= self.wanted.end or not self.recovering
-                or 0 < frame.send_time <= self.sent_floor - self.skew_ns):      # of the run before the restart
+                or 0 < frame.send_time <= self.sent_floor - self.skew_ns        # of the run before the restart
+                or self.begins_anew(frame)):                                    # of the one behind a restart to come
             self.refuse()
             return
         self.answers.counters[LN_MESSAGES] += count

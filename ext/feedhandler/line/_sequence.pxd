@@ -23,4 +23,5 @@ cdef class Sequence(Holes):
     cdef void settle_slowly(self, int32_t taken) noexcept nogil
     cdef int take_slowly(self, Run *run) noexcept nogil
     cdef void come_after(self, uint64_t first, uint64_t count, LineRecord *record) noexcept nogil
+    cdef bint begins_anew(self, const Frame *frame) noexcept nogil
     cdef bint restarted(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil

@@ -383,11 +383,16 @@ cdef class Sequence(Holes):
 
     # -- restarts -----------------------------------------------------------------------------------------------------
 
+    cdef bint begins_anew(self, const Frame *frame) noexcept nogil:
+        """Sent later, by more than the skew, than a packet with numbers above its own, which has gone out or waits."""
+        cdef uint64_t end = max(self.expected, self.window.high) if self.window.waiting > 0 else self.expected
+        return frame.first_seq < end and self.taken_sent > 0 and frame.send_time - self.taken_sent > self.skew_ns
+
     cdef bint restarted(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil:
         """Does this frame show, with what was seen before, that the numbers begin anew under the same session id?"""
         cdef uint64_t next_seq = frame.first_seq + <uint64_t> frame.count
         if frame.send_time > 0 and self.taken_sent > 0:
-            return frame.first_seq < self.expected and frame.send_time - self.taken_sent > self.skew_ns
+            return self.begins_anew(frame)
         if next_seq >= self.expected or frame.kind == FRAME_LOGIN:
             return False
         if frame.kind == FRAME_DATA and since(ts_recv, self.agreed_at) <= RESTART_NS:
