@@ -227,14 +227,35 @@ def test_a_restart_without_send_times_is_suspected_first_and_taken_when_both_lin
     assert feed.arbiter.counts["restarts"] == 1
 
 
-def test_a_packet_that_agrees_ends_the_suspicion() -> None:
+def suspicious() -> Feed:
+    """Line 0 has shown low numbers for a second, line 1 has not."""
     feed = Feed()
     feed.data(0, 1, 9, at=0)
     feed.number(1, 10, at=0)
     feed.number(0, 1, at=1000)
     assert feed.number(0, 1, at=2000) == [("quality", Quality.STALE, Reason.RESTART)]
-    assert feed.number(1, 10, at=2001) == [("quality", *LIVE)]
-    assert feed.data(1, 10, at=2002) == [(10, 10, 1)]
+    return feed
+
+
+def test_what_the_other_line_goes_on_with_ends_the_suspicion() -> None:
+    feed = suspicious()
+    assert feed.data(1, 10, at=2002) == [("quality", *LIVE), (10, 10, 1)]
+
+
+def test_a_heartbeat_that_agrees_does_not_end_the_suspicion() -> None:
+    """It may be one of the run before, seconds late."""
+    feed = suspicious()
+    assert feed.number(1, 10, at=2001) == []
+    assert feed.quality == (Quality.STALE, Reason.RESTART)
+
+
+def test_a_new_run_whose_numbers_have_come_as_far_as_ours_is_not_taken_for_ours() -> None:
+    feed = suspicious()
+    assert feed.data(0, 1, 9, at=2100) == []
+    assert feed.data(0, 10, 5, at=2200) == [(10, 14, 0)]
+    assert feed.quality == (Quality.STALE, Reason.RESTART)
+    assert feed.arbiter.feed(b"T", 1, letters(1, 1), 2300 * MS, 0)[0][0] == "session"
+    assert feed.quality == LIVE
 
 
 def test_rising_low_data_for_a_second_is_a_restart_and_a_dead_line_is_not_asked() -> None:

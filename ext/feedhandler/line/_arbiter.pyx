@@ -280,6 +280,8 @@ cdef class Arbiter(Sequence):
     cdef void end_snapshot(self) noexcept nogil:
         """The books are whole up to `expected`: go on from there."""
         self.frozen = self.splicing = self.broken = False
+        self.suspicion.clear()                      # whichever run it is: the books are of the one the snapshot is of
+        self.publish_quality()
         self.recovery.say_frozen(False)
         self.channel.counters[CH_SNAPSHOTS] += 1
         self.wanted.floor = 0

@@ -143,7 +143,8 @@ cdef class Sequence(Holes):
         if next_seq >= self.expected:
             self.agreed_at = ts_recv
             self.heard = True
-            if self.suspicion.shown:                # no restart
+            if self.suspicion.shown and self.suspicion.refuted(self.held.line - self.first_line, self.lines, frame.kind,
+                                                               next_seq > self.expected):
                 self.suspicion.clear()
                 self.publish_quality()
         if frame.send_time > self.taken_sent and (self.taken_sent == 0

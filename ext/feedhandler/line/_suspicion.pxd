@@ -25,4 +25,5 @@ cdef class Suspicion:
 
     cdef void low_number(self, uint32_t line, int kind, uint64_t next_seq, int64_t ts_recv) noexcept nogil
     cdef bint certain(self, const LineRecord *records, int lines, int64_t ts_recv, int64_t silence_ns) noexcept nogil
+    cdef bint refuted(self, uint32_t line, uint32_t lines, int kind, bint news) noexcept nogil
     cdef void clear(self) noexcept nogil

@@ -39,8 +39,18 @@ cdef class Suspicion:
                 return False
         return True
 
+    cdef bint refuted(self, uint32_t line, uint32_t lines, int kind, bint news) noexcept nogil:
+        """A packet agrees with our numbers; `news`: it goes beyond them. Is that proof that there was no restart?
+
+        Once the channel is STALE for it, only data of a line that has shown no low number is. Heartbeats and answers to
+        requests may be of the run before, and a new run's own numbers reach the old ones in the end: then the books would
+        be a mixture of both. Without such proof the channel stays STALE until the restart is certain, a snapshot is taken,
+        or a new session begins.
+        """
+        return not self.suspected or (kind == FRAME_DATA and news and line < lines and self.low[line].next == 0)
+
     cdef void clear(self) noexcept nogil:
-        """A packet agrees with our numbers, or they begin anew."""
+        """There was no restart, or the numbers begin anew."""
         if self.shown:
             memset(self.low, 0, sizeof(self.low))
             self.shown = self.suspected = False
