@@ -27,7 +27,7 @@ JOBS = int(os.environ.get("FEEDHANDLER_JOBS") or len(os.sched_getaffinity(0)))
 DEBUG = os.environ.get("FEEDHANDLER_DEBUG") == "1"  # bounds checks, -O1 -g; used by the sanitizer build
 SANITIZE = os.environ.get("FEEDHANDLER_SANITIZE", "")  # e.g. "address,undefined"
 
-FLAGS = ["-O1", "-g", "-fno-omit-frame-pointer"] if DEBUG else ["-O3", "-g0"]
+FLAGS = ["-O1", "-g1", "-fno-omit-frame-pointer"] if DEBUG else ["-O3", "-g0"]
 FLAGS += ["-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 LINK: list[str] = []
 if SANITIZE:
