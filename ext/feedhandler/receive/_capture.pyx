@@ -30,6 +30,12 @@ cdef extern from *:
     """
     int64_t fh_scale(uint64_t fraction, uint64_t units) nogil
 
+cdef extern from *:
+    """
+    #define FH_FETCH(p) __builtin_prefetch(p)
+    """
+    void fetch "FH_FETCH"(const void *p) nogil
+
 cdef enum:                      # what record() gives beside the FOUND_ numbers
     NEED_MORE = -1
     NOTHING = -2                # a block without a packet
@@ -39,6 +45,7 @@ cdef enum:
     WINDOW = 1 << 18            # bytes; more than twice the largest packet, so that one always fits
     RUN_MAX = 1 << 14           # bytes of BinaryFILE in one packet, and at once: they are still in the L1 cache when decoded
     NO_MATCH = -1
+    FETCH_AHEAD = 1024          # bytes of BinaryFILE: the processor's own prefetching is late for messages so short
 
 # pcapng block types
 cdef enum:
@@ -556,6 +563,7 @@ cdef class BinaryFile(FileReceiver):
             messages = 0
             while self.end - stop >= 2:
                 following = stop + 2 + fh_be16(self.base + stop)
+                fetch(self.base + stop + FETCH_AHEAD)
                 if following > self.end or following - start > RUN_MAX and messages > 0:
                     break
                 stop = following
