@@ -38,6 +38,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 from feedhandler._counters cimport CH_LONGER, CH_UNKNOWN_INSTRUMENT, CH_UNKNOWN_TYPE
+from feedhandler._hints cimport unlikely
 from feedhandler._instruments cimport Instruments
 from feedhandler._records cimport (
     ACTION_ADD, ACTION_CANCEL, ACTION_FILL, ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_STATUS, ACTION_TRADE,
@@ -47,7 +48,7 @@ from feedhandler._records cimport (
 from feedhandler._symbols cimport fh_name_find
 from feedhandler._wire cimport (
     fh_be16, fh_be32, fh_be48, fh_be64, fh_le16, fh_le32, fh_le64, fh_u8)
-from feedhandler.decode._decoder cimport UNREPRESENTABLE, Decoder, Straight, put, unlikely, word
+from feedhandler.decode._decoder cimport UNREPRESENTABLE, Decoder, Straight, put, word
 '''
 
 CLASS = """

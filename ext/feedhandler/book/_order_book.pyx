@@ -14,6 +14,7 @@ from posix.mman cimport munmap
 from feedhandler import errors
 from feedhandler._counters cimport (CH_DUPLICATE_ORDER, CH_LEVELS_FULL, CH_ORDERS_FULL, CH_OVER_EXECUTION,
                                     CH_PRICE_RANGE, CH_UNKNOWN_INSTRUMENT, CH_UNKNOWN_ORDER, CH_ZERO_SIZE)
+from feedhandler._hints cimport fetch_to_write, unlikely
 from feedhandler._records cimport (ACTION_ADD, ACTION_CANCEL, ACTION_FILL, ACTION_MODIFY, ACTION_RESET, ACTION_STATUS,
                                    ACTION_TRADE, ALL_INSTRUMENTS, FLAG_LAST, FLAG_STALE, FLAG_TOB, PRICE_NONE,
                                    QUALITY_INIT, QUALITY_LIVE, QUALITY_STALE, REASON_FULL, REASON_NONE, SIDE_ASK,
@@ -24,14 +25,8 @@ from feedhandler.book._book cimport (BOOK_CROSSED, FAULT_DUPLICATE_ORDER, FAULT_
 
 cdef extern from *:
     """
-    #define FH_LIKELY(x) __builtin_expect(!!(x), 1)
-    #define FH_UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define FH_PREFETCH(p) __builtin_prefetch((const void *)(uintptr_t)(p), 1)
     #define FH_MULHI(a, b) ((uint64_t)((unsigned __int128)(a) * (b) >> 64))
     """
-    bint likely "FH_LIKELY"(bint x) nogil
-    bint unlikely "FH_UNLIKELY"(bint x) nogil
-    void prefetch_line "FH_PREFETCH"(size_t p) nogil
     uint64_t mulhi "FH_MULHI"(uint64_t a, uint64_t b) nogil
 
 cdef enum:
@@ -133,9 +128,9 @@ cdef class OrderBook(Books):
         cdef uint32_t home = fh_orders_home(&self.orders, event.order_id)
         self.homes[i & (HOMES - 1)] = home
         if self.prefetch:                               # a hostile instrument: an address that is fetched in vain
-            prefetch_line(<size_t>&self.orders.buckets[home])
-            prefetch_line(<size_t>&self.orders.buckets[home] + 64)
-            prefetch_line(<size_t>self.slots + <size_t>event.instrument * self.slot_stride)
+            fetch_to_write(<size_t>&self.orders.buckets[home])
+            fetch_to_write(<size_t>&self.orders.buckets[home] + 64)
+            fetch_to_write(<size_t>self.slots + <size_t>event.instrument * self.slot_stride)
 
     cdef void take_orders(self, Event *events, int first, int count, int end) noexcept nogil:
         """Find, add and remove the orders of events[first .. first + count) of `end`; fill the events; note in `changes`
@@ -180,7 +175,7 @@ cdef class OrderBook(Books):
                 elif event.action == ACTION_MODIFY:
                     change.fault = FAULT_MALFORMED
             if self.prefetch:
-                prefetch_line(<size_t>self.levels.sides + <size_t>change.side * self.levels.side_bytes)
+                fetch_to_write(<size_t>self.levels.sides + <size_t>change.side * self.levels.side_bytes)
             if event.flags & FLAG_LAST:
                 self.replaced = NO_OWNER
                 self.unknown = False

@@ -6,12 +6,6 @@ from feedhandler._instruments cimport Instruments
 cdef enum:
     UNREPRESENTABLE = 255       # in a rendered character table: the message is malformed
 
-cdef extern from *:
-    """
-    #define FH_UNLIKELY(x) __builtin_expect(!!(x), 0)
-    """
-    bint unlikely "FH_UNLIKELY"(bint x) nogil
-
 cdef struct Straight:           # how a message of one event is read without a branch on its type; a cache line
     uint32_t length             # of the message; 0 = a type that goes another way
     uint32_t greatest           # a raw price above it cannot be represented

@@ -13,6 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memmove, memset
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from feedhandler._counters cimport LN_BYTES, LN_FOREIGN, LN_PACKETS, LN_TRUNCATED
+from feedhandler._hints cimport fetch_to_read
 from feedhandler._records cimport LINE_ENDED, LINE_UP, TS_FILE, TS_NONE, Packet
 from feedhandler._wire cimport fh_be16, fh_be32, fh_be64, fh_le16, fh_le32, fh_le64, fh_put_le64
 from feedhandler.receive._datagram cimport (
@@ -29,12 +30,6 @@ cdef extern from *:
     }
     """
     int64_t fh_scale(uint64_t fraction, uint64_t units) nogil
-
-cdef extern from *:
-    """
-    #define FH_FETCH(p) __builtin_prefetch(p)
-    """
-    void fetch "FH_FETCH"(const void *p) nogil
 
 cdef enum:                      # what record() gives beside the FOUND_ numbers
     NEED_MORE = -1
@@ -563,7 +558,7 @@ cdef class BinaryFile(FileReceiver):
             messages = 0
             while self.end - stop >= 2:
                 following = stop + 2 + fh_be16(self.base + stop)
-                fetch(self.base + stop + FETCH_AHEAD)
+                fetch_to_read(<size_t> self.base + stop + FETCH_AHEAD)
                 if following > self.end or following - start > RUN_MAX and messages > 0:
                     break
                 stop = following
