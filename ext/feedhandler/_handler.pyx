@@ -253,13 +253,8 @@ cdef class Shard:
                     for i in range(count):
                         self.events[i].flags |= FLAG_STALE
                 self.flow(channel, count)
-                self.show(channel, count)
             done += 1
         (<Arbiter> self.arbiters[channel]).settle(done)
-
-    cdef void show(self, int channel, int count) noexcept nogil:
-        self.witness.saw(channel, <Books> self.books[channel], self.events, count,
-                         (<Arbiter> self.arbiters[channel]).quality)
 
     cdef void flow(self, int channel, int count) noexcept nogil:
         """The batch of events through the books into the ring."""
@@ -268,6 +263,9 @@ cdef class Shard:
         self.publisher.publish(self.events, count)
         self.last_event[channel] = self.events[count - 1].ts_event
         counters[CH_EVENTS] += count
+        if self.witness is not None:
+            self.witness.saw(channel, <Books> self.books[channel], self.events, count,
+                             (<Arbiter> self.arbiters[channel]).quality)
 
     cdef void notice(self, int channel, int what) noexcept nogil:
         """What happens to a channel as a whole travels as an event, too (docs/internals.md)."""
@@ -300,8 +298,6 @@ cdef class Shard:
             event.size = TRADING_CLOSED
             event.channel_seq = (<Arbiter> self.arbiters[channel]).expected - 1
         self.flow(channel, 1)
-        if self.witness is not None:
-            self.show(channel, 1)
 
     # -- what recovery brings -----------------------------------------------------------------------------------------
 
@@ -348,8 +344,6 @@ cdef class Shard:
                 self.events[i].flags |= FLAG_SNAPSHOT | FLAG_STALE
             if count > 0:
                 self.flow(channel, count)
-                if self.witness is not None:
-                    self.show(channel, count)
             done += taken
         return True
 
