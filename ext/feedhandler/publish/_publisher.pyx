@@ -18,10 +18,6 @@ def histogram_ceilings():
     return [fh_histogram_ceiling(bucket) for bucket in range(HISTOGRAM_BUCKETS)]
 
 
-cdef enum:
-    PREFETCH_AHEAD = 192        # events: the next batch's lines
-
-
 cdef class Publisher:
     """Publisher(memory, shard=0) over a whole segment: `Segment.memory`, or any writable buffer of that layout.
 
@@ -68,7 +64,7 @@ cdef class Publisher:
         for i in range(count):
             head += 1
             fh_ring_write(<uint64_t *> self.slots, self.mask, head, <const uint64_t *> &events[i])
-            fh_ring_prefetch(<const uint64_t *> self.slots, self.mask, head + PREFETCH_AHEAD)
+            fh_ring_prefetch(<const uint64_t *> self.slots, self.mask, head + count)      # of the next batch
         self.head = head
         fh_store_release(&self.ring.head, head)
 
