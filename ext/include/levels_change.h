@@ -56,16 +56,28 @@ FH_INLINE uint32_t FH_FN(fh_deep_rank)(const int32_t *keys, uint32_t count, int3
     return count;
 }
 
+#if FH_TEN && FH_WIDTH == 512
+/* The ten keys, and two more, loaded and stored in the pieces in which fh_near_rank() loads them: it can do so at once. */
+FH_INLINE __m512i FH_FN(fh_keys_load)(const int32_t *keys)
+{
+    return _mm512_inserti32x4(_mm512_castsi256_si512(_mm256_load_si256((const __m256i *)keys)),
+                              _mm_load_si128((const __m128i *)(keys + 8)), 2);
+}
+
+FH_INLINE void FH_FN(fh_keys_store)(int32_t *keys, __m512i v)
+{
+    _mm256_store_si256((__m256i *)keys, _mm512_castsi512_si256(v));
+    _mm_storel_epi64((__m128i *)(keys + 8), _mm512_extracti32x4_epi32(v, 2));
+}
+#endif
+
 /* Place i takes `key`, those from i on go one place down; what falls off is the caller's. */
 FH_INLINE void FH_FN(fh_keys_insert)(int32_t *keys, uint32_t i, int32_t key, uint32_t depth)
 {
 #if FH_TEN && FH_WIDTH == 512
     (void)depth;
-    __m512i old = _mm512_inserti32x4(_mm512_castsi256_si512(_mm256_load_si256((const __m256i *)keys)),
-                                     _mm_load_si128((const __m128i *)(keys + 8)), 2);
-    old = _mm512_mask_expand_epi32(_mm512_set1_epi32(key), (__mmask16)(0x3ff & ~(1u << i)), old);
-    _mm256_store_si256((__m256i *)keys, _mm512_castsi512_si256(old));
-    _mm_storel_epi64((__m128i *)(keys + 8), _mm512_extracti32x4_epi32(old, 2));
+    __mmask16 others = (__mmask16)(0x3ff & ~(1u << i));
+    FH_FN(fh_keys_store)(keys, _mm512_mask_expand_epi32(_mm512_set1_epi32(key), others, FH_FN(fh_keys_load)(keys)));
 #elif FH_TEN
     (void)depth;
     __m128i *at = (__m128i *)keys;
@@ -93,11 +105,8 @@ FH_INLINE void FH_FN(fh_keys_remove)(int32_t *keys, uint32_t i, int32_t key, uin
 {
 #if FH_TEN && FH_WIDTH == 512
     (void)depth;
-    __m512i old = _mm512_inserti32x4(_mm512_castsi256_si512(_mm256_load_si256((const __m256i *)keys)),
-                                     _mm_load_si128((const __m128i *)(keys + 8)), 2);
-    old = _mm512_mask_compress_epi32(_mm512_set1_epi32(key), (__mmask16)(0x3ff & ~(1u << i)), old);
-    _mm256_store_si256((__m256i *)keys, _mm512_castsi512_si256(old));
-    _mm_storel_epi64((__m128i *)(keys + 8), _mm512_extracti32x4_epi32(old, 2));
+    __mmask16 others = (__mmask16)(0x3ff & ~(1u << i));
+    FH_FN(fh_keys_store)(keys, _mm512_mask_compress_epi32(_mm512_set1_epi32(key), others, FH_FN(fh_keys_load)(keys)));
 #elif FH_TEN
     (void)depth;
     __m128i *at = (__m128i *)keys;
