@@ -11,13 +11,12 @@ import errno
 import os
 import select
 import socket
-from typing import Any, Literal
+from typing import Literal
 
 from feedhandler.decode import itch50
-from feedhandler.errors import ConfigError, SessionError
-from feedhandler.recovery.transport import Snapshot
+from feedhandler.errors import SessionError
+from feedhandler.recovery.transport import Snapshot, address_of
 from feedhandler.session.soupbintcp import HEARTBEAT, LOGOUT, Login, login_request
-from feedhandler.settings import host_and_port
 
 TAKEN = {ord(m.type): m.length for m in itch50.PROTOCOL.messages if m.type in "RHYhNAFS"}
 CHANGES = frozenset(b"ECXDUPQB")  # of live messages: what a snapshot cannot hold
@@ -117,13 +116,7 @@ class GlimpseSnapshots:
     ) -> None:
         self.name = server
         login_request(username, password, "", 1, None)
-        host, port = host_and_port(server)
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            raise ConfigError(f"snapshot server {server}: no address of {host!r} is known: {error.strerror}") from error
-        self._family: socket.AddressFamily = found[0][0]
-        self._address: Any = found[0][4]
+        self._family, self._address = address_of("snapshot server", server, socket.SOCK_STREAM)
         self._username, self._password = username, password
         self._join, self._timeout = join, timeout_s
         self._socket: socket.socket | None = None

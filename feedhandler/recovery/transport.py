@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from feedhandler.errors import ConfigError
+from feedhandler.settings import host_and_port
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["RequestTransport", "Snapshot", "SnapshotTransport", "Transports", "descriptor"]
+__all__ = ["RequestTransport", "Snapshot", "SnapshotTransport", "Transports", "address_of", "descriptor"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,16 @@ class Transports:
 
     requests: Sequence[RequestTransport] = ()
     snapshots: Sequence[SnapshotTransport] = ()
+
+
+def address_of(what: str, server: str, kind: socket.SocketKind) -> tuple[socket.AddressFamily, Any]:
+    """Family and address of a server, "host:port"; `what` names it in the ConfigError raised when there is none."""
+    host, port = host_and_port(server)
+    try:
+        found = socket.getaddrinfo(host, port, type=kind)
+    except socket.gaierror as error:
+        raise ConfigError(f"{what} {server}: no address of {host!r} is known: {error.strerror}") from error
+    return found[0][0], found[0][4]
 
 
 def descriptor(transport: object) -> int:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import Any
 
-from feedhandler.errors import ConfigError
-from feedhandler.settings import host_and_port
+from feedhandler.recovery.transport import address_of
 
 REQUEST = struct.Struct(">10sQH")
 COUNT_MAX = 0xFFFE  # 0xFFFF is the end of a session
@@ -27,13 +25,7 @@ class MoldUdp64Requests:
 
     def __init__(self, server: str) -> None:
         self.name = server
-        host, port = host_and_port(server)
-        try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except socket.gaierror as error:
-            raise ConfigError(f"request server {server}: no address of {host!r} is known: {error.strerror}") from error
-        self._family: socket.AddressFamily = found[0][0]
-        self._address: Any = found[0][4]
+        self._family, self._address = address_of("request server", server, socket.SOCK_DGRAM)
         self._socket: socket.socket | None = None
         self.errors = 0
         """Requests that could not be sent, and refusals of the server's host."""
