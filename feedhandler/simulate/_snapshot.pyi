@@ -2,10 +2,10 @@ from typing import Self, final
 
 from typing_extensions import Buffer
 
-from feedhandler.simulate._store import Tap
+from feedhandler.simulate._store import Follower
 
 @final
-class SnapshotSource(Tap):
+class SnapshotSource(Follower):
     """Follows an ITCH 5.0 session and gives what is live in it."""
 
     unknown: int

@@ -10,7 +10,11 @@ class Tap:
         """Take whole messages, u16 big-endian length before each. Raises ValueError when they do not add up."""
 
 @disjoint_base
-class MessageStore(Tap):
+class Follower(Tap):
+    """A tap that is read by another thread meanwhile."""
+
+@disjoint_base
+class MessageStore(Follower):
     """The newest messages of a session by number."""
 
     def __new__(cls, messages: int = 1 << 20, size: int = 0, *, first: int = 1) -> Self: ...

@@ -1,6 +1,6 @@
 """The state of an ITCH day so far, as a GLIMPSE server would send it."""
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
-from feedhandler.simulate._store cimport Tap, pthread_mutex_t
+from feedhandler.simulate._store cimport Follower
 
 cdef enum:
     LOCATES = 65536
@@ -22,8 +22,7 @@ cdef struct State:              # of one instrument
     uint8_t stock[8]
     uint8_t last[STATES][STATE_BYTES]
 
-cdef class SnapshotSource(Tap):
-    cdef pthread_mutex_t lock
+cdef class SnapshotSource(Follower):
     cdef Order *orders                      # open addressing, linear probing, nothing left behind by a removal
     cdef uint64_t slots, live, limit
     cdef State *states                      # by locate

@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc, qsort
 from libc.string cimport memcpy, memset
 
 from feedhandler._wire cimport fh_be16, fh_be32, fh_be48, fh_be64, fh_put_be16, fh_put_be32, fh_put_be48, fh_put_be64
-from feedhandler.simulate._store cimport pthread_mutex_destroy, pthread_mutex_init, pthread_mutex_lock, pthread_mutex_unlock
+from feedhandler.simulate._store cimport pthread_mutex_lock, pthread_mutex_unlock
 
 from feedhandler.errors import ConfigError, SessionError
 
@@ -30,13 +30,12 @@ cdef uint32_t[STATES] LENGTHS = [39, 25, 20, 21, 20]
 
 
 @cython.final
-cdef class SnapshotSource(Tap):
+cdef class SnapshotSource(Follower):
     """Follows a session; `orders` live orders at most. The first message is number `first`."""
 
     def __cinit__(self, uint64_t orders=1 << 24, *, uint64_t first=1):
         if not 1 <= orders <= <uint64_t> 1 << 32 or first < 1:
             raise ConfigError(f"simulate: a snapshot source holds 1 to 2^32 live orders, not {orders}")
-        pthread_mutex_init(&self.lock, NULL)
         self.limit, self.slots, self.next = orders, SLOTS_MIN, first
         self.orders = <Order *> calloc(self.slots, sizeof(Order))
         self.states = <State *> calloc(LOCATES, sizeof(State))  # only what is used becomes memory
@@ -46,20 +45,12 @@ cdef class SnapshotSource(Tap):
     def __dealloc__(self):
         free(self.orders)
         free(self.states)
-        pthread_mutex_destroy(&self.lock)
 
     # ---- following ----
 
-    cdef void take(self, const uint8_t *blocks, Py_ssize_t size) noexcept nogil:
-        cdef Py_ssize_t at = 0
-        cdef uint32_t length
-        pthread_mutex_lock(&self.lock)
-        while at + 2 <= size:
-            length = fh_be16(blocks + at)
-            self.message(blocks + at + 2, length)
-            self.next += 1
-            at += 2 + length
-        pthread_mutex_unlock(&self.lock)
+    cdef void put(self, const uint8_t *block, uint32_t size) noexcept nogil:
+        self.message(block + 2, size - 2)
+        self.next += 1
 
     cdef void message(self, const uint8_t *m, uint32_t length) noexcept nogil:
         cdef uint8_t kind = m[0] if length >= SYSTEM else 0

@@ -33,24 +33,11 @@ cdef class Tap:
             self.take(&blocks[0], size)
 
 
-cdef class MessageStore(Tap):
-    """The newest `messages` messages, or fewer when they take more than `size` bytes; the first is number `first`."""
-
-    def __cinit__(self, uint64_t messages=1 << 20, uint64_t size=0, *, uint64_t first=1):
-        if not 1 <= messages <= 1 << 33 or size > <uint64_t> 1 << 40 or first < 1:
-            raise ConfigError(f"simulate: a store keeps 1 to 2^33 messages, from number 1 on, not {messages} from {first}")
+cdef class Follower(Tap):
+    def __cinit__(self, *_, **__):
         pthread_mutex_init(&self.lock, NULL)
-        self.slots = power_of_two(messages + 1)
-        self.room = power_of_two(max(size if size > 0 else messages * MEAN_BYTES, BYTES_MIN))
-        self.places = <uint64_t *> calloc(self.slots, sizeof(uint64_t))     # only what is used becomes memory
-        self.data = <uint8_t *> calloc(self.room, 1)
-        self.oldest = self.next = first
-        if self.places == NULL or self.data == NULL:
-            raise MemoryError(f"simulate: no memory for a store of {messages} messages")
 
     def __dealloc__(self):
-        free(self.places)
-        free(self.data)
         pthread_mutex_destroy(&self.lock)
 
     cdef void take(self, const uint8_t *blocks, Py_ssize_t size) noexcept nogil:
@@ -62,6 +49,29 @@ cdef class MessageStore(Tap):
             self.put(blocks + at, length)
             at += length
         pthread_mutex_unlock(&self.lock)
+
+    cdef void put(self, const uint8_t *block, uint32_t size) noexcept nogil:
+        """The next message, behind its length; `size` counts both."""
+        pass
+
+
+cdef class MessageStore(Follower):
+    """The newest `messages` messages, or fewer when they take more than `size` bytes; the first is number `first`."""
+
+    def __cinit__(self, uint64_t messages=1 << 20, uint64_t size=0, *, uint64_t first=1):
+        if not 1 <= messages <= 1 << 33 or size > <uint64_t> 1 << 40 or first < 1:
+            raise ConfigError(f"simulate: a store keeps 1 to 2^33 messages, from number 1 on, not {messages} from {first}")
+        self.slots = power_of_two(messages + 1)
+        self.room = power_of_two(max(size if size > 0 else messages * MEAN_BYTES, BYTES_MIN))
+        self.places = <uint64_t *> calloc(self.slots, sizeof(uint64_t))     # only what is used becomes memory
+        self.data = <uint8_t *> calloc(self.room, 1)
+        self.oldest = self.next = first
+        if self.places == NULL or self.data == NULL:
+            raise MemoryError(f"simulate: no memory for a store of {messages} messages")
+
+    def __dealloc__(self):
+        free(self.places)
+        free(self.data)
 
     cdef void put(self, const uint8_t *block, uint32_t size) noexcept nogil:
         cdef uint64_t at = self.end & (self.room - 1), first = min(<uint64_t> size, self.room - at)
