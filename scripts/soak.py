@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def exchange(given: argparse.Namespace) -> None:
                 state.clear()
                 requests.answerer.add_session(session, store)
                 requests.answerer.sessions.pop(session_of(day - 2).ljust(10).encode(), None)
-                glimpse.answerer.session = session
+                glimpse.answerer.account = replace(glimpse.answerer.account, session=session)
             sender = MulticastSender(
                 lines,
                 rate=given.rate,

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import random
-import selectors
 import socket
 import time
 from collections import deque
 
-from feedhandler.errors import BackendError, ConfigError, SessionError
+from feedhandler.errors import ConfigError, SessionError
 from feedhandler.simulate._snapshot import SnapshotSource, sequenced
+from feedhandler.simulate.clients import LOGIN_LENGTHS, Account, Clients, is_login
 from feedhandler.simulate.faults import GlimpseFault
 from feedhandler.simulate.server import TURN_S, Server
 
-LOGIN_LENGTHS = (47, 52)  # SoupBinTCP 4.0, 4.1; the type byte included
 SEND_MAX = 1 << 18
 LOGIN_S = 30.0  # for a client to say who it is
 LEAVE_S = 1.0  # for a client to close after the last packet
@@ -44,14 +43,9 @@ class GlimpseAnswerer:
         faults: GlimpseFault | None = None,
         seed: int = 1,
     ) -> None:
-        if not 1 <= len(session) <= 10 or not session.isascii():
-            raise ConfigError(f"simulate: a session is 1 to 10 ASCII characters, not {session!r}")
-        if len(username) > 6 or len(password) > 10:
-            raise ConfigError("simulate: a user name has at most 6 characters, a password 10")
         if join not in ("at", "after"):
             raise ConfigError(f'simulate: join must be "at" or "after", not {join!r}')
-        self.source, self.session, self.join = source, session, join
-        self.username, self.password = username, password
+        self.source, self.account, self.join = source, Account(session, username, password), join
         self.faults = GlimpseFault() if faults is None else faults
         self._random = {name: random.Random(f"{seed}/{name}") for name in ("refuse", "cut")}
         self._older: deque[tuple[int, bytes]] = deque()
@@ -85,7 +79,7 @@ class GlimpseAnswerer:
             self.stats["rejected"] += 1
             return _soup(b"J" + reason)
         self.stats["logins"] += 1
-        accepted = _soup(b"A" + self.session.rjust(10).encode() + b"1".rjust(20))
+        accepted = _soup(b"A" + self.account.session.rjust(10).encode() + b"1".rjust(20))
         last = b"G" + str(number if self.join == "at" else number - 1).encode().ljust(20)
         data = accepted + sequenced(messages) + _soup(b"S" + last)
         if self._draw("cut"):
@@ -100,16 +94,9 @@ class GlimpseAnswerer:
 
     def _refusal(self, login: bytes) -> bytes:
         """The reason for rejecting a login, or nothing."""
-        if login[:1] != b"L" or len(login) not in LOGIN_LENGTHS or self._draw("refuse"):
+        if is_login(login) and self._draw("refuse"):
             return b"A"
-        user, password, session, number = (login[a:b].decode("latin1").strip() for a, b in FIELDS)
-        for given, wanted in ((user, self.username), (password, self.password)):
-            if wanted and given.lower() != wanted.lower():
-                return b"A"
-        return b"" if session in ("", self.session) and number == "1" else b"S"
-
-
-FIELDS = ((1, 7), (7, 17), (17, 27), (27, 47))
+        return self.account.refusal(login) or (b"" if login[27:47].strip() == b"1" else b"S")
 
 
 def _soup(packet: bytes) -> bytes:
@@ -151,15 +138,8 @@ class GlimpseServer(Server):
         self.answerer = GlimpseAnswerer(
             source, session, username=username, password=password, join=join, faults=faults, seed=seed
         )
-        try:
-            self._listener = socket.create_server((address, port), backlog=16)
-        except (OSError, OverflowError) as error:
-            raise BackendError(f"simulate: cannot serve snapshots on {address}:{port}: {error}") from error
-        self._listener.setblocking(False)
-        self.port = int(self._listener.getsockname()[1])
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._clients: list[_Client] = []
+        self._clients = Clients(address, port, "serve snapshots", lambda socket: _Client(socket, time.monotonic()))
+        self.port = self._clients.port
 
     @property
     def stats(self) -> dict[str, int]:
@@ -169,23 +149,8 @@ class GlimpseServer(Server):
     def _turn(self) -> None:
         self.answerer.tick()
         now = time.monotonic()
-        wait = min([self._serve(client, now) for client in list(self._clients)], default=TURN_S)
-        for key, events in self._selector.select(wait):
-            if key.data is None:
-                self._accept()
-                continue
-            if events & selectors.EVENT_WRITE:  # it can take more
-                self._selector.modify(key.fileobj, selectors.EVENT_READ, key.data)
-            if events & selectors.EVENT_READ:
-                self._hear(key.data)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            client = _Client(connection, time.monotonic())
-            self._clients.append(client)
-            self._selector.register(connection, selectors.EVENT_READ, client)
+        wait = min([self._serve(client, now) for client in list(self._clients.open)], default=TURN_S)
+        self._clients.wait(wait, self._hear)
 
     def _hear(self, client: _Client) -> None:
         try:
@@ -195,7 +160,7 @@ class GlimpseServer(Server):
         except OSError:
             data = b""
         if not data:
-            self._drop(client)
+            self._clients.drop(client)
             return
         if client.answer is not None:
             return  # heartbeats, or a logout: the end comes by itself
@@ -204,7 +169,7 @@ class GlimpseServer(Server):
             length = int.from_bytes(client.received[:2], "big")
             if len(client.received) < 2 + length:
                 if length > max(LOGIN_LENGTHS) and client.received[2:3] != b"+":
-                    self._drop(client)  # no SoupBinTCP client
+                    self._clients.drop(client)  # no SoupBinTCP client
                 return
             packet = bytes(client.received[2 : 2 + length])
             del client.received[: 2 + length]
@@ -216,7 +181,7 @@ class GlimpseServer(Server):
         """Send what may be sent now; how long it can wait until the next time."""
         if client.answer is None or client.leaving:
             if now - client.since > (LEAVE_S if client.leaving else LOGIN_S):
-                self._drop(client)
+                self._clients.drop(client)
             return TURN_S
         pace = self.answerer.faults.bytes_per_s
         due = len(client.answer)
@@ -225,10 +190,10 @@ class GlimpseServer(Server):
         try:
             sent = client.socket.send(client.answer[client.place : min(due, client.place + SEND_MAX)])
         except BlockingIOError:
-            self._selector.modify(client.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, client)
+            self._clients.is_full(client)
             return TURN_S
         except OSError:
-            self._drop(client)
+            self._clients.drop(client)
             return TURN_S
         client.place += sent
         self.answerer.stats["bytes"] += sent
@@ -239,14 +204,5 @@ class GlimpseServer(Server):
             return TURN_S
         return PACE_S if pace and client.place >= due else 0
 
-    def _drop(self, client: _Client) -> None:
-        if client in self._clients:
-            self._clients.remove(client)
-            self._selector.unregister(client.socket)
-            client.socket.close()
-
     def _close(self) -> None:
-        for client in list(self._clients):
-            self._drop(client)
-        self._selector.close()
-        self._listener.close()
+        self._clients.close()

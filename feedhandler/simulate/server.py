@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import abc
 import threading
 from typing import Self
 
 TURN_S = 0.05  # the longest wait: how soon stop() is noticed
 
 
-class Server:
+class Server(abc.ABC):
     """A server that runs until stop(): in the caller's thread by run(), in its own by start() or `with`.
 
     Used once.
@@ -52,10 +53,10 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @abc.abstractmethod
     def _turn(self) -> None:
         """Serve whoever is there, or wait at most TURN_S."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _close(self) -> None:
         """Give back the sockets; twice is harmless."""
-        raise NotImplementedError

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import os
-import selectors
 import socket
 import struct
 import tempfile
@@ -17,15 +16,15 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from feedhandler.errors import BackendError, ConfigError
+from feedhandler.errors import ConfigError
 from feedhandler.simulate._feed import BlockSource, Feed
+from feedhandler.simulate.clients import Account, Clients
 
 SECOND = 1_000_000_000
 CHUNK = 1 << 18
 INDEX_STEP = 1 << 16  # bytes of the file between two places of the index
 SEND_MAX = 1 << 20  # bytes for one client before the next has its turn
 TURN_S = 0.05  # the longest wait: how soon stop() is noticed
-LOGIN_LENGTHS = (47, 52)  # SoupBinTCP 4.0, 4.1
 SILENCE_NS = 15 * SECOND  # of a client, unless its login says otherwise
 LEAVE_NS = SECOND  # for a client to close after the last packet; closing first could take that packet from it
 
@@ -106,30 +105,19 @@ class SoupServer:
         clients: int = 1,
         directory: str | None = None,
     ) -> None:
-        if not 1 <= len(session) <= 10 or not session.isascii():
-            raise ConfigError(f"simulate: a session is 1 to 10 ASCII characters, not {session!r}")
-        if len(username) > 6 or len(password) > 10:
-            raise ConfigError("simulate: a user name has at most 6 characters, a password 10")
-        self.session, self.username, self.password = session, username, password
+        self.account = Account(session, username, password)
         self.rate, self.speed, self.clients = rate, speed, clients
         self._heartbeat, self._login = round(heartbeat_s * SECOND), round(login_s * SECOND)
         self._stopping = False
         self._served = 0
         self.stats = {"messages": 0, "logins": 0, "rejected": 0, "dropped": 0, "bytes": 0}
-        try:
-            self._listener = socket.create_server((address, port), backlog=16)
-        except OSError as error:
-            raise BackendError(f"simulate: cannot listen on {address}:{port}: {error.strerror}") from error
-        self._listener.setblocking(False)
-        self.port: int = self._listener.getsockname()[1]
+        self._clients = Clients(address, port, "listen", lambda socket: _Client(socket, time.monotonic_ns()))
+        self.port = self._clients.port
         self._store = SessionStore(directory)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
-        self._open: list[_Client] = []
 
     def run(self, source: BlockSource, progress: Callable[[int], None] | None = None) -> None:
         """Serve all of `source`; see the class. Raises CaptureError, at the end, if the source is damaged."""
-        if self._listener.fileno() < 0:
+        if self._clients.closed:
             raise ConfigError("simulate: this server has run and closed its port; make another one")
         feed = Feed(source, rate=self.rate, speed=self.speed)
         feed.start_at(time.monotonic_ns())
@@ -144,7 +132,7 @@ class SoupServer:
                 due = feed.next_due()
                 busy = self._serve(now, feed.ended)
                 idle_s = TURN_S if due is None else min(max(due - now, 0) / SECOND, TURN_S)
-                self._wait(0 if busy else idle_s)
+                self._clients.wait(0 if busy else idle_s, self._hear)
                 if progress is not None:
                     progress(self._store.count)
             self._say_goodbye()
@@ -159,11 +147,7 @@ class SoupServer:
 
     def close(self) -> None:
         """Close all connections and the session's file; run() does so by itself."""
-        for client in self._open:
-            client.socket.close()
-        self._open.clear()
-        self._selector.close()
-        self._listener.close()
+        self._clients.close()
         self._store.close()
 
     def __enter__(self) -> Self:
@@ -173,31 +157,6 @@ class SoupServer:
         self.close()
 
     # ---- one turn ----
-
-    def _wait(self, seconds: float) -> None:
-        for key, events in self._selector.select(seconds):
-            if key.data is None:
-                self._accept()
-                continue
-            if events & selectors.EVENT_WRITE:  # it can take more: _serve sends
-                self._selector.modify(key.fileobj, selectors.EVENT_READ, key.data)
-            if events & selectors.EVENT_READ:
-                self._hear(key.data)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(BlockingIOError, ConnectionError):
-            connection, _ = self._listener.accept()
-            connection.setblocking(False)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            client = _Client(connection, time.monotonic_ns())
-            self._open.append(client)
-            self._selector.register(connection, selectors.EVENT_READ, client)
-
-    def _drop(self, client: _Client) -> None:
-        if client in self._open:
-            self._open.remove(client)
-            self._selector.unregister(client.socket)
-            client.socket.close()
 
     def _hear(self, client: _Client) -> None:
         try:
@@ -225,19 +184,11 @@ class SoupServer:
             if kind == b"L" and not self._log_in(client, body):
                 return
         if not data:
-            self._drop(client)
+            self._clients.drop(client)
 
     def _log_in(self, client: _Client, body: bytes) -> bool:
         """Answer a login request; False when it was rejected."""
-        reason = b""
-        if 1 + len(body) not in LOGIN_LENGTHS:
-            reason = b"A"
-        user, password, session = body[:6], body[6:16], body[16:26].strip().decode("latin1")
-        for given, wanted in ((user, self.username), (password, self.password)):
-            if wanted and given.decode("latin1").strip().lower() != wanted.lower():
-                reason = b"A"
-        if not reason and session and session != self.session:
-            reason = b"S"
+        reason = self.account.refusal(b"L" + body)
         number = _number(body[26:46])
         if not reason and number is None:
             reason = b"A"
@@ -248,7 +199,7 @@ class SoupServer:
         assert number is not None
         number = max(1, self._store.count if number == 0 else min(number, self._store.count + 1))
         client.silence = (_number(body[46:51]) or 0) * 1_000_000 or SILENCE_NS
-        accepted = b"A" + self.session.rjust(10).encode() + str(number).rjust(20).encode()
+        accepted = b"A" + self.account.session.rjust(10).encode() + str(number).rjust(20).encode()
         client.place = self._store.offset_of(number)
         self.stats["logins"] += 1
         return self._tell(client, accepted)
@@ -256,17 +207,17 @@ class SoupServer:
     def _serve(self, now: int, ended: bool) -> bool:
         """Send each client what it lacks; True while somebody can take more at once."""
         busy = False
-        for client in list(self._open):
+        for client in list(self._clients.open):
             if client.leaving is not None:
                 if now > client.leaving:
-                    self._drop(client)
+                    self._clients.drop(client)
             elif client.place is None:
                 if now - client.heard > self._login:
                     self.stats["dropped"] += 1
-                    self._drop(client)
+                    self._clients.drop(client)
             elif now - client.heard > client.silence:
                 self.stats["dropped"] += 1
-                self._drop(client)
+                self._clients.drop(client)
             elif client.place < self._store.size:
                 busy = self._send(client, now) or busy
             elif ended:
@@ -282,10 +233,10 @@ class SoupServer:
                 client.socket.fileno(), self._store.fd, client.place, min(SEND_MAX, self._store.size - client.place)
             )
         except BlockingIOError:
-            self._selector.modify(client.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, client)
+            self._clients.is_full(client)
             return False
         except OSError:
-            self._drop(client)
+            self._clients.drop(client)
             return False
         client.place += sent
         client.told = now
@@ -300,7 +251,7 @@ class SoupServer:
         except OSError:
             whole = False
         if not whole:
-            self._drop(client)
+            self._clients.drop(client)
         return whole
 
     def _leave(self, client: _Client, packet: bytes) -> bool:
@@ -315,13 +266,13 @@ class SoupServer:
 
     def _say_goodbye(self) -> None:
         """The end of the session for those who have all of it; then time for all that are leaving to go."""
-        for client in list(self._open):
+        for client in list(self._clients.open):
             if client.leaving is None and client.place == self._store.size:
                 self._leave(client, b"Z")
             elif client.leaving is None:
-                self._drop(client)
-        while self._open:
-            self._wait(TURN_S)
+                self._clients.drop(client)
+        while self._clients.open:
+            self._clients.wait(TURN_S, self._hear)
             self._serve(time.monotonic_ns(), True)
 
 
