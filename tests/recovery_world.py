@@ -31,6 +31,10 @@ def answer(first: int, count: int, name: bytes = SESSION) -> bytes:
     return packet(first, [message(n) for n in range(first, first + count)], name)
 
 
+def snapshot(number: int, session: str = "TODAY") -> Snapshot:
+    return Snapshot(session, number, b"\0\3abc")
+
+
 class Server:
     """A request server: `most` messages to an answer, `delay` seconds; `respond` replaces its answer."""
 

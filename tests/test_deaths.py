@@ -6,9 +6,8 @@ import signal
 import socket
 import struct
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from feedhandler.publish import Publisher, Segment
 from feedhandler.read import Feed, Strategy, attach
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate.venue import Venue
+from tests.background import beside
 from tests.conftest import ROOT
 from tests.namespaces import MOUNTS, NETWORK, in_namespace, mount_tmpfs, set_interface
 
@@ -40,28 +40,6 @@ def name() -> Iterator[str]:
     yield name
     for path in (Path("/dev/shm") / name, Path("/dev/shm") / f".{name}.new"):
         path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def beside(work: Callable[[], None], stop: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Do `work` in a thread while the block runs; what it raises is raised at the end."""
-    raised: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop()
-        thread.join()
-    if raised:
-        raise raised[0]
 
 
 def stream_config(path: Path, name: str, port: int, depth: int) -> Path:

@@ -16,6 +16,7 @@ from feedhandler import simulate
 from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.handler import Handler, run_capture
 from feedhandler.records import Quality, Reason
+from tests.background import beside
 
 DAY = date(2026, 11, 20)
 MARKET = simulate.Market(symbols=12, messages=20_000, seed=7)
@@ -65,17 +66,6 @@ def running(settings: Config) -> Iterator[Handler]:
         handler.start()
         yield handler
         assert handler.error is None
-
-
-@contextmanager
-def in_background(run: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop()
-        thread.join()
 
 
 class CuttingProxy:
@@ -140,7 +130,7 @@ def test_multicast_on_two_lines_gives_the_same_events(
     lines = tuple(Line(name=name, group=g, port=p, interface="lo") for name, (g, p) in zip("AB", groups, strict=True))
     with running(config("moldudp64", lines)) as handler:
         sender = simulate.MulticastSender(groups, skew_us=20.0, rate=100_000, end_repeats=2)
-        with in_background(lambda: sender.run(simulate.Exchange(MARKET)), sender.stop):
+        with beside(lambda: sender.run(simulate.Exchange(MARKET)), sender.stop):
             wait_for(lambda: int(handler.segment.rings["head"][0]) >= len(offline), what="the last event")
         drops = [handler.receiver.counts(line)["kernel_drops"] for line in (0, 1)]
         assert np.array_equal(events_of(handler), offline), drops
@@ -152,7 +142,7 @@ def test_soupbintcp_gives_the_same_events(offline: np.ndarray, wait_for: Callabl
     server = simulate.SoupServer()
     line = Line(name="A", host="127.0.0.1", port=server.port, username="user", password="secret")
     with running(config("soupbintcp", (line,))) as handler:
-        with in_background(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+        with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
             wait_for(lambda: int(handler.segment.rings["head"][0]) >= len(offline), what="the last event")
         assert np.array_equal(events_of(handler), offline)
 
@@ -165,7 +155,7 @@ def test_a_broken_soupbintcp_connection_loses_and_doubles_nothing(
     proxy = CuttingProxy(server.port, after=[50_000, 1, 200_003])
     line = Line(name="A", host="127.0.0.1", port=proxy.port)
     with running(config("soupbintcp", (line,))) as handler, proxy:
-        with in_background(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+        with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
             wait_for(lambda: int(handler.segment.rings["head"][0]) >= len(offline), what="the last event")
         assert proxy.cut == 3
         assert np.array_equal(events_of(handler), offline)
@@ -178,7 +168,7 @@ def test_a_stream_whose_server_is_gone_makes_its_books_stale(wait_for: Callable[
     line = Line(name="A", host="127.0.0.1", port=proxy.port)
     with running(config("soupbintcp", (line,))) as handler:
         channel = handler.segment.channels[0]
-        with in_background(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+        with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
             with proxy:
                 wait_for(lambda: channel["quality"] == Quality.LIVE, what="the first messages")
                 wait_for(lambda: proxy.cut, what="the cut")

@@ -6,15 +6,11 @@ from feedhandler._instruments import Instruments
 from feedhandler.decode import decoder
 from feedhandler.line import Arbiter
 from feedhandler.records import Quality, Reason
+from tests.taken import letters, plain
 
 MS = 1_000_000
 S = 1_000 * MS
 LIVE = (Quality.LIVE, Reason.NONE)
-
-
-def letters(first: int, count: int) -> list[bytes]:
-    """Messages whose content is their number."""
-    return [b"%d" % n for n in range(first, first + count)]
 
 
 class Feed:
@@ -41,18 +37,6 @@ class Feed:
     @property
     def quality(self) -> tuple[int, int]:
         return self.arbiter.state[:2]
-
-
-def plain(taken: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Runs as (first, last, line), their content checked against their numbers."""
-    out: list[tuple[object, ...]] = []
-    for what in taken:
-        if what[0] == "run":
-            _, first, messages, _, line = what
-            assert messages == letters(first, len(messages))  # type: ignore[arg-type]
-            what = (first, first + len(messages) - 1, line)  # type: ignore[operator, arg-type]
-        out.append(what)
-    return out
 
 
 SESSION = ("session", b"S")

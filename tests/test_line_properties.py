@@ -1,7 +1,6 @@
 """The arbiter under any duplication, reordering and loss; and its agreement with the plain model."""
 
 import struct
-from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -13,6 +12,7 @@ from feedhandler.decode import decoder
 from feedhandler.line import Arbiter
 from feedhandler.line.reference import ReferenceArbiter
 from feedhandler.records import Quality
+from tests.taken import by_message
 
 US = 1000
 SYSTEM_EVENT = 12  # bytes of the ITCH message that the streams are made of
@@ -25,18 +25,6 @@ def message(number: int, copy: int = 0) -> bytes:
 
 def valid(candidate: bytes) -> bool:
     return len(candidate) >= SYSTEM_EVENT
-
-
-def by_message(taken: Sequence[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Runs taken apart; the channel's word left out: it is compared by itself."""
-    out: list[tuple[object, ...]] = []
-    for what in taken:
-        if what[0] == "run":
-            _, first, messages, ts, line = what
-            out += [("message", first + i, m, ts, line) for i, m in enumerate(messages)]  # type: ignore[arg-type, operator, var-annotated]
-        elif what[0] != "quality":
-            out.append(what)
-    return out
 
 
 @st.composite

@@ -9,6 +9,7 @@ from feedhandler._instruments import Instruments
 from feedhandler.decode import decoder
 from feedhandler.line import ASK_MISSING, ASK_OVER, ASK_SNAPSHOT, Arbiter, Recovery
 from feedhandler.records import Quality, Reason
+from tests.taken import letters, plain
 
 MS = 1_000_000
 NAME = b"SESSION001"
@@ -18,13 +19,8 @@ RECOVERING = (Quality.RECOVERING, Reason.GAP)
 ANSWERS = 2  # the line number of retransmissions, behind two lines
 
 
-def letters(first: int, count: int) -> list[bytes]:
-    return [b"%d" % n for n in range(first, first + count)]
-
-
 def mold(first: int, messages: list[bytes], name: bytes = NAME) -> bytes:
-    blocks = b"".join(struct.pack(">H", len(m)) + m for m in messages)
-    return name + struct.pack(">QH", first, len(messages)) + blocks
+    return name + struct.pack(">QH", first, len(messages)) + blob(messages)
 
 
 def blob(messages: list[bytes]) -> bytes:
@@ -71,17 +67,6 @@ class Feed:
 
     def counts(self, *names: str) -> list[int]:
         return [self.arbiter.counts[name] for name in names]
-
-
-def plain(taken: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    out: list[tuple[object, ...]] = []
-    for what in taken:
-        if what[0] == "run":
-            _, first, messages, _, line = what
-            assert messages == letters(first, len(messages))  # type: ignore[arg-type]
-            what = (first, first + len(messages) - 1, line)  # type: ignore[operator, arg-type]
-        out.append(what)
-    return out
 
 
 def test_a_hole_that_is_due_is_asked_for_and_nothing_behind_it_goes_out_until_it_is_filled() -> None:

@@ -17,6 +17,7 @@ from feedhandler.line import ASK_MISSING, ASK_OVER, ASK_SNAPSHOT, Arbiter, Recov
 from feedhandler.line._recovery import Ask
 from feedhandler.line.reference import RecoveringReference
 from feedhandler.records import Quality
+from tests.taken import by_message
 
 US = 1000
 MS = 1_000_000
@@ -304,15 +305,3 @@ def test_the_compiled_arbiter_recovers_as_the_model_does(
         assert (arbiter.next_seq, arbiter.state[0]) == (model.expected, model.quality)
         asked += [(ask.first, ask.count) for ask in recovery.asks() if ask.kind == ASK_MISSING]
         assert asked == model.asks
-
-
-def by_message(taken: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
-    """Runs taken apart; the channel's word is compared by itself."""
-    out: list[tuple[object, ...]] = []
-    for what in taken:
-        if what[0] == "run":
-            _, first, messages, ts, line = what
-            out += [("message", first + i, m, ts, line) for i, m in enumerate(messages)]  # type: ignore[arg-type, operator, var-annotated]
-        elif what[0] != "quality":
-            out.append(what)
-    return out

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from test_handler_live import MARKET, CuttingProxy, config, in_background, running
+from test_handler_live import MARKET, CuttingProxy, config, running
 
 from feedhandler import simulate
 from feedhandler.config import Line
 from feedhandler.line import Arbiter
 from feedhandler.records import Quality, Reason
 from feedhandler.streams import StreamLine
+from tests.background import beside
 
 
 def test_a_cut_connection_is_stale_and_then_live_again(wait_for: Callable[..., Any]) -> None:
@@ -26,7 +27,7 @@ def test_a_cut_connection_is_stale_and_then_live_again(wait_for: Callable[..., A
             seen.add((int(channel["quality"]), int(channel["reason"])))
             return bool(channel["next_seq"] == MARKET.messages + 1)
 
-        with in_background(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+        with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
             wait_for(at_the_end, what="the last message")
             assert proxy.cut == 1
             assert channel["quality"] == Quality.LIVE
@@ -36,7 +37,7 @@ def test_a_cut_connection_is_stale_and_then_live_again(wait_for: Callable[..., A
 def test_a_late_start_has_the_whole_session(wait_for: Callable[..., Any]) -> None:
     server = simulate.SoupServer(rate=50_000)
     line = Line(name="A", host="127.0.0.1", port=server.port)
-    with in_background(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+    with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
         wait_for(lambda: server.stats["messages"] > 1000, what="the first messages")
         with running(config("soupbintcp", (line,))) as handler:
             channel = handler.segment.channels[0]
