@@ -1,0 +1,18 @@
+"""What a machine may lack: told in a sentence where people work, a failure where nothing may be left out."""
+
+import os
+from typing import NoReturn
+
+import pytest
+
+
+def required() -> bool:
+    """Whether nothing may be left out: in CI, and with FEEDHANDLER_REQUIRE=1."""
+    return os.environ.get("CI", "").lower() == "true" or os.environ.get("FEEDHANDLER_REQUIRE") == "1"
+
+
+def unavailable(sentence: str) -> NoReturn:
+    """Skip the test, saying what is missing and how to have it; fail it where it is `required`."""
+    if required():
+        pytest.fail(f"required here (CI=true or FEEDHANDLER_REQUIRE=1): {sentence}")
+    pytest.skip(sentence)
