@@ -21,7 +21,7 @@ C_TAG, S_TAG, IPV4, UDP = 0x8100, 0x88A8, 0x0800, 17
 class Frame:
     """A UDP datagram in an Ethernet frame. What is None is filled in as it should be.
 
-    `vlan`: tags, the outer one first, each a VLAN id (or a whole tag word, with priority). `cut`: only so many bytes are
+    `vlan`: tags, the outer one first, each a VLAN id (or a whole tag word, with priority). `cut`: so many bytes are
     sent. `pad`: bytes behind the packet, as Ethernet's least length brings them.
     """
 

@@ -186,7 +186,7 @@ class Veth:
         raise AssertionError("there is no interface rx")
 
     def drop_at_egress(self, rule: str) -> None:
-        """Let nftables drop what the sender's end sends and `rule` matches ("numgen random mod 1000 < 50"); "": no more.
+        """Let nftables drop what the sender sends and `rule` matches ("numgen random mod 1000 < 50"); "": no more.
 
         Before the cable, so that no way of receiving sees it; what an XDP program of the sender sends passes it by.
         """
