@@ -23,11 +23,13 @@ from feedhandler.settings import (
     example_lines,
     integer,
     mode,
+    one_of,
     read_table,
     setting,
     several,
     shown,
     text,
+    vlan,
 )
 
 BACKENDS = ("auto", "sockets", "af_xdp", "rdma")
@@ -85,9 +87,41 @@ class Run:
     cpu: tuple[int, ...] = setting((), several(integer(0, 4095)), "CPUs for the hot thread; [] = any")
     wake_us: int = setting(50, integer(1, 1_000_000), "sleeping readers are woken at most this often")
     latency_sample: int = setting(64, integer(1, 1 << 20), "latency is measured on one packet in so many")
+    priority: int = setting(0, integer(0, 99), "SCHED_FIFO of the hot thread, 1 to 99: docs/backends.md first; 0 = off")
     lock_memory: bool = setting(False, boolean(), "mlockall: nothing is ever paged out")
     busy_poll_us: int = setting(0, integer(0, 1_000_000), "SO_BUSY_POLL on the sockets; 0 = off")
     receive_buffer: int = setting(8_388_608, integer(4096, 1 << 30), "bytes asked of the kernel per socket")
+
+
+@dataclass(frozen=True, slots=True)
+class AfXdp:
+    """How the backend af_xdp takes frames from the driver."""
+
+    mode: str = setting("native", choice("native", "generic"), "native, or generic: slower, for any interface")
+    ring: int = setting(
+        65536, integer(64, 1 << 20, power_of_two=True), "frames per receive queue: all there is to wait in"
+    )
+    frame_bytes: int = setting(2048, one_of(2048, 4096), "memory of one frame; 4096 for jumbo frames (generic only)")
+    zero_copy: bool = setting(True, boolean(), "tried first, where the driver can")
+    huge_pages: bool = setting(True, boolean(), "tried first, where some are reserved")
+    check_udp_checksum: bool = setting(False, boolean(), "also in software; few NICs let a bad one pass")
+    stall_ms: int = setting(100, integer(0, 60_000), "a pause of the hot thread that the ring is to bridge, ...")
+    packets_per_second: int = setting(500_000, integer(1, 1_000_000_000), "... at this rate; less is warned of")
+    hardware_timestamps: bool = setting(True, boolean(), "tried first, where the driver gives them")
+
+
+@dataclass(frozen=True, slots=True)
+class Rdma:
+    """How the backend rdma takes packets from the device."""
+
+    mode: str = setting(
+        "roce-ud", choice("roce-ud", "raw-eth"), "roce-ud: RoCE datagrams; raw-eth: UDP frames past the kernel"
+    )
+    device: str = setting("", text(r"[^\s/]{0,63}", 'the name of an RDMA device, or ""'), '"" = the interface\'s own')
+    ring: int = setting(4096, integer(16, 1 << 20, power_of_two=True), "packets that may wait in the device")
+    queue_key: int = setting(0x01234567, integer(0, 0xFFFFFFFF, hexadecimal=True), "roce-ud: the senders' Q_Key")
+    slot_bytes: int = setting(2048, integer(256, 65536), "memory of one packet, headers included")
+    loop: str = setting("auto", choice("auto", "compiled", "pyverbs"), "auto: compiled where pyverbs can be trusted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +134,13 @@ class Line:
     host: str = setting("", text(r"\S+", "a host name or address"), "the server's name or address", "127.0.0.1")
     interface: str = setting("", text(r"[^\s/]{1,15}", "the name of a network interface, as eth0"), "joins here", "lo")
     source: str = setting("", address(multicast=False), 'source-specific join; "" = any source')
+    vlan: str = setting("", vlan(), 'af_xdp, raw-eth: "100", or outer.inner "200.100"; "" = untagged')
     username: str = setting("", _USER, "login")
     password: str = setting("", _PASSWORD, "login", repr=False)
     requested_session: str = setting("", text(r"[ -~]{0,10}", "at most 10 ASCII characters"), '"" = the current one')
 
 
-DATAGRAM_KEYS = ("group", "interface", "source")
+DATAGRAM_KEYS = ("group", "interface", "source", "vlan")
 STREAM_KEYS = ("host", "username", "password", "requested_session")
 
 
@@ -165,6 +200,8 @@ class Config:
     ring: Ring
     handler: Run
     channels: tuple[Channel, ...]
+    af_xdp: AfXdp = AfXdp()
+    rdma: Rdma = Rdma()
 
 
 def load(path: str | Path) -> Config:
@@ -185,11 +222,13 @@ def parse(document: str, source: str = "<config>") -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: expected TOML, found: {error}") from None
     place = Place(source, document)
-    check_keys(tables, ("shm", "books", "ring", "handler", "channel"), place)
+    check_keys(tables, ("shm", "books", "ring", "handler", "af_xdp", "rdma", "channel"), place)
     shm = read_table(Shm, tables.get("shm", {}), place.at("shm"))
     books = read_table(Books, tables.get("books", {}), place.at("books"))
     ring = read_table(Ring, tables.get("ring", {}), place.at("ring"))
     run = read_table(Run, tables.get("handler", {}), place.at("handler"))
+    af_xdp = read_table(AfXdp, tables.get("af_xdp", {}), place.at("af_xdp"))
+    rdma = read_table(Rdma, tables.get("rdma", {}), place.at("rdma"))
     found = _tables(tables, "channel", "itch", place)
     channels = tuple(_channel(table, place.at("channel", i)) for i, table in enumerate(found))
     _none_twice(
@@ -204,7 +243,7 @@ def parse(document: str, source: str = "<config>") -> Config:
         raise place.at("channel", CHANNELS_MAX).error(f"at most {CHANNELS_MAX} channels", f"{len(channels)}")
     if len(lines) > LINES_MAX:
         raise lines[LINES_MAX][1].error(f"at most {LINES_MAX} lines in all", f"{len(lines)}")
-    return Config(shm, books, ring, run, channels)
+    return Config(shm, books, ring, run, channels, af_xdp, rdma)
 
 
 def _channel(table: Any, place: Place) -> Channel:
@@ -270,7 +309,8 @@ def _tables(table: Mapping[str, Any], key: str, example: str, place: Place) -> l
 def _target(line: Line) -> str:
     """Where a line's packets come from: no two lines may share it."""
     if line.group:
-        return f"{line.group}:{line.port} on {line.interface}" + (f" from {line.source}" if line.source else "")
+        where = f"{line.group}:{line.port} on {line.interface}" + (f" VLAN {line.vlan}" if line.vlan else "")
+        return where + (f" from {line.source}" if line.source else "")
     return f"{line.host}:{line.port}"
 
 
@@ -294,6 +334,8 @@ def example() -> str:
         ("[books]", example_lines(Books)),
         ("[ring]", example_lines(Ring)),
         ("[handler]", example_lines(Run)),
+        ("[af_xdp]", example_lines(AfXdp)),
+        ("[rdma]", example_lines(Rdma)),
         ("[[channel]]", example_lines(Channel)),
         (
             "# How messages that no line brought are had again. Without it a gap stays STALE.\n# [channel.recovery]",

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from feedhandler.config import Books, Ring, Run, Shm
+from feedhandler.errors import BackendError
 
 State = Literal["yes", "no", "unseen"]
 MIB = 1 << 20
@@ -315,8 +316,12 @@ def privileges(host: Host) -> Iterator[Row]:
 
 def backends() -> Iterator[Row]:
     """The ways to the wire, as `backend = "auto"` finds them."""
-    from feedhandler.receive.probe import ORDER, probe
+    from feedhandler.receive.choose import ORDER, load
 
     for name in reversed(ORDER):
-        verdict = probe(name)
-        yield Row("backend", name, "yes" if verdict.usable else "no", verdict.reason)
+        try:
+            load(name)
+        except BackendError as error:
+            yield Row("backend", name, "no", str(error).removeprefix(f"{name}: "))
+        else:
+            yield Row("backend", name, "yes", "built in")

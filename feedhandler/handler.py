@@ -94,7 +94,8 @@ class Handler:
         self._shown: dict[int, float] = {}  # when a malformed message of a channel was shown last
         self._framings = [_framing(channel) for channel in config.channels for _ in channel.lines]
         with contextlib.ExitStack() as stack:
-            self.receiver = stack.enter_context(receiver if receiver is not None else self._open())
+            opened, self.backend = (receiver, "capture") if receiver is not None else self._open()
+            self.receiver = stack.enter_context(opened)
             self.segment = stack.enter_context(self._make_segment(anonymous))
             self.publisher = Publisher(self.segment.memory)
             self.instruments = Instruments(self.segment.directory, self.segment.symbols, self.segment.part("directory"))
@@ -123,21 +124,24 @@ class Handler:
 
     # -- assembly ------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> Receiver:
-        """The receiver of the configured lines: UDP by the backend asked for, or streams."""
+    def _open(self) -> tuple[Receiver, str]:
+        """The receiver of the configured lines, and its name and mode: UDP by the backend asked for, or streams."""
         config = self.config
         lines = [line for channel in config.channels for line in channel.lines]
         if self._is_stream():
-            return stream.receiver(len(lines))
+            return stream.receiver(len(lines)), "stream"
         if any(framing.stream for framing in self._framings):
             raise BackendError(
                 "a handler takes either datagram or stream channels, not both: give each kind its own configuration"
             )
         run = config.handler
-        from feedhandler.receive.sockets import Options
-
-        options = Options(receive_buffer=run.receive_buffer, busy_poll_us=run.busy_poll_us)
-        return receive.open(lines, run.backend, options, self.notes)
+        sockets = {"receive_buffer": run.receive_buffer, "busy_poll_us": run.busy_poll_us}
+        options = {"sockets": sockets, "af_xdp": config.af_xdp, "rdma": config.rdma}
+        said: list[str] = []
+        choice = receive.choose.choose(lines, run.backend, options, said)
+        for sentence in (choice.sentence, *said):
+            self.notes.append(sentence)
+        return choice.receiver, choice.backend
 
     def _make_segment(self, anonymous: bool) -> Segment:
         config = self.config
@@ -148,7 +152,7 @@ class Handler:
             "channels": len(config.channels),
             "lines": lines,
             "ring_events": config.ring.events,
-            "backend": type(self.receiver).__module__.rpartition("._")[2] if self._live else "capture",
+            "backend": self.backend,
         }
         if anonymous:
             return Segment.anonymous(**sizes)
@@ -371,7 +375,7 @@ class Handler:
             )
         return {
             "segment": self.segment.name,
-            "backend": self.segment.header["backend"].decode(),
+            "backend": self.backend,
             "wait": self.config.handler.wait,
             "cpu": list(self.config.handler.cpu),
             "lines": lines,

@@ -27,6 +27,8 @@ class Kind:
 
     expected: str
     read: Callable[[Any], Any]
+    hexadecimal: bool = False
+    """An integer that people write as 0x01234567."""
 
 
 def setting(default: Any, kind: Kind, meaning: str, example: Any = None, repr: bool = True) -> Any:
@@ -35,7 +37,7 @@ def setting(default: Any, kind: Kind, meaning: str, example: Any = None, repr: b
     return dataclasses.field(default=default, metadata=metadata, repr=repr)
 
 
-def integer(low: int, high: int, power_of_two: bool = False) -> Kind:
+def integer(low: int, high: int, power_of_two: bool = False, hexadecimal: bool = False) -> Kind:
     """A whole number, both bounds included."""
 
     def read(value: Any) -> int:
@@ -43,7 +45,10 @@ def integer(low: int, high: int, power_of_two: bool = False) -> Kind:
             raise ValueError
         return value
 
-    return Kind(f"{'a power of two' if power_of_two else 'an integer'} from {low} to {high}", read)
+    form = hex if hexadecimal else str
+    return Kind(
+        f"{'a power of two' if power_of_two else 'an integer'} from {form(low)} to {form(high)}", read, hexadecimal
+    )
 
 
 def mode() -> Kind:
@@ -78,6 +83,15 @@ def choice(*names: str) -> Kind:
         return str(value)
 
     return Kind("one of " + ", ".join(json.dumps(name) for name in names), read)
+
+
+def one_of(*numbers: int) -> Kind:
+    def read(value: Any) -> int:
+        if type(value) is not int or value not in numbers:
+            raise ValueError
+        return value
+
+    return Kind("one of " + ", ".join(map(str, numbers)), read)
 
 
 def several(of: Kind) -> Kind:
@@ -116,6 +130,26 @@ def host_and_port(value: str) -> tuple[str, int]:
     if not 1 <= int(port) <= 65535:
         raise ValueError
     return host, int(port)
+
+
+def vlan() -> Kind:
+    """The VLAN tags in front of a line's packets: "", "100", or "200.100" (outer, inner); tags are 1 to 4094."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError
+        if value and not all(1 <= tag <= 4094 for tag in vlan_tags(value)):
+            raise ValueError
+        return value
+
+    return Kind('"" for no VLAN, its number ("100"), or outer and inner ("200.100"), each 1 to 4094', read)
+
+
+def vlan_tags(value: str) -> tuple[int, ...]:
+    """The tags of a `vlan` setting, outer first; none of "". Raises ValueError for anything else than digits."""
+    if not re.fullmatch(r"([0-9]{1,4}(\.[0-9]{1,4})?)?", value):
+        raise ValueError
+    return tuple(int(tag) for tag in value.split(".") if tag)
 
 
 def endpoint(optional: bool = False) -> Kind:
@@ -272,7 +306,8 @@ def example_lines(cls: type, without: Iterable[str] = ()) -> list[str]:
         if "kind" not in f.metadata or f.name in set(without):
             continue
         value = f.default if f.metadata["example"] is None else f.metadata["example"]
-        written = f"0o{value:o}" if f.name == "mode" else toml(value)
+        octal, hexadecimal = f.name == "mode" and isinstance(value, int), f.metadata["kind"].hexadecimal
+        written = f"0o{value:o}" if octal else f"0x{value:08x}" if hexadecimal else toml(value)
         left = f"{'# ' if f.default is None else ''}{f.name} = {written}"
         meaning = f"# {f.metadata['meaning']}"
         lines += [f"{left.ljust(35)} {meaning}"] if len(left) <= 35 else [meaning, left]

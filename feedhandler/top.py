@@ -83,6 +83,8 @@ class View:
     lines: tuple[LineView, ...]
     latency: tuple[LatencyView, ...]
     books: tuple[BookView, ...]
+    backend: str = ""
+    """The way to the wire and its mode, as "af_xdp native copy"."""
 
 
 def take(feed: Feed) -> View:
@@ -100,6 +102,7 @@ def take(feed: Feed) -> View:
         lines=take_lines(feed),
         latency=tuple(_latency_view(name, histogram) for name, histogram in feed.histograms.items()),
         books=tuple(_book(feed, index, instruments[index]) for index in range(1, len(instruments))),
+        backend=text_of(header["backend"]),
     )
 
 
@@ -143,7 +146,7 @@ def draw(view: View, earlier: View | None = None, rows: int = 0, width: int = 80
     span = view.taken - earlier.taken if earlier else 0
     channels = draw_channels(view.channels, view.taken, earlier.channels if earlier else (), span)
     lines = draw_traffic(view.lines, view.taken, earlier.lines if earlier else (), span)
-    parts: list[RenderableType] = [_head(view, earlier), "", channels, "", lines]
+    parts: list[RenderableType] = [_head(view, earlier), _way(view), "", channels, "", lines]
     parts += ["", draw_scores(view.lines, view.taken), *draw_troubles(view.channels)]
     if any(latency.count for latency in view.latency):
         parts += ["", _latency(view)]
@@ -158,7 +161,7 @@ def draw_books(view: View, width: int = 80) -> "Table":
 
 def page_rows(view: View, height: int) -> int:
     """How many books fit beside the rest on a terminal of `height` lines; at least one."""
-    fixed = 11 + len(view.channels) + len(draw_troubles(view.channels)) + 2 * len(view.lines)
+    fixed = 12 + len(view.channels) + len(draw_troubles(view.channels)) + 2 * len(view.lines)
     fixed += len(_faulty(view))
     spoken = sum(1 for latency in view.latency if latency.count)
     return max(1, height - fixed - (spoken + 2 if spoken else 0))
@@ -175,6 +178,16 @@ def _head(view: View, earlier: View | None) -> "Text":
     text.append(f"  {amount(view.events)} events  {view.instruments:,} instruments")
     text.append(f"  up {_clock(view.taken - view.since)}  pid {view.pid}")
     return text
+
+
+def _way(view: View) -> "Text":
+    """The way to the wire, and whose clock stamps the packets: of all lines alike, or of each."""
+    from rich.text import Text
+
+    kinds = {line.timestamps.lower() for line in view.lines} - {"none"}
+    stamps = kinds.pop() if len(kinds) == 1 else ", ".join(f"{n.name} {n.timestamps.lower()}" for n in view.lines)
+    said = f"by {view.backend}" + (f", timestamps: {stamps}" if stamps else "")
+    return Text(said, style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _clock(nanoseconds: int) -> str:

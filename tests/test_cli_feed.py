@@ -124,7 +124,7 @@ def test_top_once(exchange: Exchange, day: Path, name: str) -> None:
         page = run("top", name, "--once")
         assert page.returncode == 0
         assert max(map(len, page.stdout.splitlines())) <= 80
-        for word in (name, "RUNNING", "itch50", "LIVE", "won", *exchange.symbols):
+        for word in (name, "RUNNING", "by capture, timestamps: file", "itch50", "LIVE", "won", *exchange.symbols):
             assert word in page.stdout
 
 

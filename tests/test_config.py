@@ -16,7 +16,8 @@ from feedhandler.settings import find_line
 
 EXAMPLE = config.example()
 TABLES = (
-    config.Shm, config.Books, config.Ring, config.Run, config.Channel, config.Line, config.RecoverySettings
+    config.Shm, config.Books, config.Ring, config.Run, config.AfXdp, config.Rdma, config.Channel, config.Line,
+    config.RecoverySettings,
 )  # fmt: skip
 HEAD, MIDDLE, REST = EXAMPLE.partition("# [channel.recovery]")
 TABLE, _, TAIL = REST.partition("\n\n")
@@ -28,6 +29,7 @@ def test_the_example_is_a_configuration() -> None:
     feed = config.parse(EXAMPLE, "feed.toml")
     assert feed.shm == config.Shm("nasdaq")
     assert (feed.books, feed.ring, feed.handler) == (config.Books(), config.Ring(), config.Run())
+    assert (feed.af_xdp, feed.rdma) == (config.AfXdp(), config.Rdma())
     [channel] = feed.channels
     assert (channel.name, channel.protocol, channel.session, channel.venue) == ("itch", "itch50", "moldudp64", "XNAS")
     assert [(line.name, line.group, line.port, line.interface) for line in channel.lines] == [
@@ -92,6 +94,14 @@ MISTAKES = {
     "decimal mode": ("mode = 0o640", "mode = 640", "shm.mode", "permission bits, written 0o640", "640"),
     "unknown choice": ('"adaptive"', '"sleep"', "handler.wait", 'one of "spin", "adaptive", "block"', '"sleep"'),
     "unknown fault": ('"full"', '"fool"', "books.stale_on", 'one of "unknown_order"', '"fool"'),
+    "priority": ("priority = 0", "priority = 100", "handler.priority", "an integer from 0 to 99", "100"),
+    "mode of af_xdp": ('mode = "native"', 'mode = "skb"', "af_xdp.mode", 'one of "native", "generic"', '"skb"'),
+    "frame of af_xdp": ("frame_bytes = 2048", "frame_bytes = 3000", "af_xdp.frame_bytes", "one of 2048, 4096", "3000"),
+    "mode of rdma": ('"roce-ud"', '"roce"', "rdma.mode", 'one of "roce-ud", "raw-eth"', '"roce"'),
+    "queue key": ("0x01234567", "0x100000000", "rdma.queue_key", "an integer from 0x0 to 0xffffffff", "4_294_967_296"),
+    "VLAN 0": ('vlan = ""', 'vlan = "0"', "channel[0].line[0].vlan", '"" for no VLAN, its number', '"0"'),
+    "three VLAN tags": ('vlan = ""', 'vlan = "1.2.3"', "channel[0].line[0].vlan", 'outer and inner ("200', '"1.2.3"'),
+    "VLAN as a number": ('vlan = ""', "vlan = 100", "channel[0].line[0].vlan", '"" for no VLAN', "100"),
     "cpu twice": ("cpu = []", "cpu = [1, 1]", "handler.cpu", "none twice", "[1, 1]"),
     "no multicast": ("239.192.0.1", "10.0.0.1", "channel[0].line[0].group", "224.0.0.0 to 239.255.255.255", "10.0.0.1"),
     "no address": ("239.192.0.1", "nowhere", "channel[0].line[0].group", "an IPv4 multicast address", "nowhere"),
@@ -201,6 +211,14 @@ def test_channels_have_their_own_names_and_addresses() -> None:
         config.parse(EXAMPLE + channel, "feed.toml")
     with pytest.raises(ConfigError, match=r"channel\[1\].line\[0\].group: expected an address of its own"):
         config.parse(EXAMPLE + channel.replace('"itch"', '"other"'), "feed.toml")
+
+
+def test_one_group_on_two_vlans_is_two_lines() -> None:
+    twice = EXAMPLE.replace("239.192.0.2", "239.192.0.1")
+    with pytest.raises(ConfigError, match=r"an address of its own, found 239.192.0.1:26400 on lo a second time"):
+        config.parse(twice)
+    [channel] = config.parse(twice.replace('vlan = "" ', 'vlan = "200.100"', 1)).channels
+    assert [line.vlan for line in channel.lines] == ["200.100", ""]
 
 
 def test_no_channel_and_too_many_lines() -> None:

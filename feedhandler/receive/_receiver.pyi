@@ -7,6 +7,8 @@ class Receiver:
     lines: int
     ended: bool
     def __new__(cls, lines: int = ..., *args: Any, **kwargs: Any) -> Self: ...
+    def describe(self) -> str:
+        """The mode in a few words, shown behind the backend's name ("native copy"); "" where there is but one."""
     @property
     def error(self) -> Exception | None:
         """What ended the input before its end, to be raised by the caller; None when nothing did."""

@@ -41,6 +41,8 @@ class LineSettings(Protocol):
     def interface(self) -> str: ...
     @property
     def source(self) -> str: ...
+    @property
+    def vlan(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class UdpLine:
     """Needed for a multicast group; of a unicast address, packets by other interfaces are not taken."""
     source: str = ""
     """The one sender that is listened to; of a group, by a source-specific join. "" = any."""
+    vlan: str = ""
+    """The VLAN tags before its packets, "100" or "200.100" (outer, inner); "" = untagged or priority-tagged only."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ def receiver(
     notes = [] if notes is None else notes
     if not 1 <= len(lines) <= 64:
         raise ConfigError(f"a receiver has 1 to 64 lines, not {len(lines)}")
+    for line in lines:
+        _refuse_vlan(line)
     opened: list[socket.socket] = []
     try:
         for line in lines:
@@ -142,6 +148,20 @@ def interface_index(line: str, name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError:
         raise ConfigError(f"line {line}: no interface {name!r} here; there are: {there}") from None
+
+
+def _refuse_vlan(line: LineSettings) -> None:
+    """Sockets see no tags: the kernel takes them off, on an interface made for that."""
+    if not line.vlan:
+        return
+    name, made = line.interface, []
+    for tag in line.vlan.split("."):
+        made.append(f"ip link add link {name} name {name}.{tag} type vlan id {tag}")
+        name = f"{name}.{tag}"
+    raise ConfigError(
+        f"line {line.name}: sockets cannot take vlan = {line.vlan!r} on {line.interface}; give the VLAN an interface "
+        f'of its own ({"; ".join(made)}) and write interface = "{name}" without vlan, or use af_xdp'
+    )
 
 
 def _join(sock: socket.socket, group: IPv4Address, index: int, source: str) -> None:

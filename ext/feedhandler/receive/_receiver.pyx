@@ -64,6 +64,10 @@ cdef class Receiver:
         self.counter_stride = LINE_COUNTERS
         self.owner = None
 
+    def describe(self):
+        """The mode in a few words, shown behind the backend's name ("native copy"); "" where there is but one."""
+        return ""
+
     @property
     def error(self):
         """What ended the input before its end, to be raised by the caller; None when nothing did."""
