@@ -64,6 +64,7 @@ LINE = (
     Counter("refused", "packets", "Unsequenced while live, or with a number or a send time that cannot be."),
     Counter("truncated", "packets", "Larger than the receive slot."),
     Counter("too_late", "messages", "Came after their gap had been given up."),
+    Counter("bad_frames", "frames", "Past the kernel: lengths or checksums of IP and UDP that do not add up."),
 )
 
 

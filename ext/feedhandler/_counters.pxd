@@ -52,4 +52,5 @@ cdef enum:                      # LineRecord.counters
     LN_REFUSED                  # packets unsequenced while live, or with a number or a send time that cannot be
     LN_TRUNCATED                # datagrams larger than the receive slot
     LN_TOO_LATE                 # messages that came after their gap had been given up
+    LN_BAD_FRAMES               # past the kernel: lengths or checksums of IP and UDP that do not add up
     LINE_COUNTERS_USED

@@ -27,6 +27,7 @@ from feedhandler.receive.capture_writer import PcapngWriter, PcapWriter
 from feedhandler.records import EVENT, Quality, slot_stride
 from feedhandler.session import framing, framings
 from tests.fuzz.engine import Target, ViolationError
+from tests.fuzz.frames import frame_target
 from tests.fuzz.packets import LONGEST, Wire, pack, parse
 
 FOLDER = Path(tempfile.mkdtemp(prefix="feedhandler-fuzz-", dir="/dev/shm"))
@@ -305,8 +306,9 @@ def _handle(raw: bytes) -> None:
 
 
 def targets() -> list[Target]:
-    """All targets: every framing and every protocol there is, captures, and the way to the book."""
-    found = [framing_target(name) for name in framings()]
+    """All targets: frames, every framing and every protocol there is, captures, and the way to the book."""
+    found = [frame_target()]
+    found += [framing_target(name) for name in framings()]
     found += [decoder_target(name) for name in protocols()]
     found += [capture_target(kind) for kind in ("pcap", "pcapng")]
     return [*found, book_target(), handler_target()]

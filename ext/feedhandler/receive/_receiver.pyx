@@ -2,7 +2,8 @@
 from libc.stdint cimport INT64_MIN, int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from feedhandler._counters cimport LN_BYTES, LN_FOREIGN, LN_KERNEL_DROPS, LN_PACKETS, LN_RECONNECTS, LN_TRUNCATED
+from feedhandler._counters cimport (LN_BAD_FRAMES, LN_BYTES, LN_FOREIGN, LN_KERNEL_DROPS, LN_PACKETS, LN_RECONNECTS,
+                                    LN_TRUNCATED)
 from feedhandler._records cimport LINE_COUNTERS, NO_LINE, Packet
 
 
@@ -134,7 +135,8 @@ cdef class Receiver:
         """The line's counters that receiving writes, by name."""
         cdef uint64_t *own = self.counters + self.check(line) * self.counter_stride
         return {"packets": own[LN_PACKETS], "bytes": own[LN_BYTES], "kernel_drops": own[LN_KERNEL_DROPS],
-                "foreign": own[LN_FOREIGN], "reconnects": own[LN_RECONNECTS], "truncated": own[LN_TRUNCATED]}
+                "foreign": own[LN_FOREIGN], "reconnects": own[LN_RECONNECTS], "truncated": own[LN_TRUNCATED],
+                "bad_frames": own[LN_BAD_FRAMES]}
 
     def line_status(self, int line):
         """The line's LineStatus as a dict: state, ts_kind, receive_buffer (bytes), error (errno), connections."""
