@@ -16,6 +16,8 @@ from typing import Any
 import hypothesis
 import pytest
 
+pytest.register_assert_rewrite("tests.conformance")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # "ci" gives the same examples on every run and every machine: a red suite is a fault of the code, not of the dice.

@@ -109,7 +109,7 @@ def _packed(address: str) -> bytes:
 
 def _checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071) of `data`."""
-    total = sum(struct.unpack(f">{len(data) // 2 + len(data) % 2}H", data + b"\0" * (len(data) % 2)))
+    total: int = sum(struct.unpack(f">{len(data) // 2 + len(data) % 2}H", data + b"\0" * (len(data) % 2)))
     while total > 0xFFFF:
         total = (total & 0xFFFF) + (total >> 16)
     return 0xFFFF - total

@@ -1,0 +1,229 @@
+"""Rigs of what is no network: captures, BinaryFILE; and streams, which have no packets."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import ClassVar
+
+from feedhandler import simulate
+from feedhandler.config import Config, Line
+from feedhandler.handler import Handler, play, run_capture
+from feedhandler.receive import capture, stream
+from feedhandler.receive._receiver import Receiver
+from feedhandler.receive.capture_writer import SOURCE
+from tests.background import beside
+from tests.conformance.feed import DAY, MARKET, RING, Feed
+from tests.conformance.rig import FIRST_TS, Flow, LiveRig, Rig, Sent
+from tests.frames import Frame
+
+_NO_ROOM = "A file is read at the reader's pace: nothing is lost for want of room."
+_DEAD = "A file is the same before and after its reader was killed."
+
+
+class Capture(Rig):
+    """A pcap, written before it is read."""
+
+    name = "capture"
+    live = False
+    source = SOURCE[0]
+    suffix: ClassVar[str] = ".pcap"
+    excused: ClassVar[Mapping[str, str]] = {
+        "more": "A file holds all its packets when it is opened.",
+        "untagged": "Lines of a capture are told apart by group and port: tags are stepped over.",
+        "vlan": "Lines of a capture are told apart by group and port: tags are stepped over.",
+        "ip_checksum": "A capture taken where packets were sent has checksums that the NIC had yet to fill in.",
+        "udp_checksum": "A capture taken where packets were sent has checksums that the NIC had yet to fill in.",
+        "exhaustion": _NO_ROOM,
+        "drops": _NO_ROOM,
+        "kill": _DEAD,
+    }
+
+    def open(
+        self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
+    ) -> None:
+        self.close()
+        self.flows, self.path = flows, self.folder / f"capture{self.suffix}"
+        self.packets: list[Frame | bytes | tuple[bytes, tuple[str, int], tuple[str, int]]] = []
+
+    def send(self, sent: Sent, source: int = 0) -> None:
+        sender = ("192.0.2.2", SOURCE[1]) if source else SOURCE
+        self.packets += [(payload, (self.flow(line).group, self.flow(line).port), sender) for line, payload in sent]
+
+    def frames(self, frames: Sequence[Frame | bytes]) -> None:
+        self.packets += frames
+
+    @property
+    def receiver(self) -> Receiver:
+        if self._receiver is None:
+            with capture.PcapWriter(self.path) as file:
+                for i, packet in enumerate(self.packets):
+                    if isinstance(packet, tuple):
+                        file.write(FIRST_TS + i, *packet)
+                    else:
+                        seconds, rest = divmod(FIRST_TS + i, 1_000_000_000)
+                        size = len(bytes(packet))
+                        file.file.write(struct.pack("<IIII", seconds, rest, size, size) + bytes(packet))
+            self._receiver = capture.receiver(
+                self.path, [(f.group, f.port, f.source) if f.source else (f.group, f.port) for f in self.flows]
+            )
+        return self._receiver
+
+    _receiver: Receiver | None = None
+
+    def end(self) -> None: ...
+
+    def close(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+
+    @contextmanager
+    def handled(self, feed: Feed) -> Iterator[Handler]:
+        flows = [self.flow(0), self.flow(1)]
+        self.open(flows)
+        for packet in feed.packets:
+            self.send([(0, packet), (1, packet)])
+        with Handler(feed.config(flows), receiver=self.receiver, first_packet=FIRST_TS, anonymous=True) as handler:
+            assert play(handler) is None
+            yield handler
+
+
+class PackedCapture(Capture):
+    """A compressed pcap."""
+
+    name = "capture, zstd"
+    suffix = ".pcap.zst"
+
+
+class BinaryFile(Rig):
+    """A Nasdaq BinaryFILE."""
+
+    name = "binaryfile"
+    datagrams = False
+    live = False
+    lines = 1
+    excused: ClassVar[Mapping[str, str]] = {
+        "busy": "A BinaryFILE is one line.",
+        "empty": "An empty message is the mark of the end.",
+        "more": "A file holds all its messages when it is opened.",
+        "stamps": "BinaryFILE records no times.",
+        **dict.fromkeys(("two_groups", "unjoined", "source"), "A BinaryFILE is one line, without addresses."),
+        **dict.fromkeys(
+            ("untagged", "vlan", "ip_checksum", "udp_checksum", "fragments", "options", "runts", "jumbo"),
+            "A BinaryFILE holds messages, not frames.",
+        ),
+        "exhaustion": _NO_ROOM,
+        "drops": _NO_ROOM,
+        "kill": _DEAD,
+    }
+
+    def open(
+        self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
+    ) -> None:
+        self.close()
+        self.messages: list[bytes] = []
+
+    def send(self, sent: Sent, source: int = 0) -> None:
+        self.messages += [payload for _, payload in sent]
+
+    def within(self, payload: bytes) -> bytes:
+        return len(payload).to_bytes(2, "big") + payload
+
+    @property
+    def receiver(self) -> Receiver:
+        if self._receiver is None:
+            with capture.BinaryFileWriter(self.folder / "messages") as file:
+                for message in self.messages:
+                    file.write(message)
+            self._receiver = capture.receiver(self.folder / "messages")
+        return self._receiver
+
+    _receiver: Receiver | None = None
+
+    def end(self) -> None: ...
+
+    def close(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+
+    @contextmanager
+    def handled(self, feed: Feed) -> Iterator[Handler]:
+        simulate.write(self.folder / "day.itch", simulate.Exchange(MARKET))
+        result = run_capture(self.folder / "day.itch", day=DAY, ring_events=RING)
+        with result.handler as handler:
+            assert result.error is None
+            yield handler
+
+
+class Stream(LiveRig):
+    """TCP, on this host."""
+
+    name = "stream"
+    datagrams = False
+    excused: ClassVar[Mapping[str, str]] = {
+        "empty": "TCP cannot carry an empty payload.",
+        **dict.fromkeys(
+            ("two_groups", "unjoined", "source"), "A stream is a connection to one server, without groups."
+        ),
+        **dict.fromkeys(
+            ("untagged", "vlan", "ip_checksum", "udp_checksum", "fragments", "options", "runts", "jumbo"),
+            "A stream is bytes: frames are the kernel's business.",
+        ),
+        **dict.fromkeys(("exhaustion", "drops"), "TCP makes the sender wait: nothing is lost for want of room."),
+        "kill": "The connection goes with the process; logging in again is `soupbintcp`'s part, tested there.",
+    }
+
+    def open(
+        self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
+    ) -> None:
+        self.close()
+        self._receiver = stream.receiver(len(flows))
+        self.pairs = [socket.socketpair() for _ in flows]
+        for line, (ours, there) in enumerate(self.pairs):
+            there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            assert self._receiver.connect(line, ours.fileno())
+
+    _receiver: stream.StreamReceiver | None = None
+    pairs: Sequence[tuple[socket.socket, socket.socket]] = ()
+
+    @property
+    def receiver(self) -> stream.StreamReceiver:
+        assert self._receiver is not None
+        return self._receiver
+
+    def send(self, sent: Sent, source: int = 0) -> None:
+        for line, payload in sent:
+            self.pairs[line][1].sendall(payload)
+
+    def end(self) -> None:
+        self.receiver.finish()
+        for _, there in self.pairs:
+            there.close()
+
+    def close(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+        for pair in self.pairs:
+            for one in pair:
+                one.close()
+        self.pairs = ()
+
+    def handler(self, config: Config, room: int = 0) -> Handler:
+        return Handler(config, anonymous=True)
+
+    @contextmanager
+    def handled(self, feed: Feed) -> Iterator[Handler]:
+        """The same day from a SoupBinTCP server: packets cannot be put on a stream."""
+        server = simulate.SoupServer()
+        line = Line(name="A", host="127.0.0.1", port=server.port, username="user", password="secret")
+        config = feed.config([])
+        channel = replace(config.channels[0], session="soupbintcp", lines=(line,))
+        with self.handler(replace(config, channels=(channel,))) as handler:
+            handler.start()
+            with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+                yield handler

@@ -1,0 +1,185 @@
+"""Rigs on a cable between two networks: the kernel's sockets, AF_XDP."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from feedhandler.config import Config
+from feedhandler.handler import Handler
+from feedhandler.receive import choose
+from feedhandler.receive._receiver import Receiver
+from tests.conformance.rig import Flow, Holder, LiveRig, Sent
+from tests.frames import Frame, Wire
+from tests.namespaces import Veth, veth
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+JUMBO_MTU = 9000
+
+
+@functools.cache
+def cable(mtu: int) -> Veth:
+    """One for all cases: it is gone with this process."""
+    return veth(mtu=mtu)
+
+
+class Killed(Holder):
+    """A child process in the receiver's network."""
+
+    def __init__(self, world: Veth, backend: str, options: dict[str, Any], flows: Sequence[Flow]) -> None:
+        told = [backend, json.dumps(options), json.dumps([dataclasses.asdict(flow) for flow in flows])]
+        with world.receiver.inside():
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "tests.conformance.hold", *told], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            )
+        assert self.child.stdout is not None and self.child.stdout.readline() == "ready\n"
+
+    def kill(self) -> None:
+        os.kill(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+        assert self.child.stdout is not None
+        self.child.stdout.close()
+
+
+class OnCable(LiveRig):
+    """UDP over the cable; a subclass says by which backend."""
+
+    backend: ClassVar[str]
+    interface = "rx"
+
+    _receiver: Receiver | None = None
+
+    def options(self, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False) -> dict[str, Any]:
+        """Settings of the backend."""
+        raise NotImplementedError
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.world = cable(1500)
+        with self.world.sender.inside():
+            self.senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for sender, address in zip(self.senders, (Veth.SENDER, Veth.OTHER), strict=True):
+            sender.bind((address, 0))
+
+    @property
+    def receiver(self) -> Receiver:
+        assert self._receiver is not None
+        return self._receiver
+
+    def open(
+        self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
+    ) -> None:
+        self.close()
+        with self.mtu(JUMBO_MTU if jumbo else 1500).receiver.inside():
+            options = self.options(room, check_udp_checksum, jumbo)
+            self._receiver = choose.choose(flows, self.backend, {self.backend: options}).receiver
+
+    def mtu(self, mtu: int) -> Veth:
+        """Let the cable have this MTU."""
+        for network, name in ((self.world.sender, "tx"), (self.world.receiver, "rx")):
+            network.run("ip", "link", "set", "dev", name, "mtu", str(mtu))
+        return self.world
+
+    def send(self, sent: Sent, source: int = 0) -> None:
+        for line, payload in sent:
+            flow = self.flow(line)
+            self.senders[source].sendto(payload, (flow.group, flow.port))
+
+    def frames(self, frames: Sequence[Frame | bytes]) -> None:
+        with Wire(self.world.sender) as wire:
+            wire.send(frames)
+
+    def hold(self, flows: Sequence[Flow]) -> Killed:
+        return Killed(self.world, self.backend, {self.backend: self.options()}, flows)
+
+    def close(self) -> None:
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
+
+    def finish(self) -> None:
+        super().finish()
+        for sender in self.senders:
+            sender.close()
+
+    @contextmanager
+    def handler(self, config: Config, room: int = 0) -> Iterator[Handler]:
+        run = replace(config.handler, backend=self.backend)
+        with contextlib.ExitStack() as stack:
+            with self.world.receiver.inside():
+                handler = stack.enter_context(
+                    Handler(self.configured(replace(config, handler=run), room), anonymous=True)
+                )
+            assert handler.backend.startswith(self.name)
+            yield handler
+
+    def configured(self, config: Config, room: int) -> Config:
+        """The configuration with the backend's own settings."""
+        raise NotImplementedError
+
+
+class Sockets(OnCable):
+    """The kernel's UDP sockets."""
+
+    name = "sockets"
+    backend = "sockets"
+    excused: ClassVar[Mapping[str, str]] = {"end": "UDP has no end: a receiver of packets only ends when it is closed."}
+    refuses: ClassVar[Mapping[str, str]] = {
+        "vlan": "sockets cannot take vlan = '100' on rx; give the VLAN an interface of its own"
+    }
+
+    def options(self, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False) -> dict[str, Any]:
+        return {"slot_bytes": 65536, "receive_buffer": 4096 if room else 8 << 20}
+
+    def configured(self, config: Config, room: int) -> Config:
+        return replace(config, handler=replace(config.handler, receive_buffer=4096 if room else 8 << 20))
+
+
+class AfXdp(OnCable):
+    """Frames from the driver; `mode` says how."""
+
+    backend = "af_xdp"
+    mode: ClassVar[str]
+    largest = 1472
+    excused: ClassVar[Mapping[str, str]] = {"end": "UDP has no end: a receiver of packets only ends when it is closed."}
+
+    def options(self, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False) -> dict[str, Any]:
+        return {
+            "mode": self.mode,
+            "ring": room or 4096,
+            "frame_bytes": 4096 if jumbo else 2048,
+            "check_udp_checksum": check_udp_checksum,
+            "packets_per_second": 1,
+        }
+
+    def configured(self, config: Config, room: int) -> Config:
+        return replace(config, af_xdp=replace(config.af_xdp, **self.options(room)))
+
+    def left(self) -> str:
+        """The program, were it still on the interface."""
+        said = self.world.receiver.run("ip", "-details", "link", "show", "dev", "rx")
+        return said if "xdp" in said else ""
+
+
+class AfXdpNative(AfXdp):
+    name = "af_xdp native"
+    mode = "native"
+    refuses: ClassVar[Mapping[str, str]] = {"jumbo": "MTU"}
+
+
+class AfXdpGeneric(AfXdp):
+    name = "af_xdp generic"
+    mode = "generic"
+    jumbo = 3700
