@@ -24,15 +24,25 @@ def doctor(
     buffer: Annotated[
         int, typer.Option(min=4096, help="Bytes of receive buffer to ask for; 0 = the default.")
     ] = 8388608,
+    interface: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only this interface; may be given again.")
+    ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe", help="As root: open AF_XDP on each interface for a moment. A NIC may lose packets meanwhile."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what this host can do for a feed: kernel, CPUs, clock, sockets, interfaces, memory, privileges.
+    """Say what this host can do for a feed: kernel, CPUs, clock, sockets, interfaces, memory, privileges, back ends.
 
-    Each line says yes or no, the reason, and the command that would mend it. It changes nothing and needs no root.
+    Each line says yes or no, the reason, and the command that would mend it; of several commands each one is enough or
+    does its part. It changes nothing and needs no root; what it could not see has a question mark.
     """
     from feedhandler.doctor import examine
 
-    rows = examine(receive_buffer=buffer)
+    rows = examine(receive_buffer=buffer, only=interface or (), probe=probe)
     if as_json:
         emit([asdict(row) for row in rows])
         return
@@ -61,7 +71,7 @@ def table(rows: "list[Row]") -> "Table":
     for row in rows:
         mark, colour = MARKS[row.state]
         grid.add_row(row.topic if row.topic != topic else "", row.check, Text(mark, style=colour), Text(row.found))
-        if row.mend:
-            grid.add_row("", "", Text("↳", style="dim"), Text(row.mend, style="cyan"))
+        for mend in row.mend.splitlines():
+            grid.add_row("", "", Text("↳", style="dim"), Text(mend, style="cyan"))
         topic = row.topic
     return grid
