@@ -257,6 +257,8 @@ class Handler:
                 f"memory cannot be locked: {os.strerror(ctypes.get_errno())}; raise the limit (ulimit -l unlimited) "
                 "or set [handler] lock_memory = false"
             )
+        if run.priority:
+            self.notes.append(receive.starved(run.wait, run.cpu))
         self._stack.enter_context(Waker(self.segment, run.wake_us))
         if self._live and self._is_stream():
             self._streams = StreamControl(self._stream_receiver(), self._stream_lines(), self.notes)
@@ -272,8 +274,9 @@ class Handler:
 
     def _hot(self) -> None:
         try:
-            if self.config.handler.cpu:
-                receive.pin(self.config.handler.cpu)
+            run = self.config.handler
+            receive.pin(run.cpu)
+            receive.prioritise(run.priority)
             self.shard.run()
         except BaseException as error:
             self.error = error
@@ -378,6 +381,7 @@ class Handler:
             "backend": self.backend,
             "wait": self.config.handler.wait,
             "cpu": list(self.config.handler.cpu),
+            "priority": self.config.handler.priority,
             "lines": lines,
             "recovery": {ladder.name: {"rung": ladder.rung.value, **ladder.stats} for ladder in self.ladders},
             "notes": list(self.notes),

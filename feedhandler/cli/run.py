@@ -75,9 +75,11 @@ def in_effect(handler: "Handler") -> list[str]:
     cpu = ",".join(map(str, status["cpu"])) or "any"
     granted = [handler.receiver.line_status(number)["receive_buffer"] for number in range(len(status["lines"]))]
     buffers = f", receive buffers {min(granted):,} bytes" if min(granted) else ""
+    fifo = f", SCHED_FIFO {status['priority']}" if status["priority"] else ""
     lines = ", ".join(f"{line['channel']}/{line['name']}" for line in status["lines"])
     first = (
-        f"publishing {status['segment']}: {status['backend']}, lines {lines}, wait {status['wait']}, cpu {cpu}{buffers}"
+        f"publishing {status['segment']}: {status['backend']}, lines {lines}, wait {status['wait']}, cpu {cpu}"
+        f"{fifo}{buffers}"
     )
     return [first, *filter(None, map(way_back, handler.config.channels))]
 
