@@ -32,7 +32,7 @@ from feedhandler.line import Arbiter, Recovery
 from feedhandler.notes import Notes
 from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.receive import capture, stream
-from feedhandler.records import TimestampKind
+from feedhandler.records import Quality, Reason, TimestampKind
 from feedhandler.recovery import Ladder, RecoveryControl, Sentences, Transports, transports
 from feedhandler.streams import StreamControl, StreamLine
 
@@ -50,6 +50,7 @@ __all__ = ["CaptureResult", "Handler", "open_capture", "play", "run_capture"]
 
 DAYS_BEFORE, DAYS_AFTER = 2, 400  # session dates are known this far around the start
 LOCK_CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE
+SUSPECTED = (int(Quality.STALE), int(Reason.RESTART))  # a restart under the same session id that is not certain
 NEVER_MS = 86_400_000  # of a protocol without heartbeats: a day of silence
 TURNS_AT_ONCE = 256  # of a capture, between two looks at its progress
 SAMPLE_SECONDS = 10.0  # between two malformed messages of a channel that are shown
@@ -182,13 +183,14 @@ class Handler:
         protocol = decode.protocol(channel.protocol)
         decoder = decode.decoder(channel.protocol, self.instruments, number, channel.venue)
         first = int(self.segment.channels[number]["first_line"])
-        recovery, window_messages = self._recover(number, channel)
+        silence_ms = channel.silence_ms or 3 * self._framings[first].heartbeat_ms or NEVER_MS
+        recovery, window_messages = self._recover(number, channel, silence_ms)
         arbiter = Arbiter(
             len(channel.lines),
             first_line=first,
             reorder_us=channel.reorder_us,
             window_messages=window_messages,
-            silence_ms=channel.silence_ms or 3 * self._framings[first].heartbeat_ms or NEVER_MS,
+            silence_ms=silence_ms,
             skew_ms=channel.skew_ms,
             offline=not self._live,
             decoder=decoder,
@@ -210,7 +212,7 @@ class Handler:
             books = LevelBook(self.segment.books, depth=sizes.depth, policy=policy, crossed_ms=sizes.crossed_ms)
         return arbiter, decoder, books, _days(protocol, moment)
 
-    def _recover(self, number: int, channel: Channel) -> tuple[Recovery | None, int]:
+    def _recover(self, number: int, channel: Channel, silence_ms: int) -> tuple[Recovery | None, int]:
         """The hot thread's end of a channel's recovery, if it has one, and the messages that may wait."""
         if self._transports is not None:
             ways = self._transports.get(channel.name)
@@ -238,6 +240,9 @@ class Handler:
                 state=lambda: (int(record["epoch"]), int(record["next_seq"])),
                 horizon=lambda: int(lines.max()),
                 faults=lambda: sum(int(counters[i]) for i in faults),
+                suspected=lambda: (int(record["quality"]), int(record["reason"])) == SUSPECTED,
+                session=lambda: bytes(record["session"]).ljust(16, b"\0"),
+                doubt_s=silence_ms / 1000,
                 note=self._sentences,
                 detail=self._details,
                 name=channel.name,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -13,6 +14,7 @@ from tests.rehearsal import day, tell, two_days
 
 T = TypeVar("T")
 MESSAGES, SYMBOLS = 700, 3
+APART_NS = 500_000_000  # between two low heartbeats that make a line suspect
 SESSIONS = {"one day": b"", "a new session": b"NEXT      ", "a restart": b"DAY       "}
 
 
@@ -54,12 +56,14 @@ class Case:
         """Everything must come back: there is a snapshot server, and sooner or later its snapshots are of use."""
         return self.snapshots and not self.faults.glimpse.stale_messages
 
+    def packets(self) -> list[tuple[int, bytes]]:
+        """What the exchange sends."""
+        if self.stream == "one day":
+            return day(messages=MESSAGES, symbols=SYMBOLS)
+        return two_days(SESSIONS[self.stream], messages=MESSAGES, symbols=SYMBOLS)
+
     def report(self) -> Report:
         """The rehearsal."""
-        if self.stream == "one day":
-            packets = day(messages=MESSAGES, symbols=SYMBOLS)
-        else:
-            packets = two_days(SESSIONS[self.stream], messages=MESSAGES, symbols=SYMBOLS)
 
         def venue(*arguments: Any) -> Venue:
             return Venue(*arguments, servers=self.servers, snapshots=self.snapshots)
@@ -67,7 +71,7 @@ class Case:
         sizes = Sizes(depth=32, orders=2048, instruments=16, window_messages=self.window)
         return tell(
             self.faults,
-            packets=packets,
+            packets=self.packets(),
             seed=self.seed,
             lines=self.lines,
             sizes=sizes,
@@ -109,9 +113,7 @@ def a_case(pick: Pick) -> Case:
         skew_us=pick.one_of([0.0, 20.0, 5_000.0]),
     )
     stream = pick.one_of(list(SESSIONS))
-    if stream == "a restart":
-        faults = seen(faults)
-    return Case(
+    case = Case(
         faults=faults,
         seed=pick.number(0, 1 << 32),
         stream=stream,
@@ -126,20 +128,57 @@ def a_case(pick: Pick) -> Case:
         ),
         window=pick.one_of([4_096, 64]),
     )
+    return seen(case) if stream == "a restart" else case
 
 
-def seen(faults: Faults) -> Faults:
-    """The same, but the lines are never out for as long as the exchange pauses, and no heartbeat comes seconds late.
+def hidden(case: Case) -> str:
+    """Why no handler could know of this case's restart under the same session id; "" when one can.
 
-    A restart under the same session id that all lines slept through cannot be told from a gap: MoldUDP64's numbers go
-    on where they were, or beyond.
+    MoldUDP64 packets say session and number, no more. Of a restart one sees low numbers, and takes them for a restart
+    when a line shows two low heartbeats half a second apart and nothing that agrees with the run before comes between
+    them (the day after the pause is over in milliseconds: its data cannot rise for a second). Lines that slept
+    meanwhile, or woke when the new numbers had come as far as the old ones, have seen nothing but a gap. And what the
+    old run sent and comes more than half a second into the new one cannot be told from the new run's own.
     """
+    packets = case.packets()
+    sizes = [struct.unpack_from(">QH", payload, 10) for _, payload in packets]
+    restart = next(n for n in range(1, len(sizes)) if sizes[n][0] < sizes[n - 1][0])
+    old, new = ({payload for _, payload in part} for part in (packets[:restart], packets[restart:]))
+    beat = packets[restart][1]
+    first_new, first_beat = None, dict[int, int]()
+    apart = False
+    for at, line, payload in case.faults.wire(packets, lines=case.lines, seed=case.seed):
+        if payload in new:
+            first_new = at if first_new is None else first_new
+            if payload == beat and not apart:
+                apart = at - first_beat.setdefault(line, at) >= APART_NS
+        elif payload in old and first_new is not None:
+            first_beat.clear()
+            if at - first_new >= APART_NS:
+                return "a packet of the old run comes more than half a second into the new one"
+    return "" if apart else "no line shows two low heartbeats half a second apart"
+
+
+def seen(case: Case) -> Case:
+    """The case, or as much of it as a handler can see (`hidden`)."""
+
+    def timely(line: LineFault) -> LineFault:
+        return replace(line, reorder_us=line.reorder_us or 500.0)
 
     def awake(line: LineFault) -> LineFault:
         return replace(line, burst_loss=0.0, heartbeat_loss=0.0, loss=min(line.loss, 0.2), reorder=0.0)
 
-    own = tuple(awake(line) for line in faults.line)
-    return replace(faults, outage=(), upstream=Upstream(), all=awake(faults.all), line=own)
+    def with_lines(faults: Faults, change: Callable[[LineFault], LineFault]) -> Faults:
+        return replace(faults, all=change(faults.all), line=tuple(change(line) for line in faults.line))
+
+    faults = case.faults
+    if hidden(case):  # packets overtaken by heartbeats are seconds late
+        faults = with_lines(faults, timely)
+    if hidden(replace(case, faults=faults)):
+        faults = replace(faults, outage=())
+    if hidden(replace(case, faults=faults)):
+        faults = with_lines(replace(faults, upstream=Upstream()), awake)
+    return replace(case, faults=faults)
 
 
 def a_line(pick: Pick) -> LineFault:

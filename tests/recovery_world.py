@@ -109,7 +109,7 @@ class World:
 
     def __init__(self, servers: Sequence[Server] = (), sources: Sequence[Source] = (), **settings: Any) -> None:
         self.now, self.epoch, self.next_seq = 100.0, 1, 10
-        self.faults, self.horizon = 0, 1 << 63
+        self.faults, self.horizon, self.suspected = 0, 1 << 63, False
         self.servers, self.sources = list(servers), list(sources)
         self.line = HotEnd(snapshot=bool(sources))
         self.delivering = True  # the hot thread takes retransmissions in
@@ -128,6 +128,9 @@ class World:
             state=lambda: (self.epoch, self.next_seq),
             horizon=lambda: self.horizon,
             faults=lambda: self.faults,
+            suspected=lambda: self.suspected,
+            session=lambda: SESSION,
+            doubt_s=3.0,
             note=self.notes.append,
             name="itch",
         )

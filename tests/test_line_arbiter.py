@@ -4,7 +4,7 @@ import pytest
 
 from feedhandler._instruments import Instruments
 from feedhandler.decode import decoder
-from feedhandler.line import Arbiter
+from feedhandler.line import Arbiter, Recovery
 from feedhandler.records import Quality, Reason
 from tests.taken import letters, plain
 
@@ -222,8 +222,21 @@ def suspicious() -> Feed:
 
 
 def test_what_the_other_line_goes_on_with_ends_the_suspicion() -> None:
+    """It had our numbers while the first one still showed low ones: they follow different runs, or one is slow."""
     feed = suspicious()
-    assert feed.data(1, 10, at=2002) == [("quality", *LIVE), (10, 10, 1)]
+    feed.number(1, 10, at=2500)
+    feed.number(0, 1, at=3000)
+    assert feed.data(1, 10, at=3001) == [("quality", *LIVE), (10, 10, 1)]
+
+
+def test_a_line_that_slept_through_the_restart_does_not_end_the_suspicion() -> None:
+    """Its first number beyond ours is the new run's, which has come so far."""
+    feed = suspicious()
+    assert feed.data(0, 1, 9, at=2100) == []
+    assert feed.data(1, 10, 3, at=2101) == [(10, 12, 1)]
+    assert feed.data(0, 9, at=2102) == []
+    assert feed.data(1, 13, 3, at=2103) == [(13, 15, 1)]
+    assert feed.quality == (Quality.STALE, Reason.RESTART)
 
 
 def test_a_heartbeat_that_agrees_does_not_end_the_suspicion() -> None:
@@ -240,6 +253,15 @@ def test_a_new_run_whose_numbers_have_come_as_far_as_ours_is_not_taken_for_ours(
     assert feed.quality == (Quality.STALE, Reason.RESTART)
     assert feed.arbiter.feed(b"T", 1, letters(1, 1), 2300 * MS, 0)[0][0] == "session"
     assert feed.quality == LIVE
+
+
+def test_heartbeats_far_below_what_is_known_are_low_though_all_before_is_missing() -> None:
+    """Joined late, with a hole from 1 on that recovery fills: nothing is below the number expected."""
+    feed = Feed(1, recovery=Recovery(snapshot=True))
+    feed.data(0, 700, at=0)
+    assert feed.tick(1) == [("gap", 1, 699)]
+    feed.number(0, 1, at=1000)
+    assert feed.number(0, 1, at=2000)[-1] == SESSION
 
 
 def test_rising_low_data_for_a_second_is_a_restart_and_a_dead_line_is_not_asked() -> None:

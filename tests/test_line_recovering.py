@@ -453,6 +453,48 @@ def test_messages_dropped_while_frozen_are_missing_like_those_asked_for_around_t
     assert feed.packet(14, 2) == [(14, 15, ANSWERS), (16, 16, 0)]
 
 
+def suspected() -> Feed:
+    """A hole at 10 with 12 behind it; then line 0 shows low numbers, line 1 none."""
+    feed = Feed(snapshot=True)
+    feed.data(0, 1, 9)
+    feed.data(1, 12)
+    feed.tick(1)
+    feed.number(0, 1, at=1000)
+    assert feed.number(0, 1, at=2000)[-1] == ("quality", Quality.STALE, Reason.RESTART)
+    return feed
+
+
+def test_a_snapshot_begun_after_a_suspicion_settles_it_and_drops_what_waited_before() -> None:
+    feed = suspected()
+    feed.recovery.freeze(1)
+    feed.tick(2001)
+    assert feed.answers() == []
+    feed.data(0, 14, at=2002)
+    assert feed.snapshot(11, [b"x"]) == [
+        ("snapshot", 11),
+        ("loaded", [b"x"]),
+        ("quality", *RECOVERING),
+        ("gap", 11, 3),
+    ]
+    assert feed.asked[-1] == (ASK_MISSING, 2, 11, 3)  # 12 with them: it is of the run before, perhaps
+
+
+def test_a_snapshot_begun_before_a_suspicion_does_not_settle_it() -> None:
+    feed = Feed(snapshot=True)
+    feed.data(0, 1, 9)
+    feed.number(1, 10)
+    feed.recovery.freeze(1)
+    feed.answers()
+    feed.number(0, 1, at=1000)
+    assert feed.number(0, 1, at=2000)[-1] == ("quality", Quality.STALE, Reason.RESTART)
+    feed.snapshot(20, [b"x"])
+    assert feed.quality == (Quality.STALE, Reason.RESTART)
+    feed.recovery.freeze(2)
+    feed.answers()
+    feed.snapshot(25, [b"x"], epoch=2)
+    assert feed.quality == LIVE[1:]
+
+
 def test_messages_sent_before_a_restart_under_the_same_session_id_fill_no_hole_of_the_run_behind_it() -> None:
     def iex(first: int, messages: list[bytes], sent: int) -> bytes:
         blocks = b"".join(struct.pack("<H", len(m)) + m for m in messages)

@@ -285,12 +285,50 @@ def test_without_servers_a_hole_goes_straight_to_the_snapshot() -> None:
     assert world.answers == [("freeze", 0), ("snapshot", 20)]
 
 
+def test_a_restart_that_stays_suspected_is_settled_by_a_snapshot() -> None:
+    world = World([Server()], [Source(answers=[snapshot(20)])])
+    world.suspected = True
+    world.run(2.9)
+    assert world.answers == []
+    world.run(0.2)
+    assert world.answers == [("freeze", 0), ("snapshot", 20)] and world.ladder.rung is Rung.IDLE
+    assert "may have begun again under the same session id" in world.notes[0]
+
+
+def test_a_suspicion_that_ends_costs_no_snapshot() -> None:
+    world = World([Server()], [Source(answers=[snapshot(20)])])
+    world.suspected = True
+    world.run(2.0)
+    world.suspected = False
+    world.run(0.1)
+    world.suspected = True
+    world.run(2.9)
+    assert world.answers == [] and world.sources[0].begun == 0
+
+
+def test_a_suspicion_that_comes_back_costs_a_snapshot_less_and_less_often() -> None:
+    world = World([Server()], [Source(answers=[snapshot(20)] * 100)])
+    world.suspected = True
+    world.run(3600.0, step=0.05)
+    assert 60 <= world.sources[0].begun <= 64  # after 3, 6, 12, 24, 48 s, and then each minute
+
+
+def test_a_hole_amid_a_suspicion_does_not_put_the_snapshot_off() -> None:
+    server = Server()
+    server.silent()
+    world = World([server], [Source(answers=[snapshot(20)])], attempts=1000)
+    world.ask(10, 600)  # of the run before: the snapshot need not reach its end
+    world.suspected = True
+    world.run(3.5)
+    assert world.answers == [("freeze", 0), ("snapshot", 20)]
+
+
 def test_a_hot_thread_out_of_room_has_frozen_itself() -> None:
     world = World([Server()], [Source(answers=[snapshot(500_000)])])
     world.line.is_frozen = True
     world.ask(10, 400_000, ASK_SNAPSHOT)
     world.run(0.1)
-    assert world.answers == [("snapshot", 500_000)] and world.requests() == []
+    assert world.answers == [("freeze", 0), ("snapshot", 500_000)] and world.requests() == []
 
 
 def test_the_snapshot_is_begun_only_once_the_hot_thread_keeps_everything() -> None:

@@ -20,6 +20,10 @@ thread has the last word (JOIN): a snapshot that it cannot use is a failed one.
 What has been given up stays STALE until a snapshot succeeds: one is tried again every `snapshot_retry_ms`, longer after
 each failure. Gaps that come meanwhile are asked for like any other.
 
+A restart under the same session id that is only suspected leaves the channel STALE (RESTART), and its numbers may never
+tell. When that has lasted `doubt_s`, a snapshot settles it: to FREEZE, as above. Should the suspicion come back, the
+next one is fetched after twice that time, and so on.
+
 Everything belongs to an epoch of the channel. A new session moves the epoch, and what was under way is dropped.
 """
 
@@ -88,9 +92,10 @@ class Ladder:
     """One channel's. Call step() when the time it gave has come, or more often; all from one thread.
 
     `state` reads the channel's epoch and next number, `horizon` how far any line has come. `faults` counts orders that
-    came twice or are unknown: when they come right after a snapshot, `note` says that `join` may be wrong. `note` takes
-    sentences for people, `detail` those that come with every request. `framing` reads the answers. `stats` counts what
-    became of everything.
+    came twice or are unknown: when they come right after a snapshot, `note` says that `join` may be wrong. While
+    `suspected` the channel is STALE for a restart that is not certain: after `doubt_s` of it a snapshot is fetched, of
+    the channel's `session` (16 bytes). `note` takes sentences for people, `detail` those that come with every request.
+    `framing` reads the answers. `stats` counts what became of everything.
     """
 
     def __init__(
@@ -105,6 +110,9 @@ class Ladder:
         state: State,
         horizon: Callable[[], int] = lambda: 1 << 63,
         faults: Callable[[], int] = lambda: 0,
+        suspected: Callable[[], bool] = lambda: False,
+        session: Callable[[], bytes] = lambda: b"",
+        doubt_s: float = 3.0,
         note: Callable[[str], None] = lambda sentence: None,
         detail: Callable[[str], None] | None = None,
         name: str = "",
@@ -117,6 +125,7 @@ class Ladder:
         """Why the last rung failed."""
         self._line, self._state, self._horizon = line, state, horizon
         self._faults, self._note, self._detail = faults, note, detail or note
+        self._suspected, self._present, self._doubt = suspected, session, doubt_s
         self._random = rng or random.Random()
         self._retransmission = Retransmission(settings, self.requests, framing, self._random, self._asked)
         self._counts = dict.fromkeys(("holes", "snapshots", "snapshot_failures", "spliced", "given_up"), 0)
@@ -140,6 +149,7 @@ class Ladder:
         self._offered = False
         self._spliced_at, self._soon = -NEVER, 0  # the last splice, and how many came too soon behind one
         self._faults_before, self._watch_until = 0, 0.0
+        self._doubted, self._doubts = NEVER, 0  # when a snapshot has to settle a suspicion, and how many have in a row
 
     @property
     def stats(self) -> dict[str, int]:
@@ -165,7 +175,7 @@ class Ladder:
                 self._joined(epoch, now)
             else:
                 self._leave()
-                self._epoch, self._session, self._needed = epoch, b"", 0
+                self._epoch, self._session, self._needed, self._doubts = epoch, b"", 0, 0
                 self.given_up, self._retry = False, NEVER
         if now < self._watch_until and self._faults() != self._faults_before:
             self._watch_until = 0.0
@@ -201,6 +211,7 @@ class Ladder:
             self._leave()
             if moved:
                 self.given_up, self._retry = False, NEVER
+                self._doubts = 0
             self._epoch, self._session, self._needed = ask.epoch, ask.session, 0
             self._retransmission.begin(ask.session)
         if ask.kind == ASK_OVER:
@@ -229,7 +240,25 @@ class Ladder:
 
     def _idle(self, now: float) -> float:
         self._try_again(now)
-        return self._retry
+        return min(self._retry, self._doubt_due(now))
+
+    def _doubt_due(self, now: float) -> float:
+        """When a suspected restart is to be settled by a snapshot; it begins here when that is now."""
+        if not self.snapshots or not self._suspected():
+            self._doubted = NEVER
+            return NEVER
+        if self._doubted == NEVER:
+            longest = LONGEST_RETRY * self.settings.snapshot_retry_ms / 1000
+            self._doubted = now + max(self._doubt, min(self._doubt * 2.0**self._doubts, longest))
+        if now < self._doubted or self._retry < NEVER:  # what was given up is tried again anyhow
+            return self._doubted if now < self._doubted else self._retry
+        self._doubted, self._doubts = NEVER, min(self._doubts + 1, 30)
+        self._needed = 0  # of the run before, perhaps
+        self._session = self._present()
+        if self._state()[0] != self._epoch:
+            return now  # it has just changed: the next look tells
+        self._climb(now, f"the numbers may have begun again under the same session id, for {self._doubt:g} s and more")
+        return now
 
     def _try_again(self, now: float) -> bool:
         """What was given up is to be had by a snapshot, now."""
@@ -241,7 +270,7 @@ class Ladder:
 
     def _request(self, now: float) -> float:
         requests, epoch = self._retransmission, self._epoch
-        if self._try_again(now):  # it stands for what is missing, too
+        if self._try_again(now) or self._doubt_due(now) <= now:  # it stands for what is missing, too
             return now
         if not self.requests:
             self._climb(now, "no server of retransmissions is configured")
@@ -254,7 +283,7 @@ class Ladder:
             )
         elif not requests:
             self.rung = Rung.IDLE
-        return min(due, self._retry)
+        return min(due, self._retry, self._doubted)
 
     def _climb(self, now: float, reason: str) -> None:
         """To the snapshot, or to the end of the ladder: while the next try is still to come, that is where we are."""
@@ -268,9 +297,12 @@ class Ladder:
         self._note(f"{self._who()}: {reason}; fetching a snapshot")
 
     def _freeze(self, now: float) -> float:
-        """Live messages are kept before the snapshot is taken: nothing may be missing between the two."""
-        if not self._line.frozen():
-            self._sent = self._sent or self._line.freeze(self._epoch)
+        """Live messages are kept before the snapshot is taken: nothing may be missing between the two.
+
+        A channel that has frozen by itself is told all the same: what is suspected by then is settled by this snapshot.
+        """
+        self._sent = self._sent or self._line.freeze(self._epoch)
+        if not self._sent or not self._line.frozen():
             return now + POLL_S
         self._floor = max(self._needed, self._state()[1])
         self.rung, self._due = Rung.FETCH, now

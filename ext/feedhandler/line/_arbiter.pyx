@@ -185,6 +185,7 @@ cdef class Arbiter(Sequence):
         elif answer.kind == ANSWER_FREEZE:
             self.leave_fast_path()
             self.freeze(False)
+            self.suspicion.settle(self.clock)
         elif answer.kind == ANSWER_GIVE_UP:
             self.surrender()
         elif framing is None or framing.stream or self.splicing:
@@ -260,6 +261,9 @@ cdef class Arbiter(Sequence):
         self.channel.epoch += 1
         self.expected = self.channel.next_seq = number
         self.window.drop_below(number)
+        if self.suspicion.settling:                 # what came before may be of another run, with other messages
+            self.window.drop_older(self.suspicion.settling_at)
+            self.horizon = self.window.high if self.window.waiting > 0 else number
         self.horizon = max(self.horizon, number)
         self.hole = self.horizon > number
         self.hole_since = since(self.clock, self.reorder_ns)    # old enough to be due
@@ -280,7 +284,8 @@ cdef class Arbiter(Sequence):
     cdef void end_snapshot(self) noexcept nogil:
         """The books are whole up to `expected`: go on from there."""
         self.frozen = self.splicing = self.broken = False
-        self.suspicion.clear()                      # whichever run it is: the books are of the one the snapshot is of
+        if self.suspicion.settling:
+            self.suspicion.clear()                  # whichever run it is: the books are of the one the snapshot is of
         self.publish_quality()
         self.recovery.say_frozen(False)
         self.channel.counters[CH_SNAPSHOTS] += 1

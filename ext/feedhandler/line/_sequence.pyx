@@ -143,8 +143,9 @@ cdef class Sequence(Holes):
         if next_seq >= self.expected:
             self.agreed_at = ts_recv
             self.heard = True
-            if self.suspicion.shown and self.suspicion.refuted(self.held.line - self.first_line, self.lines, frame.kind,
-                                                               next_seq > self.expected):
+            if (self.suspicion.shown and next_seq >= self.horizon
+                    and self.suspicion.refuted(self.held.line - self.first_line, self.lines, frame.kind,
+                                               next_seq > self.horizon, ts_recv)):
                 self.suspicion.clear()
                 self.publish_quality()
         if frame.send_time > self.taken_sent and (self.taken_sent == 0
@@ -390,11 +391,15 @@ cdef class Sequence(Holes):
         return frame.first_seq < end and self.taken_sent > 0 and frame.send_time - self.taken_sent > self.skew_ns
 
     cdef bint restarted(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil:
-        """Does this frame show, with what was seen before, that the numbers begin anew under the same session id?"""
+        """Does this frame show, with what was seen before, that the numbers begin anew under the same session id?
+
+        Low is what lies below the expected number; of a heartbeat, which says how far its line has come, what lies below
+        the highest known, however much of that is missing.
+        """
         cdef uint64_t next_seq = frame.first_seq + <uint64_t> frame.count
         if frame.send_time > 0 and self.taken_sent > 0:
             return self.begins_anew(frame)
-        if next_seq >= self.expected or frame.kind == FRAME_LOGIN:
+        if next_seq >= (self.expected if frame.kind == FRAME_DATA else self.horizon) or frame.kind == FRAME_LOGIN:
             return False
         if frame.kind == FRAME_DATA and since(ts_recv, self.agreed_at) <= RESTART_NS:
             return False

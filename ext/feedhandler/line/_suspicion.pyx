@@ -2,6 +2,7 @@
 
 A line that shows rising numbers below ours for a second, or a heartbeat half a second after the first low number, while
 no packet agrees with ours, is suspect, and the channel STALE; when all lines that live are suspect it is a restart.
+A channel that stays suspected is settled by a snapshot that was begun afterwards; the ladder fetches one.
 """
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
@@ -16,7 +17,12 @@ cdef class Suspicion:
         """A line shows a number below ours: the first such, or one more."""
         cdef Low *low = &self.low[line]
         cdef int64_t age
+        cdef int other
         self.shown = True
+        low.agrees = low.witness = False
+        for other in range(LINES_MAX):
+            if self.low[other].agrees and since(ts_recv, self.low[other].agreed) >= APART_NS:
+                self.low[other].witness = True
         if low.next == 0 or next_seq < low.next or ts_recv < low.since:
             low.since = ts_recv
             low.rising = low.suspect = False
@@ -24,7 +30,7 @@ cdef class Suspicion:
             if next_seq > low.next:
                 low.rising = True
             age = since(ts_recv, low.since)
-            if (low.rising and age >= RESTART_NS) or (kind != FRAME_DATA and age >= HEARTBEATS_APART_NS):
+            if (low.rising and age >= RESTART_NS) or (kind != FRAME_DATA and age >= APART_NS):
                 low.suspect = self.suspected = True
         low.next = next_seq
 
@@ -39,18 +45,34 @@ cdef class Suspicion:
                 return False
         return True
 
-    cdef bint refuted(self, uint32_t line, uint32_t lines, int kind, bint news) noexcept nogil:
+    cdef bint refuted(self, uint32_t line, uint32_t lines, int kind, bint news, int64_t ts_recv) noexcept nogil:
         """A packet agrees with our numbers; `news`: it goes beyond them. Is that proof that there was no restart?
 
-        Once the channel is STALE for it, only data of a line that has shown no low number is. Heartbeats and answers to
-        requests may be of the run before, and a new run's own numbers reach the old ones in the end: then the books would
-        be a mixture of both. Without such proof the channel stays STALE until the restart is certain, a snapshot is taken,
-        or a new session begins.
+        Once the channel is STALE for it, only data of a witness is: of a line that has shown no low number, and whose
+        numbers were ours while those of others were still low. Heartbeats and answers to requests may be of the run before,
+        and a new run's own numbers reach the old ones in the end, on a line that slept until then, too: then the books would
+        be a mixture of both. Without such proof the channel stays STALE until the restart is certain, a snapshot that was
+        begun since is taken, or a new session begins.
         """
-        return not self.suspected or (kind == FRAME_DATA and news and line < lines and self.low[line].next == 0)
+        cdef Low *low
+        if not self.suspected:
+            return True
+        if line >= lines or self.low[line].next != 0:
+            return False
+        low = &self.low[line]
+        if not low.agrees:
+            low.agrees = True
+            low.agreed = ts_recv
+        return kind == FRAME_DATA and news and low.witness
+
+    cdef void settle(self, int64_t now) noexcept nogil:
+        """A snapshot is begun from now on: it will be of the run that there is."""
+        if self.suspected:
+            self.settling = True
+            self.settling_at = now
 
     cdef void clear(self) noexcept nogil:
         """There was no restart, or the numbers begin anew."""
         if self.shown:
             memset(self.low, 0, sizeof(self.low))
-            self.shown = self.suspected = False
+            self.shown = self.suspected = self.settling = False

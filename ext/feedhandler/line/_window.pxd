@@ -43,3 +43,4 @@ cdef class Window:
     cdef void find_low(self, uint64_t start) noexcept nogil
     cdef uint64_t next_waiting(self, uint64_t number, uint64_t end) noexcept nogil
     cdef void drop_below(self, uint64_t number) noexcept nogil
+    cdef void drop_older(self, int64_t ts_recv) noexcept nogil

@@ -157,6 +157,23 @@ cdef class Window:
         if self.waiting > 0:
             self.find_low(number)
 
+    cdef void drop_older(self, int64_t ts_recv) noexcept nogil:
+        """What came before `ts_recv` is not wanted any more."""
+        cdef uint64_t at, top = 0
+        if self.waiting == 0:
+            return
+        for at in range(self.low, self.high):
+            if self.numbers[at & self.mask] != at:
+                continue
+            if self.times[at & self.mask] < ts_recv:
+                self.numbers[at & self.mask] = 0
+                self.waiting -= 1
+            else:
+                top = at + 1
+        if self.waiting > 0:
+            self.high = top
+            self.find_low(self.low)
+
     cdef void spoil(self, uint64_t number) noexcept nogil:
         self.spoilt[number & self.mask] = number
         self.spoilt_any = True
