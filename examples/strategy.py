@@ -17,6 +17,7 @@ class Printer(fh.Strategy):
         self.books = self.trades = self.lost = 0
 
     def on_start(self, feed: fh.Feed) -> None:
+        self.feed = feed
         self.say(f"attached to {feed.name}: {len(feed.symbols)} symbols")
 
     def on_book(self, book: fh.Book) -> None:
@@ -28,7 +29,8 @@ class Printer(fh.Strategy):
 
     def on_trade(self, event: Any) -> None:
         self.trades += 1
-        self.say(f"trade    {event['price'] / 1e9:>10.4f} × {event['size']:<6} instrument {event['instrument']}")
+        symbol = self.feed.symbol(event["instrument"])
+        self.say(f"{symbol:<8} {event['price'] / 1e9:>10.4f} × {event['size']:<6} traded")
 
     def on_stale(self, book: fh.Book, reason: fh.Reason) -> None:
         self.say(f"{book.symbol:<8} {book.state.name}: {reason.name}")

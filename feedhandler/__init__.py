@@ -18,7 +18,7 @@ from feedhandler.errors import (
 )
 
 if TYPE_CHECKING:
-    from feedhandler.read import Book, Feed, Strategy, attach
+    from feedhandler.read import Batch, Book, Feed, Strategy, attach
     from feedhandler.records import BOOK, EVENT, LEVEL, Action, Flag, Quality, Reason, Side, Trading
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "LEVEL",
     "Action",
     "BackendError",
+    "Batch",
     "Book",
     "CaptureError",
     "ConfigError",
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 # Imported when first used: `feedhandler.decode` and the command's --help need no compiled module and no numpy.
-_LATER = dict.fromkeys(("Book", "Feed", "Strategy", "attach"), "feedhandler.read")
+_LATER = dict.fromkeys(("Batch", "Book", "Feed", "Strategy", "attach"), "feedhandler.read")
 _RECORDS = ("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading")
 _LATER |= dict.fromkeys(_RECORDS, "feedhandler.records")
 

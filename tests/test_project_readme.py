@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import feedhandler as fh
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 
@@ -37,3 +39,19 @@ def test_links_between_the_pages_lead_somewhere(page: str) -> None:
     path = ROOT / page
     for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
         assert path.parent.joinpath(target).exists(), f"{page} links to {target}"
+
+
+def test_the_manual_names_every_field_flag_and_state_of_an_event() -> None:
+    page = ROOT.joinpath("docs/strategies.md").read_text()
+    table = page[page.index("## An event") : page.index("## Being told")]
+    fields = [
+        name for line in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", line)
+    ]
+    assert fields == [name for name in fh.EVENT.names or () if name]
+    assert {flag: int(number) for flag, number in re.findall(r"\b([A-Z_]+)=(\d+)", table)} == {
+        flag.name: flag.value for flag in fh.Flag
+    }
+    for action in fh.Action:
+        assert f"`{chr(action)}`{action.name.lower()[1:]}" in table
+    for reason in fh.Reason:
+        assert reason in (fh.Reason.NONE, fh.Reason.START) or reason.name in page

@@ -277,3 +277,48 @@ def test_a_strategy_can_stop_itself() -> None:
     diary.days = [lambda: diary.stop()]
     diary.run(market.feed)
     assert diary.log == ["start", "stop"]
+
+
+def test_a_symbol_is_what_people_and_numpy_call_one() -> None:
+    feed = Market().feed
+    two = np.uint32(2)
+    assert feed.book(two).symbol == feed.book(b"MSFT").symbol == feed.symbol(two) == "MSFT"  # type: ignore[arg-type]
+    assert feed.symbol(0) == ""  # a whole channel's
+    for wrong in (None, 2.0):
+        with pytest.raises(TypeError, match="a symbol or an instrument number is needed, not"):
+            feed.book(wrong)  # type: ignore[arg-type]
+    for number in (4, -1):
+        with pytest.raises(UnknownSymbolError, match=f"there is no {number}"):
+            feed.symbol(number)
+
+
+def test_one_symbol_stands_for_itself_not_for_its_letters() -> None:
+    market = Market()
+    market.events(1, 2, 3, 2)
+    for symbols in ("MSFT", b"MSFT", 2, ["MSFT"], (name for name in ["MSFT"])):
+        (batch,) = market.feed.events(symbols, start=1, timeout=0)
+        assert batch["instrument"].tolist() == [2, 2]
+
+
+def test_where_and_how_events_begin_may_come_from_numpy_and_is_checked() -> None:
+    market = Market()
+    market.events(1, 2, 3)
+    (batch,) = market.feed.events(start=np.uint64(2), timeout=0)  # type: ignore[arg-type]
+    assert batch["instrument"].tolist() == [2, 3]
+    for wrong in (0, -1, 1 << 70, 1.5, "first", None):
+        with pytest.raises(ValueError, match="start must be"):
+            list(market.feed.events(start=wrong, timeout=0))  # type: ignore[arg-type]
+    for wrong in (0, 10**12):
+        with pytest.raises(ValueError, match="batch must be"):
+            list(market.feed.events(batch=wrong, timeout=0))
+    for interval in (-1.0, "100", float("nan")):
+        with pytest.raises(ValueError, match="sleep_us must be"):
+            list(market.feed.events(sleep_us=interval, timeout=0))  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="sleep_us must be"):
+            Strategy().run(market.feed, sleep_us=interval)  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    for wrong in (None, 5, "", "a/b", ".x", "x" * 64):
+        with pytest.raises(fh.SegmentError, match="segment name"):
+            fh.attach(wrong)  # type: ignore[arg-type]

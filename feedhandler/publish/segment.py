@@ -33,7 +33,7 @@ RUNNING, STOPPED, REPLACED = (CONSTANTS[f"SEGMENT_{state}"] for state in ("RUNNI
 
 def segment_path(name: str, dir: str | os.PathLike[str] = DEFAULT_DIR) -> Path:
     """Where the segment of that name lies. Raises SegmentError for a name that is no plain file name."""
-    if not name or len(name.encode()) > 63 or "/" in name or name.startswith("."):
+    if not isinstance(name, str) or not name or len(name.encode()) > 63 or "/" in name or name.startswith("."):
         raise SegmentError(f"segment name {name!r}: 1 to 63 bytes are needed, without '/', not beginning with '.'")
     return Path(dir) / name
 

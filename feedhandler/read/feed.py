@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import operator
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from feedhandler.publish.segment import DEFAULT_DIR
 from feedhandler.read._reader import WAITS, Batch, Cursor, Reader
 from feedhandler.read.opening import RETRY_SECONDS, open_reader
 from feedhandler.read.views import Book, LatencyHistogram
-from feedhandler.read.wanted import Name, Wanted, name_of, part
+from feedhandler.read.wanted import Name, Symbol, Symbols, Wanted, listed, name_of, part
 
 SUCCESSOR_SECONDS = 60.0
 """How long events() and Strategy.run() wait for a handler that died to be started again."""
@@ -77,14 +78,32 @@ class Feed:
         """A copy of one directory entry, dtype INSTRUMENT."""
         return part(self.reader, "directory", records.INSTRUMENT)[index].copy()
 
-    def book(self, symbol: str | int, venue: str | None = None, timeout: float = 0.0) -> Book:
-        """The book of a symbol, or of an instrument number.
+    def symbol(self, instrument: int) -> str:
+        """The symbol of an instrument number, as of `event["instrument"]`; "" for 0, which stands for a whole channel.
+
+        Of a whole batch: `feed.instruments["symbol"][batch["instrument"]]`. Raises UnknownSymbolError.
+        """
+        number = operator.index(instrument)
+        if number == 0:
+            return ""
+        if not 0 < number < self.reader.used:
+            raise UnknownSymbolError(self._unknown(number, None))
+        return name_of(self.reader, number)[0]
+
+    def book(self, symbol: Symbol, venue: str | None = None, timeout: float = 0.0) -> Book:
+        """The book of a symbol, or of an instrument number, as of `event["instrument"]`.
 
         The directory fills as the feed names its instruments: `timeout` waits so many seconds for the symbol to come.
         Raises UnknownSymbolError for a symbol that is not there, with the nearest names, or that is on several venues
         when `venue` is not given, with their names.
         """
         end = time.monotonic() + timeout
+        if isinstance(symbol, bytes):  # as the directory has it
+            symbol = symbol.decode("ascii", "replace")
+        elif not isinstance(symbol, str):
+            if not hasattr(symbol, "__index__"):
+                raise TypeError(f"a symbol or an instrument number is needed, not {symbol!r}")
+            symbol = operator.index(symbol)  # numpy's integers, too
         while True:
             if isinstance(symbol, int):
                 found = [symbol] if 0 < symbol < self.reader.used else []
@@ -118,17 +137,17 @@ class Feed:
         self,
         shard: int = 0,
         start: str | int = "now",
-        symbols: Iterable[str | int] | None = None,
+        symbols: Symbols | None = None,
         venue: str | None = None,
         batch: int = 1024,
     ) -> Cursor:
         """A place in one shard's event ring; `start` is "now", "oldest" or an event's number. For Cython strategies."""
-        wanted = None if symbols is None else [self.book(symbol, venue).instrument for symbol in symbols]
+        wanted = None if symbols is None else [self.book(symbol, venue).instrument for symbol in listed(symbols)]
         return Cursor(self.reader, shard, start, wanted, batch)
 
     def events(
         self,
-        symbols: Iterable[str | int] | None = None,
+        symbols: Symbols | None = None,
         *,
         venue: str | None = None,
         copy: bool = True,
@@ -160,8 +179,7 @@ class Feed:
 
         Several shards are merged by `ts_recv`, then shard, within what has arrived.
         """
-        if wait not in WAITS:
-            raise ValueError(f"wait must be one of {', '.join(WAITS)}, not {wait!r}")
+        mode, interval = waiting(wait, sleep_us)
         names = None if symbols is None else self.names(symbols, venue)
         restarted = False
         while True:
@@ -171,7 +189,7 @@ class Feed:
             wanted = Wanted(reader, names)
             cursors = wanted.cursors(start, batch)
             while True:
-                for found in _drain(cursors, wait, int(sleep_us * 1000), timeout, copy):
+                for found in _drain(cursors, mode, interval, timeout, copy):
                     kept = wanted.keep(found)
                     if restarted:
                         kept.restarted, restarted = True, False
@@ -189,9 +207,9 @@ class Feed:
                 raise WriterDiedError(self.obituary(patience or 0.0))
             start, restarted = 1, True
 
-    def names(self, symbols: Iterable[str | int], venue: str | None = None) -> list[Name]:
+    def names(self, symbols: Symbols, venue: str | None = None) -> list[Name]:
         """(symbol, venue) of each symbol or instrument number. Raises UnknownSymbolError as `book` does."""
-        return [name_of(self.reader, self.book(symbol, venue).instrument) for symbol in symbols]
+        return [name_of(self.reader, self.book(symbol, venue).instrument) for symbol in listed(symbols)]
 
     # -- the tables ----------------------------------------------------------------------------------------------------
 
@@ -264,10 +282,18 @@ class Feed:
         return text
 
 
-def _drain(cursors: list[Cursor], wait: str, interval: int, timeout: float | None, copy: bool) -> Iterator[Batch]:
+def waiting(wait: str, sleep_us: float) -> tuple[int, int]:
+    """How a cursor waits, and how many ns it sleeps between two looks. Raises ValueError."""
+    if wait not in WAITS:
+        raise ValueError(f"wait must be one of {', '.join(WAITS)}, not {wait!r}")
+    if not isinstance(sleep_us, int | float) or not 0 <= sleep_us <= 1e9:
+        raise ValueError(f"sleep_us must be 0 to 1e9 microseconds, not {sleep_us!r}")
+    return WAITS[wait], int(sleep_us * 1000)
+
+
+def _drain(cursors: list[Cursor], mode: int, interval: int, timeout: float | None, copy: bool) -> Iterator[Batch]:
     """Batches until the time is up or the writer no longer runs."""
     nanoseconds = -1 if timeout is None else int(timeout * 1e9)
-    mode = WAITS[wait]
     if len(cursors) == 1:
         take = cursors[0].take
         while (batch := take(mode, interval, nanoseconds, copy)) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ from numpy.typing import NDArray
 from feedhandler import records
 from feedhandler.errors import WriterDiedError
 from feedhandler.read._reader import WAITS, Batch
-from feedhandler.read.feed import SUCCESSOR_SECONDS, Feed
+from feedhandler.read.feed import SUCCESSOR_SECONDS, Feed, waiting
 from feedhandler.read.views import Book
-from feedhandler.read.wanted import Name, Wanted, name_of, part
+from feedhandler.read.wanted import Name, Symbols, Wanted, name_of, part
 from feedhandler.records import Action, Flag, Quality, Reason
 
 IDLE_SECONDS = 0.01  # how soon silence of a channel or the writer's death is noticed when no events come
@@ -30,7 +29,7 @@ class Strategy:
     state or reason become others; `on_live` when it may be trusted again.
     """
 
-    symbols: Iterable[str | int] | None = None
+    symbols: Symbols | None = None
     """The symbols to hear of; None for all."""
 
     def on_start(self, feed: Feed) -> None:
@@ -70,7 +69,7 @@ class Strategy:
     def run(
         self,
         feed: Feed,
-        symbols: Iterable[str | int] | None = None,
+        symbols: Symbols | None = None,
         *,
         wait: str = "sleep",
         sleep_us: float = 100.0,
@@ -86,11 +85,10 @@ class Strategy:
         was within `successor_timeout` seconds (None: waits for ever) or `timeout`. With `stay`, goes on after a handler
         that stopped in good order, too; when no other comes, it returns.
         """
-        if wait not in WAITS:
-            raise ValueError(f"wait must be one of {', '.join(WAITS)}, not {wait!r}")
+        mode, interval = waiting(wait, sleep_us)
         chosen = symbols if symbols is not None else self.symbols
         names = None if chosen is None else feed.names(chosen)
-        run = _Run(self, feed, names, WAITS[wait], int(sleep_us * 1000), batch)
+        run = _Run(self, feed, names, mode, interval, batch)
         self._run = run
         self.on_start(feed)
         try:

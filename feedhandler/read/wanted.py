@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,19 @@ from feedhandler.read._reader import Batch, Cursor, Reader
 
 Name = tuple[str, str]
 """Symbol and venue."""
+
+Symbol = str | bytes | int
+"""A symbol, also as the directory has it, or an instrument number."""
+
+Symbols = Iterable[Symbol] | Symbol
+"""Several of them, or a single one."""
+
+
+def listed(symbols: Symbols) -> list[Symbol]:
+    """The symbols one by one; a single one stands for itself, not for its letters."""
+    if isinstance(symbols, str | bytes) or not isinstance(symbols, Iterable):
+        return [symbols]
+    return list(symbols)
 
 
 def part(reader: Reader, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:

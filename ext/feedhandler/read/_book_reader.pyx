@@ -44,7 +44,7 @@ cdef class BookReader:
         """Bids and asks as they stood at one instant, best first.
 
         Two arrays of dtype LEVEL, shape (depth,), copies owned by the caller; unused places have size 0. Prices in units
-        of 10^price_exponent (1e-9), sizes in the instrument's unit. Also given while the book is not LIVE: `seen_quality`
+        of 10^price_exponent (1e-9), sizes in the instrument's unit. Also given while the book is not LIVE: `seen_state`
         and the other `seen_...` tell what was true at that same instant, `state` what is true now.
 
         `out`, an array of dtype LEVEL and shape (2, n), is filled instead, bids in row 0, and given back: nothing is

@@ -305,7 +305,7 @@ cdef class Cursor:
     `batch` is the most that take() gives at once.
     """
 
-    def __cinit__(self, Reader reader not None, uint32_t shard=0, start="now", wanted=None, int batch=1024):
+    def __cinit__(self, Reader reader not None, uint32_t shard=0, start="now", wanted=None, batch=1024):
         cdef uint64_t head
         if shard >= reader.shards:
             raise ValueError(f"shard must be below {reader.shards}, not {shard}")
@@ -324,7 +324,7 @@ cdef class Cursor:
             self.next = head + 1
         elif start == "oldest":
             self.next = head - self.mask if head > self.mask else 1
-        elif isinstance(start, int) and start >= 1:
+        elif hasattr(start, "__index__") and 1 <= start < 1 << 63:
             self.next = start
         else:
             raise ValueError(f'start must be "now", "oldest" or an event\'s number from 1, not {start!r}')
