@@ -1,11 +1,12 @@
 """feedhandler bench: what this machine does with a capture, before anybody buys hardware."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from feedhandler.cli.common import Capture, Json, Protocol, emit, examples, known_protocol
+from feedhandler.cli.common import Json, Protocol, emit, examples, known_protocol, progress
 
 
 class Stage(StrEnum):
@@ -14,6 +15,7 @@ class Stage(StrEnum):
     DECODE = "decode"
     HOTPATH = "hotpath"
     READ = "read"
+    LATENCY = "latency"
 
 
 UNITS = {Stage.DECODE: "message", Stage.HOTPATH: "message", Stage.READ: "event"}
@@ -21,24 +23,59 @@ UNITS = {Stage.DECODE: "message", Stage.HOTPATH: "message", Stage.READ: "event"}
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand."""
-    commands = ("feedhandler bench decode day.itch.zst", "feedhandler bench hotpath day.itch --json")
+    commands = (
+        "feedhandler bench decode day.itch.zst",
+        "feedhandler bench hotpath day.itch --json",
+        "feedhandler bench latency --plot latency.png",
+    )
     app.command(epilog=examples(*commands))(bench)
 
 
 def bench(
     what: Annotated[
         Stage,
-        typer.Argument(metavar="decode|hotpath|read", help="The decoder, the whole handler, or a Python reader."),
+        typer.Argument(
+            metavar="decode|hotpath|read|latency",
+            help="The decoder, the whole handler, a Python reader; or each back end, from the wire to a strategy.",
+        ),
     ],
-    capture: Capture,
+    capture: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[CAPTURE]",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            help="pcap, pcapng or BinaryFILE (.itch); plain, .gz or .zst. None for latency.",
+            show_default=False,
+        ),
+    ] = None,
     protocol: Protocol = "",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="latency: draw it into a PNG.")
+    ] = None,
+    packets: Annotated[int, typer.Option(min=10, max=1_000_000, help="latency: packets for each back end.")] = 5000,
+    rate: Annotated[float, typer.Option(min=1, max=50_000, help="latency: packets a second.")] = 2000,
     as_json: Json = False,
 ) -> None:
-    """Measure this machine on a capture: nanoseconds a message, beside a bare C loop over the same bytes.
+    """Measure this machine: what a capture's messages cost, or how long a packet takes.
 
-    CPU time of one thread, median of five rounds. decode: wire bytes into events. hotpath: from the file to the event
-    ring, with full books. read: what a Python reader pays for each event; a bare copy is its floor.
+    CPU time of one thread, median of five rounds, beside a bare C loop over the same bytes. decode: wire bytes into
+    events. hotpath: from the file to the event ring, with full books. read: what a Python reader pays for each event; a
+    bare copy is its floor.
+
+    latency: one packet at a time through a handler of its own, with each back end that works on this host, on loopback
+    and, as root, on a veth pair between namespaces of its own: wire → receive → publish → strategy.
     """
+    if what is Stage.LATENCY:
+        if capture is not None:
+            raise typer.BadParameter("latency makes its own packets, it takes no capture", param_hint="CAPTURE")
+        _latency(packets, rate, plot, as_json)
+        return
+    if capture is None:
+        raise typer.BadParameter(f"{what.value} is measured on a capture: give its file", param_hint="CAPTURE")
+    if plot is not None:
+        raise typer.BadParameter("only latency is drawn", param_hint="--plot")
     from feedhandler import bench as benchmark
 
     measure = {Stage.DECODE: benchmark.decode, Stage.HOTPATH: benchmark.hotpath, Stage.READ: benchmark.read}[what]
@@ -49,6 +86,26 @@ def bench(
     from rich.console import Console
 
     Console(highlight=False).print(table(what, figures))
+
+
+def _latency(packets: int, rate: float, plot: Path | None, as_json: bool) -> None:
+    from feedhandler import latency
+
+    if plot is not None:
+        latency.figures()
+    wanted = latency.rigs()
+    with progress("measuring latency", len(wanted)) as done:
+        report = latency.measure(wanted, packets, rate, done)
+    if plot is not None and report.figures:
+        latency.plot(report, plot)
+    if as_json:
+        emit(report.as_dict())
+    else:
+        from rich.console import Console
+
+        Console(highlight=False).print(latency.draw(report))
+    if not report.figures:
+        raise typer.Exit(1)
 
 
 def table(what: str, figures: dict[str, Any]) -> Any:
