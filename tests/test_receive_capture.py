@@ -277,6 +277,22 @@ def test_a_cut_binaryfile_gives_the_whole_messages(tmp_path_factory: pytest.Temp
     assert (receiver.error is None) == (len(got) == len(data) - cut)
 
 
+@pytest.mark.wire
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("behind", [b"", bytes(1), bytes(600_001), bytes(300_000) + b"\x00\x01S", b"\x00\x05", b"S"])
+def test_nothing_but_padding_may_follow_the_end_of_a_binaryfile(tmp_path: Path, suffix: str, behind: bytes) -> None:
+    path = tmp_path / f"x.itch{suffix}"
+    data = b"".join(len(m).to_bytes(2, "big") + m for m in [b"A" * 30] * 10_000) + bytes(2)
+    path.write_bytes(gzip.compress(data + behind) if suffix else data + behind)
+    receiver = capture.receiver(path)
+    assert b"".join(run for _, _, run in receiver.drain()) == data
+    if not behind.strip(b"\0"):
+        assert receiver.error is None
+    else:
+        place = len(data + behind) - len(behind.lstrip(b"\0"))
+        assert f"byte {place}" in str(receiver.error) and "follows the mark of the end" in str(receiver.error)
+
+
 def test_closed_means_nothing_more(tmp_path: Path) -> None:
     write_pcap(tmp_path / "x")
     with capture.receiver(tmp_path / "x") as receiver:

@@ -19,6 +19,7 @@ cdef enum:                      # what a file that is not whole suffers from; `_
     DAMAGE_SECTION = 6
     DAMAGE_RESOLUTION = 7
     DAMAGE_INTERFACES = 8
+    DAMAGE_BEHIND = 9
 
 cdef struct Interface:          # of a pcapng section
     int link
@@ -78,3 +79,6 @@ cdef class PacketFile(FileReceiver):
 
 cdef class BinaryFile(FileReceiver):
     cdef readonly uint64_t messages
+    cdef bint marked                        # the mark of the end has been handed on
+
+    cdef void look_behind(self) noexcept nogil

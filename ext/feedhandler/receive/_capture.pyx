@@ -68,6 +68,7 @@ _DAMAGE = {
     DAMAGE_SECTION: "a pcapng section begins with byte-order magic {:#x}, not 0x1a2b3c4d",
     DAMAGE_RESOLUTION: "an interface has timestamp resolution {:#x}, finer than can be represented",
     DAMAGE_INTERFACES: "a section describes more than {} interfaces",
+    DAMAGE_BEHIND: "more follows the mark of the end (a message of length 0), where nothing may",
 }
 
 
@@ -553,6 +554,9 @@ cdef class BinaryFile(FileReceiver):
 
     cdef int poll(self, Packet *out, int capacity) noexcept nogil:
         cdef uint64_t start, stop, following, messages
+        cdef bint marked = False
+        if self.marked and capacity > 0:
+            self.look_behind()
         while capacity > 0 and not self.ended:
             start = stop = self.pos
             messages = 0
@@ -561,9 +565,10 @@ cdef class BinaryFile(FileReceiver):
                 fetch_to_read(<size_t> self.base + stop + FETCH_AHEAD)
                 if following > self.end or following - start > RUN_MAX and messages > 0:
                     break
-                stop = following
                 messages += 1
-                if stop - start >= RUN_MAX:
+                marked = following - stop == 2
+                stop = following
+                if marked or stop - start >= RUN_MAX:
                     break
             if messages == 0:
                 if self.more():
@@ -571,6 +576,7 @@ cdef class BinaryFile(FileReceiver):
                 if self.failure is None and self.pos != self.end:
                     self.damaged(DAMAGE_CUT, self.end - self.pos)
                 break
+            self.marked = marked
             self.messages += messages
             self.counters[LN_PACKETS] += 1
             self.counters[LN_BYTES] += stop - start
@@ -581,3 +587,13 @@ cdef class BinaryFile(FileReceiver):
             self.pos = stop
             return 1
         return self.finish() if capacity > 0 else 0
+
+    cdef void look_behind(self) noexcept nogil:         # of the mark of the end: nothing but padding may lie there
+        while not self.ended:
+            while self.pos < self.end and self.base[self.pos] == 0:
+                self.pos += 1
+            if self.pos < self.end:
+                self.damaged(DAMAGE_BEHIND, 0)
+            elif self.more():
+                continue
+            self.finish()
