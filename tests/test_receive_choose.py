@@ -98,9 +98,13 @@ def test_by_name_there_is_no_other(backends: Backends) -> None:
 
 
 def test_a_wrong_line_is_wrong_for_all(backends: Backends) -> None:
-    backends.refusals["rdma"] = ConfigError("line A: no interface")
+    backends.refusals = {name: ConfigError("line A: no interface") for name in ORDER}
     with pytest.raises(ConfigError, match=r"^line A: no interface$"):
         choose([LINE])
+    with pytest.raises(ConfigError, match=r"^line A: no interface$"):
+        choose([LINE], "rdma")
+    del backends.refusals["af_xdp"]  # a line that is wrong for one may be right for the next
+    assert choose([LINE]).sentence == "backend af_xdp (rdma: line A: no interface)"
     backends.refusals = {"rdma": BackendError("no device"), "af_xdp": BackendError("no right")}
     backends.refusals["sockets"] = ConfigError("line A: sockets cannot take a VLAN")
     with pytest.raises(ConfigError, match=r"sockets cannot take a VLAN \(rdma: no device; af_xdp: no right\)$"):

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from feedhandler.errors import BackendError, ConfigError
+from feedhandler.errors import BackendError, ConfigError, FeedError
 
 if TYPE_CHECKING:
     from feedhandler.receive._receiver import Receiver
@@ -42,7 +42,7 @@ def choose(
     dataclass with the same fields). Sentences of the one chosen are appended to `notes`.
 
     Raises BackendError, with the reason, when the one asked for (or, with "auto", every one) refuses; ConfigError for
-    an unknown name, and for a line that is wrong whoever opens it.
+    an unknown name, and for a line that is wrong (with "auto": for all of them).
     """
     if backend != "auto" and backend not in ORDER:
         raise ConfigError(f"backend must be auto, {', '.join(reversed(ORDER))}, not {backend!r}")
@@ -56,9 +56,11 @@ def choose(
             refused.append(_clause(name, error))
             continue
         except ConfigError as error:
-            if refused:  # it would not have mattered, had a faster one opened
-                raise ConfigError(f"{error} ({'; '.join(refused)})") from None
-            raise
+            if backend == "auto" and name != ORDER[-1]:
+                refused.append(_clause(name, error))
+                continue
+            others = "; ".join(reason for reason in refused if str(error) not in reason)
+            raise ConfigError(f"{error} ({others})" if others else str(error)) from None
         if notes is not None:
             notes.extend(said)
         chosen = title(name, receiver)
@@ -94,7 +96,7 @@ def _options(module: ModuleType, name: str, options: Any) -> Any:
     return module.Options(**(asdict(given) if is_dataclass(given) and not isinstance(given, type) else given))
 
 
-def _clause(name: str, error: BackendError) -> str:
+def _clause(name: str, error: FeedError) -> str:
     """The refusal with the backend's name in front, once."""
     sentence = str(error).rstrip(".")
     return sentence if sentence.startswith(f"{name}:") else f"{name}: {sentence}"
