@@ -11,9 +11,10 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedhandler.decode import arrays, itch50, protocols
+from feedhandler.decode import arrays, iex_deep, itch50, protocols
 from feedhandler.decode.interpret import decode, encode
-from feedhandler.errors import CaptureError
+from feedhandler.errors import CaptureError, ConfigError
+from feedhandler.simulate import Exchange, write
 
 TABLE = itch50.PROTOCOL
 
@@ -89,3 +90,37 @@ def test_absent_files_and_unknown_messages_are_named(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(KeyError, match="itch50 has no message 'z'"):
         itch50.read(tmp_path / "empty")["z"]
+
+
+def test_read_takes_captures_of_packets_each_message_once(tmp_path):
+    exchange = {"symbols": 5, "messages": 3000, "seed": 4}
+    for name in ("day.itch", "day.pcap", "day.pcapng.zst"):
+        write(tmp_path / name, Exchange(**exchange))
+    plain = itch50.read(tmp_path / "day.itch")
+    assert sum(map(len, plain.values())) == 3000
+    for name in ("day.pcap", "day.pcapng.zst"):  # two lines each
+        made = itch50.read(tmp_path / name)
+        for kind, array in plain.items():
+            np.testing.assert_array_equal(made[kind], array)
+    data = (tmp_path / "day.pcap").read_bytes()
+    (tmp_path / "cut.pcap").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CaptureError, match=r"cut\.pcap: byte \d+: the file ends .* a record.*strict=False"):
+        itch50.read(tmp_path / "cut.pcap")
+    assert 0 < len(itch50.read(tmp_path / "cut.pcap", strict=False)["A"]) < len(plain["A"])
+
+
+def test_read_refuses_what_holds_no_messages_of_the_protocol(tmp_path):
+    write(tmp_path / "day.pcap", Exchange(symbols=2, messages=100, seed=4))
+    with pytest.raises(ConfigError, match=r"day\.pcap: no stream of a known protocol in it \(iex_deep was asked for"):
+        iex_deep.read(tmp_path / "day.pcap")
+    (tmp_path / "text").write_text("[shm]\nname = 'nasdaq'\n")
+    with pytest.raises(CaptureError, match="neither pcap, pcapng nor BinaryFILE"):
+        itch50.read(tmp_path / "text")
+
+
+def test_what_follows_the_mark_of_the_end_is_named():
+    good = blocks(TABLE, [encode(TABLE, "order_delete", order_id=1)] * 3) + b"\0\0"
+    assert len(arrays.messages(TABLE, good + bytes(99))["D"]) == 3
+    with pytest.raises(CaptureError, match=r"byte 67: more follows the mark of the end"):
+        arrays.messages(TABLE, good + bytes(2) + b"S")
+    assert len(arrays.messages(TABLE, good + good, strict=False)["D"]) == 3

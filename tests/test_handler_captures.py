@@ -13,6 +13,7 @@ import pytest
 import feedhandler as fh
 from feedhandler import counters
 from feedhandler.book import LevelBook
+from feedhandler.decode import iex_deep, itch50, protocol
 from feedhandler.handler import CaptureResult, open_capture, run_capture
 from feedhandler.receive.capture import read
 from feedhandler.records import Action, Flag, Quality, Reason, Side, slot_stride
@@ -71,6 +72,16 @@ def test_every_file_decodes_with_the_counts_of_the_inventory(name: str, shared_d
         assert (result.messages, result.types) == (messages, dict(sorted(types.items())))
         channels = handler.segment.channels
         assert channels["counters"][:, [c.name for c in counters.CHANNEL].index("malformed")].sum() == 0
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", [name for name in sorted(COUNTED) if not name.endswith((".itch", ".itch.gz"))])
+def test_arrays_of_every_capture_have_the_counts_of_the_inventory(name: str, shared_data: Path) -> None:
+    reader = iex_deep.read if name.startswith("iex/") else itch50.read
+    arrays = reader(shared_data / name, strict=False)
+    table = protocol("iex_deep" if name.startswith("iex/") else "itch50")
+    counted = {kind: number for kind, number in COUNTED[name][1].items() if kind in table.by_type}
+    assert {kind: len(arrays[kind]) for kind in table.by_type if len(arrays[kind])} == counted
 
 
 @pytest.mark.real_data

@@ -35,13 +35,15 @@ class Messages(dict[str, Array]):
 
 
 def read(protocol: Protocol, path: str | Path, *, strict: bool = True) -> Messages:
-    """A file of length-prefixed messages (BinaryFILE; plain, gzip or zstd) as one structured array per message.
+    """A file of messages, BinaryFILE, pcap or pcapng (plain, gzip or zstd), as one structured array per message.
 
-    Arrays have the dtype of `dtype(message)` and stand in the order of the file; a message that does not occur has an
-    empty one. Raises CaptureError for a file that is cut or corrupt, or holds a message shorter than its table; with
-    `strict=False` such messages are left out, and a damaged file gives every whole message before the damage.
+    Arrays have the dtype of `dtype(message)` and stand in the order of the file, of a capture of packets each message
+    once, whatever the lines it came on; a message that does not occur has an empty one. Raises CaptureError for a file
+    that is cut or corrupt, of another kind, or holds a message shorter than its table; with `strict=False` such
+    messages are left out, and a damaged file gives every whole message before the damage. Raises ConfigError for a
+    capture that holds nothing of the protocol.
     """
-    data, damage = _contents(Path(path))
+    data, damage = _contents(protocol, Path(path))
     try:
         return messages(protocol, data, name=str(path), damage=damage, strict=strict)
     finally:
@@ -118,7 +120,26 @@ def _wire(packed: Array, offset: int, kind: str) -> Array:
     return np.ndarray((shape,), kind, packed, offset, (stride,)) if shape else np.empty(0, kind)
 
 
-def _contents(path: Path) -> tuple[Any, str]:
+def _contents(protocol: Protocol, path: Path) -> tuple[Any, str]:
+    """The messages of a file behind their lengths, mapped where possible, and what is wrong with it, if anything."""
+    from feedhandler.receive import capture  # not at the top: decoders need no receivers
+
+    if not path.is_file() or not path.stat().st_size:
+        return _unpacked(path)
+    try:
+        packets = capture.kind(path).format != "binaryfile"
+    except CaptureError as error:
+        if not isinstance(error.__cause__, ValueError):  # which is: cannot even be unpacked so far
+            raise
+        packets = False
+    if not packets:
+        return _unpacked(path)
+    from feedhandler.unwrapped import unwrapped
+
+    return unwrapped(path, protocol.name, protocol.byte_order)
+
+
+def _unpacked(path: Path) -> tuple[Any, str]:
     """The unpacked bytes of a file, mapped where possible, and what is wrong with it, if anything."""
     try:
         file = path.open("rb")
@@ -158,6 +179,8 @@ def _refuse_damage(protocol: Protocol, data: Any, name: str, damage: str, end: i
         )
     if damage:
         raise CaptureError(f"{name}: {damage}; {remedy}")
-    rest = len(data) - end
-    if rest and (rest < 2 or bytes(data[end : end + 2]) != b"\0\0"):
+    rest = bytes(data[end:])
+    if rest and (len(rest) < 2 or rest[:2] != b"\0\0"):
         raise CaptureError(f"{name}: byte {end}: the last message is cut; {remedy}")
+    if more := rest.lstrip(b"\0"):
+        raise CaptureError(f"{name}: byte {len(data) - len(more)}: more follows the mark of the end; {remedy}")
