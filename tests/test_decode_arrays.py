@@ -110,7 +110,7 @@ def test_read_takes_captures_of_packets_each_message_once(tmp_path):
 
 
 def test_read_refuses_what_holds_no_messages_of_the_protocol(tmp_path):
-    write(tmp_path / "day.pcap", Exchange(symbols=2, messages=100, seed=4))
+    write(tmp_path / "day.pcap", Exchange(symbols=2, messages=500, seed=4))
     with pytest.raises(ConfigError, match=r"day\.pcap: no stream of a known protocol in it \(iex_deep was asked for"):
         iex_deep.read(tmp_path / "day.pcap")
     (tmp_path / "text").write_text("[shm]\nname = 'nasdaq'\n")
