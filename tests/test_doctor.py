@@ -13,6 +13,7 @@ from feedhandler.doctor.interfaces import interfaces
 from feedhandler.doctor.privileges import privileges
 from feedhandler.doctor.sockets import sockets
 from feedhandler.errors import BackendError
+from tests.namespaces import veth
 
 
 class Told(kernel.Kernel):
@@ -333,6 +334,16 @@ def test_this_kernel_answers_for_loopback() -> None:
     assert asked.driver("nix9") is None
     assert netlink.device("nix9") is None and netlink.xdp_program("nix9") is None
     assert asked.clock_offset(99) is None
+
+
+def test_this_kernel_answers_for_a_cable() -> None:
+    with veth(queues=2) as cable, cable.receiver.inside():
+        asked = kernel.Kernel()
+        assert asked.driver("rx") == kernel.Driver("veth", "1.0", "")
+        assert asked.channels("rx") == kernel.Channels(2, 2)
+        assert asked.stamping("rx") == kernel.Stamping(False, -1)
+        assert asked.xdp("rx") in (None, kernel.Xdp(native=True, zero_copy=False, scatter=True, timestamps=True))
+        assert asked.xdp_program("rx") == 0
 
 
 def test_cpu_lists() -> None:
