@@ -77,9 +77,7 @@ def _tails(axis: Any, report: Report) -> None:
         slower = 1 - np.arange(len(ordered)) / len(ordered)
         p50, p99 = np.percentile(ordered, [50, 99])
         said = f"{each.name}: p50 {p50:,.1f}, p99 {p99:,.1f} µs" + (f", {each.lost} lost" if each.lost else "")
-        axis.step(
-            ordered, slower, where="post", color=colour, label=said + (f", {each.lost} lost" if each.lost else "")
-        )
+        axis.step(ordered, slower, where="post", color=colour, label=said)
     for share, name in ((0.5, "p50"), (0.01, "p99"), (0.001, "p99.9")):
         axis.axhline(share, color="black", lw=0.6, ls=":")
         axis.annotate(name, (1.0, share), xycoords=("axes fraction", "data"), fontsize=8, va="bottom", ha="right")
