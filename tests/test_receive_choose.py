@@ -1,8 +1,11 @@
 """The choice of a backend: the first that opens, one line that says why not the others, nothing left behind."""
 
+import errno
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +16,7 @@ from feedhandler.config import AfXdp
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive import sockets
 from feedhandler.receive._receiver import Receiver
+from feedhandler.receive.af_xdp.refusals import Attempt, Step
 from feedhandler.receive.choose import ORDER, choose, load
 from feedhandler.receive.sockets import UdpLine
 
@@ -155,3 +159,22 @@ def test_the_settings_of_a_backend_are_its_options(name: str) -> None:
         ours = {f.name: f.default for f in tables[name].__dataclass_fields__.values()}
         theirs = {f.name: f.default for f in module.Options.__dataclass_fields__.values()}
         assert ours == theirs
+
+
+STEPS: dict[str, Step] = {
+    "AF_XDP socket": "socket", "map or program": "map", "program": "program", "attaching": "attach", "binding": "bind",
+    "registering memory": "register",
+}  # fmt: skip
+
+
+def test_the_page_has_the_sentences_that_are_said() -> None:
+    page = (Path(__file__).parent.parent / "docs/backends.md").read_text()
+    rows = re.findall(r"^\| (E[A-Z]+), ([^|]+?) \| ([^|]+?)(?: \(with[^|]*| \(after[^|]*)? \|$", page, re.MULTILINE)
+    attempt = Attempt("eth0", 1 << 30, memory=128 << 20)  # an interface that is not there has no MTU to name
+    seen = 0
+    for number, where, sentence in rows:
+        if where in STEPS:
+            error = OSError(getattr(errno, number), "refused")
+            assert sentence in str(attempt.refused(STEPS[where], error))
+            seen += 1
+    assert seen == 11
