@@ -22,7 +22,7 @@ def mold(first: int, messages: list[bytes], session: bytes = SESSION, count: int
 
 def iextp(first: int, messages: list[bytes], send_time: int = 7, **header: int) -> bytes:
     blocks = b"".join(struct.pack("<H", len(m)) + m for m in messages)
-    fields = {"version": 1, "protocol": 0x8004, "payload": len(blocks), "count": len(messages)} | header
+    fields = {"version": 1, "protocol": 0x8004, "payload": len(blocks), "count": len(messages), "offset": 0} | header
     head = struct.pack(
         "<BxHIIHHqqq",
         fields["version"],
@@ -31,7 +31,7 @@ def iextp(first: int, messages: list[bytes], send_time: int = 7, **header: int) 
         0x5A1B2C3D,
         fields["payload"],
         fields["count"],
-        0,
+        fields["offset"],
         first,
         send_time,
     )

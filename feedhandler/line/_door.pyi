@@ -20,6 +20,7 @@ class Arbiter(_arbiter.Arbiter):
         *,
         kind: str = ...,
         send_time: int = ...,
+        offset: int = ...,
     ) -> _Taken:
         """Offer one frame and take all that follows."""
     def pass_time(self, now: int) -> _Taken:

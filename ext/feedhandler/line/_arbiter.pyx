@@ -56,13 +56,15 @@ is INIT; it is LIVE when something shows that nothing before is missing, and onl
 after TAKE_SESSION).
 
 *Restarts under the same session id.* With send times: a packet below `expected`, or below one that waits, sent later
-than the last one taken by more than the skew. Without: see _suspicion.pyx. A certain restart goes the way of a new session.
+than the last one taken by more than the skew. With stream offsets: a packet at the expected or the highest number whose
+offset is another than what came before ends at; the new run may begin wherever it likes. Without: see _suspicion.pyx. A certain restart goes the way of a new session.
 """
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from feedhandler._counters cimport (CH_ANSWERS_REFUSED, CH_MESSAGES, CH_SNAPSHOTS, CH_SPANNED, LN_DUPLICATES,
                                     LN_MESSAGES, LN_REFUSED, LN_WON)
 from feedhandler._records cimport MESSAGES_MAX, LineRecord, Message, Packet, Run
 from feedhandler.decode._decoder cimport Decoder
+from feedhandler.line._holes cimport HELD_SESSION
 from feedhandler.line._recording cimport touch
 from feedhandler.line._recovery cimport (ANSWER_FREEZE, ANSWER_GIVE_UP, ANSWER_PACKET, ANSWER_SNAPSHOT, Answer,
                                          Recovery)
@@ -99,8 +101,9 @@ cdef class Arbiter(Sequence):
             self.offer_slowly(frame, messages, ts_recv, line)
             return
         record = &self.line_records[line]
-        if first == self.expected:
+        if first == self.expected and frame.offset == self.next_offset:
             self.slice = messages
+            self.slice_end = frame.offset + <int64_t> frame.bytes
             self.slice_count = frame.count
             self.slice_line = line
             self.slice_ts = ts_recv
@@ -145,6 +148,7 @@ cdef class Arbiter(Sequence):
             return
         self.slice_count = 0
         self.expected += taken
+        self.next_offset = self.slice_end
         self.channel.next_seq = self.expected
         self.channel.counters[CH_MESSAGES] += taken
         self.line_records[self.slice_line].counters[LN_WON] += taken
@@ -214,8 +218,22 @@ cdef class Arbiter(Sequence):
         cdef uint64_t before = 0
         if (frame.kind != FRAME_DATA or frame.session[0] != self.session[0] or frame.session[1] != self.session[1]
                 or first >= self.wanted.end or not self.recovering
-                or 0 < frame.send_time <= self.sent_floor - self.skew_ns        # of the run before the restart
-                or self.begins_anew(frame)):                                    # of the one behind a restart to come
+                or 0 < frame.send_time <= self.left_sent):                      # of the run before the restart
+            self.refuse()
+            return
+        if self.of_another_run(frame, messages):
+            self.refuse()
+            if frame.send_time <= self.in_order_sent:
+                return
+            self.leave_fast_path()
+            self.held.frame = frame[0]
+            self.held.line = <uint32_t> (self.first_line + self.lines)
+            self.held.ts_recv = self.clock
+            self.held.restart = self.held.by_offset = True  # which the lines have not shown, nor could
+            self.held.step = HELD_SESSION
+            self.close()
+            return
+        if self.begins_anew(frame):                     # of the run behind a restart to come
             self.refuse()
             return
         self.answers.counters[LN_MESSAGES] += count
@@ -231,6 +249,7 @@ cdef class Arbiter(Sequence):
             self.wanted.bad += 1
             self.wanted.bad_now = False
         self.leave_fast_path()
+        self.held.frame.offset = -1
         self.held.messages = messages + before
         self.held.first = first + before
         self.held.count = <int32_t> (count - before)
@@ -260,11 +279,15 @@ cdef class Arbiter(Sequence):
         self.channel.counters[CH_SPANNED] += number - self.expected
         self.channel.epoch += 1
         self.expected = self.channel.next_seq = number
+        self.next_offset = self.horizon_offset if number == self.horizon else -1
         self.window.drop_below(number)
         if self.suspicion.settling:                 # what came before may be of another run, with other messages
             self.window.drop_older(self.suspicion.settling_at)
             self.horizon = self.window.high if self.window.waiting > 0 else number
-        self.horizon = max(self.horizon, number)
+            self.horizon_offset = -1
+        if self.horizon <= number:
+            self.horizon = number
+            self.horizon_offset = self.next_offset
         self.hole = self.horizon > number
         self.hole_since = since(self.clock, self.reorder_ns)    # old enough to be due
         self.wanted.begin(self.channel.epoch, self.session, number)

@@ -27,7 +27,7 @@ cdef class Arbiter(Machine):
     cdef readonly list words
 
     def feed(self, bytes session not None, uint64_t first_seq, list messages not None, int64_t ts_recv=0,
-             uint32_t line=0, *, str kind="data", int64_t send_time=0):
+             uint32_t line=0, *, str kind="data", int64_t send_time=0, int64_t offset=-1):
         """Offer one frame and take all that follows: a list of what take() gave, in order.
 
         ("session", name), ("run", first_seq, messages, ts_recv, line), ("gap", first, count), ("end", last number),
@@ -43,6 +43,7 @@ cdef class Arbiter(Machine):
         memcpy(frame.session, PyBytes_AsString(name), 16)
         frame.first_seq = first_seq
         frame.send_time = send_time
+        frame.offset = offset
         frame.count = <int> len(messages)
         frame.kind = _KINDS.index(kind)
         out = <Message *> calloc(len(messages) + 1, sizeof(Message))
@@ -52,6 +53,7 @@ cdef class Arbiter(Machine):
             for i in range(frame.count):
                 out[i].data = <const uint8_t *> PyBytes_AsString(messages[i])
                 out[i].len = <uint32_t> PyBytes_GET_SIZE(messages[i])
+                frame.bytes += 2 + out[i].len if offset >= 0 else 0
             self.offer(&frame, out, ts_recv, line)
             self.words = []
             return self._drain()

@@ -33,7 +33,8 @@ cdef struct Held:               # the frame in hand, in the packet's memory
     uint32_t line
     int64_t ts_recv
     int step
-    bint restart
+    bint restart                # of the same session ...
+    bint by_offset              # ... told by the stream offset
 
 cdef class Holes(Word):
     """The second layer of an arbiter, over its word."""
@@ -42,6 +43,11 @@ cdef class Holes(Word):
     cdef uint64_t expected                  # the next number to deliver
     cdef int64_t taken_sent                 # highest send time of a packet taken; 0 = none
     cdef int64_t sent_floor                 # packets sent before this belong to the run before the restart
+    cdef int64_t left_sent                  # highest send time of a packet that is of that run for certain
+    cdef int64_t in_order_sent              # highest send time of a packet that had the expected number
+    cdef int64_t next_offset                # where the protocol says it: the stream offset of `expected`; -1 = not known
+    cdef int64_t slice_end                  # and behind the slice of the fast path
+    cdef int64_t horizon_offset             # and of the horizon, while that is beyond
     cdef int64_t skew_ns
     cdef uint64_t missing_end               # end of the newest gap of this session; 0 = none
     cdef const Message *slice               # what take() hands out next, in order, out of a packet or the window

@@ -33,6 +33,7 @@ cdef class Holes(Word):
         self.wanted = Wanted()
         self.wanted.recovery = recovery
         self.expected = self.horizon = 1
+        self.next_offset = self.horizon_offset = -1
         self.channel.next_seq = 1
         self.wanted.begin(0, self.session, 1)
 
@@ -43,6 +44,7 @@ cdef class Holes(Word):
         if number > self.horizon:
             self.horizon = number
             self.horizon_at = ts_recv
+            self.horizon_offset = -1
         if not self.hole:
             self.hole = True
             self.hole_since = ts_recv
@@ -223,6 +225,7 @@ cdef class Holes(Word):
         self.channel.counters[CH_MALFORMED] += self.window.spoilt_in(self.gap_first, self.gap_count)
         self.expected = end
         self.channel.next_seq = end
+        self.next_offset = self.horizon_offset if end == self.horizon else -1
         self.hole = self.horizon > end
 
     cdef void freeze(self, bint wanted) noexcept nogil:

@@ -14,6 +14,7 @@ cdef class Sequence(Holes):
     cdef void accept(self) noexcept nogil
     cdef void accept_data(self) noexcept nogil
     cdef void place(self) noexcept nogil
+    cdef void place_horizon(self, uint64_t end) noexcept nogil
     cdef void accept_number(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil
     cdef void accept_unsequenced(self, const Frame *frame, const Message *messages, int64_t ts_recv,
                                  uint32_t line) noexcept nogil
@@ -23,5 +24,7 @@ cdef class Sequence(Holes):
     cdef void settle_slowly(self, int32_t taken) noexcept nogil
     cdef int take_slowly(self, Run *run) noexcept nogil
     cdef void come_after(self, uint64_t first, uint64_t count, LineRecord *record) noexcept nogil
+    cdef int64_t offset_of_next(self, const Frame *frame, const Message *messages) noexcept nogil
+    cdef bint of_another_run(self, const Frame *frame, const Message *messages) noexcept nogil
     cdef bint begins_anew(self, const Frame *frame) noexcept nogil
     cdef bint restarted(self, const Frame *frame, int64_t ts_recv, uint32_t line) noexcept nogil

@@ -72,14 +72,17 @@ cdef class Sequence(Holes):
 
     cdef void leave_fast_path(self) noexcept nogil:
         self.plain = False
-        self.horizon = max(self.horizon, self.expected)
+        if self.horizon <= self.expected:
+            self.horizon = self.expected
+            self.horizon_offset = self.next_offset
+            self.in_order_sent = self.taken_sent
 
     cdef void judge_frame(self) noexcept nogil:
         """The held frame: which session, which run of it? Accept it, or hold it on for begin()."""
         cdef const Frame *frame = &self.held.frame
         cdef LineRecord *record = &self.line_records[self.held.line]
         self.held.step = HELD_NOTHING
-        self.held.restart = False
+        self.held.restart = self.held.by_offset = False
         if not self.joined or frame.session[0] != self.session[0] or frame.session[1] != self.session[1]:
             if self.past.was_left(frame.session):
                 record.counters[LN_LATE] += 1
@@ -87,6 +90,11 @@ cdef class Sequence(Holes):
         elif frame.send_time < self.sent_floor and frame.send_time > 0:
             record.counters[LN_LATE] += 1
             return
+        elif self.of_another_run(frame, self.held.messages):
+            if frame.send_time < (self.in_order_sent if frame.first_seq <= self.expected else self.taken_sent):
+                record.counters[LN_LATE] += 1
+                return
+            self.held.restart = self.held.by_offset = True
         elif self.restarted(frame, self.held.ts_recv, self.held.line):
             self.held.restart = True
         else:
@@ -108,19 +116,21 @@ cdef class Sequence(Holes):
         self.closing = False
         if self.held.restart:
             self.channel.counters[CH_RESTARTS] += 1
-            self.sent_floor = self.taken_sent + self.skew_ns if self.taken_sent > 0 else 0
+            self.left_sent = self.in_order_sent if self.held.by_offset else self.taken_sent
+            self.sent_floor = min(self.taken_sent + self.skew_ns, self.held.frame.send_time) if self.taken_sent > 0 else 0
         else:
             if self.joined:
                 self.past.leave(self.session)
             self.channel.counters[CH_SESSIONS] += 1
-            self.sent_floor = 0
+            self.sent_floor = self.left_sent = 0
         self.session[0] = self.held.frame.session[0]
         self.session[1] = self.held.frame.session[1]
         fh_begin_session(self.channel.session, self.session, &self.channel.next_seq)
         self.joined = True
         self.expected = self.horizon = 1
+        self.next_offset = self.horizon_offset = -1
         self.hole = self.silent = self.ended = self.end_due = self.broken = False
-        self.taken_sent = 0
+        self.taken_sent = self.in_order_sent = 0
         self.missing_end = 0
         self.past.begin()
         self.suspicion.clear()
@@ -133,7 +143,10 @@ cdef class Sequence(Holes):
         self.judge(QUALITY_INIT, REASON_START)
         self.quality_due = False                # the session's own notice says it
         self.session_due = True
-        self.accept()
+        if self.record_of(self.held.line) != &self.answers:
+            self.accept()
+        else:                                   # a retransmission told; so many there are at least
+            self.look_beyond(self.held.frame.first_seq + <uint64_t> self.held.frame.count, self.held.ts_recv)
 
     cdef void accept(self) noexcept nogil:
         """The held frame is one of the present session."""
@@ -148,6 +161,10 @@ cdef class Sequence(Holes):
                                                next_seq > self.horizon, ts_recv)):
                 self.suspicion.clear()
                 self.publish_quality()
+        if frame.offset >= 0 and frame.first_seq <= self.expected <= next_seq:
+            self.in_order_sent = max(self.in_order_sent, frame.send_time)
+            if self.next_offset < 0:
+                self.next_offset = self.offset_of_next(frame, self.held.messages)
         if frame.send_time > self.taken_sent and (self.taken_sent == 0
                                                   or (frame.kind == FRAME_DATA and next_seq > self.expected)):
             self.taken_sent = frame.send_time
@@ -182,6 +199,8 @@ cdef class Sequence(Holes):
         touch(record, frame.first_seq, frame.first_seq, ts_recv)
         if frame.first_seq > self.expected:
             self.look_beyond(frame.first_seq, ts_recv)
+            if frame.first_seq == self.horizon and frame.offset >= 0:
+                self.horizon_offset = frame.offset
         if frame.kind == FRAME_END and frame.first_seq >= self.expected:
             record.state = LINE_ENDED
             if not self.ended:
@@ -229,6 +248,7 @@ cdef class Sequence(Holes):
                 self.come_after(first, self.expected - first, record)
                 self.pass_held(<int32_t> (self.expected - first))
             self.look_beyond(end, self.held.ts_recv)
+            self.place_horizon(end)
             if not self.frozen:
                 self.pass_held(self.keep())
                 if self.held.step == HELD_REST:
@@ -246,11 +266,19 @@ cdef class Sequence(Holes):
         if end > self.horizon:
             self.horizon = end
             self.horizon_at = self.held.ts_recv
+            self.horizon_offset = -1
+            self.place_horizon(end)
         if self.window.waiting > 0 and self.window.low < end:
             cut = self.window.low
         self.cut_slice(self.held.messages + (self.expected - first), <int32_t> (cut - self.expected),
                        self.held.ts_recv, self.held.line)
         self.pass_held(<int32_t> (cut - first))
+
+    cdef void place_horizon(self, uint64_t end) noexcept nogil:
+        """The held messages, up to `end`, have shown the horizon: its stream offset is that of the frame's end."""
+        cdef const Frame *frame = &self.held.frame
+        if frame.offset >= 0 and self.horizon == end and frame.first_seq + <uint64_t> frame.count == end:
+            self.horizon_offset = frame.offset + <int64_t> frame.bytes
 
     cdef void cut_slice(self, const Message *messages, int32_t count, int64_t ts_recv, uint32_t line) noexcept nogil:
         """What take() hands out next; out of a packet, and with numbers, unless told otherwise afterwards."""
@@ -336,6 +364,7 @@ cdef class Sequence(Holes):
 
     cdef void settle_slowly(self, int32_t taken) noexcept nogil:
         cdef int32_t left = self.slice_count - taken
+        cdef int32_t i
         cdef LineRecord *record = self.record_of(self.slice_line)
         self.slice_count = 0
         self.channel.counters[CH_MESSAGES] += taken
@@ -353,6 +382,9 @@ cdef class Sequence(Holes):
             return
         if not self.slice_waited:
             self.filled(self.expected, taken)
+        if self.next_offset >= 0:
+            for i in range(taken):
+                self.next_offset += 2 + <int64_t> self.slice[i].len
         self.expected += taken
         self.channel.next_seq = self.expected
         if self.slice_waited:
@@ -370,6 +402,7 @@ cdef class Sequence(Holes):
                 self.look_beyond(self.expected + left, self.slice_ts)
                 if self.held.step != HELD_REST:         # else it follows on the slice, in the same packet
                     self.held.count = 0
+                    self.held.frame.offset = -1
                     self.held.ts_recv = self.slice_ts
                     self.held.line = self.slice_line
                 self.held.messages = self.slice + taken
@@ -381,9 +414,35 @@ cdef class Sequence(Holes):
                                else self.horizon_at)
         if self.horizon <= self.expected:
             self.horizon = self.expected
+            self.horizon_offset = self.next_offset
             self.hole = False
 
     # -- restarts -----------------------------------------------------------------------------------------------------
+
+    cdef int64_t offset_of_next(self, const Frame *frame, const Message *messages) noexcept nogil:
+        """The stream offset of `expected`, which stands in this frame or directly behind it."""
+        cdef int64_t offset = frame.offset
+        cdef uint64_t i
+        for i in range(self.expected - frame.first_seq):
+            offset += 2 + <int64_t> messages[i].len
+        return offset
+
+    cdef bint of_another_run(self, const Frame *frame, const Message *messages) noexcept nogil:
+        """Does its stream offset say that it does not follow what came before it, whatever its number?
+
+        Told of a packet that has `expected`, or begins there; that begins at the highest number known; and of one beyond,
+        when its offset leaves no room for what is between.
+        """
+        cdef uint64_t first = frame.first_seq
+        if frame.offset < 0:
+            return False
+        if first <= self.expected < first + <uint64_t> frame.count or first == self.expected:
+            return self.next_offset >= 0 and self.offset_of_next(frame, messages) != self.next_offset
+        if first < self.horizon or self.horizon_offset < 0:
+            return False
+        if first == self.horizon:
+            return frame.offset != self.horizon_offset
+        return frame.offset - self.horizon_offset < <int64_t> (2 * (first - self.horizon))
 
     cdef bint begins_anew(self, const Frame *frame) noexcept nogil:
         """Sent later, by more than the skew, than a packet with numbers above its own, which has gone out or waits."""

@@ -45,6 +45,8 @@ cdef class BinaryFileFraming(Framing):
         frame.more = 0
         frame.detail = 0
         frame.send_time = 0
+        frame.offset = -1
+        frame.bytes = 0
         frame.session[0] = 0
         frame.session[1] = 0
         frame.first_seq = self.next_seq

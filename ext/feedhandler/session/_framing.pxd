@@ -21,6 +21,8 @@ cdef struct Frame:
     int32_t kind
     int32_t more                # 1: call parse() again with the same packet for what follows
     int32_t detail
+    int64_t offset              # bytes of messages, lengths included, before this packet's; -1 = the protocol does not say
+    uint32_t bytes              # of this packet's messages, where there is an offset
 
 cdef class Framing:
     """One per line. Datagram framings keep no state; stream framings hold the unfinished message between packets."""

@@ -29,7 +29,7 @@ cdef class Framing:
         """The frames of one packet, or of one run of bytes of a stream, for tests and tools.
 
         A list of (fields, messages): `fields` is a dict of kind (a word of KINDS), session (16 bytes), first_seq,
-        send_time, count and detail; `messages` a list of bytes. Empty frames of kind "none" are left out.
+        send_time, offset, count and detail; `messages` a list of bytes. Empty frames of kind "none" are left out.
         """
         cdef Packet packet
         cdef Frame frame
@@ -55,6 +55,7 @@ cdef class Framing:
                         "session": PyBytes_FromStringAndSize(<const char *> &frame.session[0], 16),
                         "first_seq": frame.first_seq,
                         "send_time": frame.send_time,
+                        "offset": frame.offset,
                         "count": frame.count,
                         "detail": frame.detail,
                     }

@@ -38,6 +38,8 @@ cdef class IexTpFraming(Framing):
         frame.count = 0
         frame.more = 0
         frame.detail = 0
+        frame.offset = -1
+        frame.bytes = 0
         if (packet.len < HEADER_LENGTH or p[0] != VERSION or fh_le16(p + 2) != self.protocol_id
                 or fh_le16(p + 12) != packet.len - HEADER_LENGTH):
             return
@@ -49,8 +51,11 @@ cdef class IexTpFraming(Framing):
         frame.session[1] = self.text[1]
         frame.first_seq = fh_le64(p + 24)
         frame.send_time = <int64_t> fh_le64(p + 32)
+        frame.offset = <int64_t> fh_le64(p + 16)
+        frame.bytes = packet.len - HEADER_LENGTH
         count = fh_le16(p + 14)
-        if frame.first_seq == 0 or frame.first_seq > <uint64_t> INT64_MAX or frame.send_time < 0 or count > capacity:
+        if (frame.first_seq == 0 or frame.first_seq > <uint64_t> INT64_MAX or frame.send_time < 0 or count > capacity
+                or frame.offset < 0 or frame.offset > INT64_MAX >> 1):
             return
         if not split(p + HEADER_LENGTH, p + packet.len, count, False, out):
             return

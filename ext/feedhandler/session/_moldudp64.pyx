@@ -32,6 +32,8 @@ cdef class MoldUdp64Framing(Framing):
         frame.more = 0
         frame.detail = 0
         frame.send_time = 0
+        frame.offset = -1
+        frame.bytes = 0
         if packet.len < HEADER_LENGTH:
             return
         frame.session[0] = fh_le64(p)

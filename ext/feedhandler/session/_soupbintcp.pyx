@@ -48,6 +48,8 @@ cdef class SoupBinTcpFraming(Framing):
         frame.more = 0
         frame.detail = 0
         frame.send_time = 0
+        frame.offset = -1
+        frame.bytes = 0
         if self.broken:
             frame.kind = FRAME_BAD
             return
