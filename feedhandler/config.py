@@ -115,7 +115,7 @@ class Rdma:
     """How the backend rdma takes packets from the device."""
 
     mode: str = setting(
-        "roce-ud", choice("roce-ud", "raw-eth"), "roce-ud: RoCE datagrams; raw-eth: UDP frames past the kernel"
+        "raw-eth", choice("raw-eth", "roce-ud"), "raw-eth: UDP frames past the kernel; roce-ud: RoCE datagrams"
     )
     device: str = setting("", text(r"[^\s/]{0,63}", 'the name of an RDMA device, or ""'), '"" = the interface\'s own')
     ring: int = setting(4096, integer(16, 1 << 20, power_of_two=True), "packets that may wait in the device")

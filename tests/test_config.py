@@ -97,7 +97,7 @@ MISTAKES = {
     "priority": ("priority = 0", "priority = 100", "handler.priority", "an integer from 0 to 99", "100"),
     "mode of af_xdp": ('mode = "native"', 'mode = "skb"', "af_xdp.mode", 'one of "native", "generic"', '"skb"'),
     "frame of af_xdp": ("frame_bytes = 2048", "frame_bytes = 3000", "af_xdp.frame_bytes", "one of 2048, 4096", "3000"),
-    "mode of rdma": ('"roce-ud"', '"roce"', "rdma.mode", 'one of "roce-ud", "raw-eth"', '"roce"'),
+    "mode of rdma": ('"raw-eth"', '"roce"', "rdma.mode", 'one of "raw-eth", "roce-ud"', '"roce"'),
     "queue key": ("0x01234567", "0x100000000", "rdma.queue_key", "an integer from 0x0 to 0xffffffff", "4_294_967_296"),
     "VLAN 0": ('vlan = ""', 'vlan = "0"', "channel[0].line[0].vlan", '"" for no VLAN, its number', '"0"'),
     "three VLAN tags": ('vlan = ""', 'vlan = "1.2.3"', "channel[0].line[0].vlan", 'outer and inner ("200', '"1.2.3"'),

@@ -79,7 +79,7 @@ class MulticastSender:
             machines = faults.line_faults(len(self.lines), seed, framing)
         try:
             for address, port in self.lines:
-                self._sockets.append(_connected(address, port, interface, ttl))
+                self._sockets.append(self._connect(address, port))
             self._sender = PacketSender(
                 [s.fileno() for s in self._sockets],
                 delays,
@@ -94,6 +94,10 @@ class MulticastSender:
         except BaseException:
             self.close()
             raise
+
+    def _connect(self, address: str, port: int) -> socket.socket:
+        """Where the datagrams of a line are written to; a subclass may take them another way."""
+        return _connected(address, port, self.interface, self.ttl)
 
     def run(self, source: BlockSource | Receiver, progress: Callable[[int], None] | None = None) -> None:
         """Send all of `source`; returns when it is exhausted and sent, or after stop().

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def absence() -> str | None:
     if shutil.which(QEMU) is None:
         return f"{QEMU} is not here: apt-get install qemu-system-x86 (or: scripts/setup test)"
     if not packages.fetched():
-        return f"the guest's kernel and packages are not in {packages.CACHE}: python tests/guest/packages.py fetches them"
+        return f"the guest's kernel and packages are not in {packages.CACHE}: scripts/setup test fetches them"
     tag = f"cpython-{sys.version_info.major}{sys.version_info.minor}"
     if not any(tag in path.name for path in packages.TREE.joinpath(PYVERBS, "pyverbs").glob("device.*.so")):
         return f"the guest's pyverbs is not for this interpreter ({tag})"
@@ -71,8 +72,6 @@ def environment(**more: str) -> dict[str, str]:
 
 def boot(command: Sequence[str], seconds: float, variables: Mapping[str, str] | None = None) -> Run:
     """Run `command` in a guest that is ended after `seconds`. absence() was None."""
-    import shlex
-
     begin = time.monotonic()
     settings = dict(variables or environment()) | {"FOLDER": str(packages.ROOT), "COMMAND": shlex.join(command)}
     disk = packages.CACHE / f"disk-{os.getpid()}.cpio"

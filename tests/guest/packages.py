@@ -1,4 +1,4 @@
-"""Fetches the parts of the guest into build/guest: Debian's stock kernel, pyverbs and its libraries. Nothing is installed.
+"""Fetches the parts of the guest into build/guest: Debian's kernel, pyverbs and its libraries. Nothing is installed.
 
 `python tests/guest/packages.py` is what `scripts/setup test` calls; it does nothing where all is there already. The
 standard library is enough for it. Exit code 1 and one sentence when the parts cannot be had.
