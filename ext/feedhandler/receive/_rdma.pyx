@@ -1,8 +1,8 @@
 """The receiver of RDMA devices: datagrams of RoCE, or whole frames, taken from the device's own memory ring.
 
 The device writes each packet into the next slot that was posted to it and says so in the completion queue; both are in
-memory that it shares with this process. poll() reads the queue, hands out the slots, and release() makes them owed: they
-are posted again in batches, so that the device's doorbell is rung once for many. A packet that finds no posted slot is
+memory that it shares with this process. poll() reads the queue, hands out the slots, and release() makes them owed:
+they are posted again in batches, so that the device's doorbell is rung once for many. A packet that finds no posted slot is
 dropped by the device, in silence: the ring is all the patience there is.
 
 The queue is read through libibverbs' own pointers, taken out of pyverbs' objects after `pointers()` has made sure that
@@ -429,7 +429,7 @@ cdef class RdmaReceiver(Receiver):
             return -errno_of(error)
 
     cdef void post(self, int number) noexcept nogil:
-        """Give the owed slots to the device. None of them is lent out: called before poll() hands out, or by release()."""
+        """Give the owed slots to the device. None is lent out: called before poll() hands out, or by release()."""
         cdef Port *port = &self.table[number]
         cdef fh_recv_wr requests[RECEIVE_BATCH]
         cdef fh_recv_wr *bad
