@@ -2,7 +2,9 @@
  *
  * Searching reads one private line a side: the keys of the best levels. A key is the price in quanta, turned so that a
  * larger int32 is a better price on either side (fh_key). Deeper levels are a block of keys and a block of sizes,
- * right-aligned: entries first .. cap-1, best first, so that insertion moves the short end near the top.
+ * right-aligned: entries first .. cap-1, best first, so that insertion moves the short end near the top. Sixteen keys
+ * are a line; behind the sizes stands the last key of each line but the block's last, for the lines from `first` on: a
+ * search looks there which line it wants, and reads that one alone.
  */
 #ifndef FH_LEVELS_H
 #define FH_LEVELS_H
@@ -17,6 +19,8 @@
 #define FH_LEVELS_FULL (UINT32_MAX - 1)
 #define FH_LEVEL_NEW (1u << 30)         /* beside the place: among the best, and not there before */
 #define FH_ARENA_UNIT 64u
+#define FH_ARENA_SPARE 128u             /* bytes behind the arena that a search may read */
+#define FH_LINE_KEYS 16u
 #define FH_CAP_MIN_BITS 4u
 #define FH_CAP_MAX_BITS 24u
 #define FH_CHANGES_MAX 64u              /* of one fetch */
@@ -90,6 +94,18 @@ static inline fh_deep *fh_deep_levels(const fh_levels *l, const fh_side *s)
 {
     return (fh_deep *)(fh_deep_keys(l, s) + s->cap);
 }
+static inline int32_t *fh_deep_lines(const fh_levels *l, const fh_side *s)
+{
+    return (int32_t *)(fh_deep_levels(l, s) + s->cap);
+}
+
+/* Entries first .. last have other keys than before: the lines that end there say so. */
+static inline void fh_deep_lines_set(const fh_levels *l, const fh_side *s, uint32_t first, uint32_t last)
+{
+    const int32_t *keys = fh_deep_keys(l, s);
+    for (uint32_t i = first | (FH_LINE_KEYS - 1); i <= last && i + 1 < s->cap; i += FH_LINE_KEYS)
+        fh_deep_lines(l, s)[i / FH_LINE_KEYS] = keys[i];
+}
 static inline void fh_levels_free(fh_levels *l, fh_side *s)
 {
     if (s->cap) {
@@ -126,7 +142,8 @@ static __attribute__((noinline)) int fh_levels_grow(fh_levels *l, fh_side *s)
         grown.block = l->free_blocks[bits];
         memcpy(&l->free_blocks[bits], fh_deep_keys(l, &grown), 4);
     } else {
-        uint64_t bytes = ((uint64_t)cap * (4 + sizeof(fh_deep)) + FH_ARENA_UNIT - 1) / FH_ARENA_UNIT * FH_ARENA_UNIT;
+        uint64_t bytes = (uint64_t)cap * (4 + sizeof(fh_deep)) + (cap / FH_LINE_KEYS - 1) * 4;
+        bytes = (bytes + FH_ARENA_UNIT - 1) / FH_ARENA_UNIT * FH_ARENA_UNIT;
         if (bytes > l->arena_bytes - l->arena_used)
             return 0;
         grown.block = (uint32_t)(l->arena_used / FH_ARENA_UNIT);
@@ -135,6 +152,7 @@ static __attribute__((noinline)) int fh_levels_grow(fh_levels *l, fh_side *s)
     if (count) {
         memcpy(fh_deep_keys(l, &grown) + grown.first, fh_deep_keys(l, s) + s->first, count * 4);
         memcpy(fh_deep_levels(l, &grown) + grown.first, fh_deep_levels(l, s) + s->first, count * sizeof(fh_deep));
+        fh_deep_lines_set(l, &grown, grown.first, cap - 1);
     }
     fh_levels_free(l, s);
     *s = grown;

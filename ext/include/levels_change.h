@@ -29,31 +29,45 @@ FH_INLINE uint32_t FH_FN(fh_near_rank)(const int32_t *keys, uint32_t places, int
 #endif
 }
 
-/* The first of keys[0 .. count) that is not better than `key`; count if all are. A straight scan, sixteen keys a step:
- * its loads do not wait for each other, as those of a halving search do, and most changes are near the front. Reads up
- * to 15 keys behind the last, which a block always has. */
-FH_INLINE uint32_t FH_FN(fh_deep_rank)(const int32_t *keys, uint32_t count, int32_t key)
+/* Which of sixteen keys, a line, are better than `key`: a bit each. */
+FH_INLINE uint32_t FH_FN(fh_line_better)(const int32_t *keys, int32_t key)
 {
 #if FH_WIDTH == 512
-    __m512i k = _mm512_set1_epi32(key);
+    return _mm512_cmpgt_epi32_mask(_mm512_load_si512(keys), _mm512_set1_epi32(key));
 #else
-    __m128i k = _mm_set1_epi32(key);
+    const __m128i k = _mm_set1_epi32(key), *at = (const __m128i *)keys;
+    __m128i a = _mm_cmpgt_epi32(_mm_load_si128(at), k), b = _mm_cmpgt_epi32(_mm_load_si128(at + 1), k);
+    __m128i c = _mm_cmpgt_epi32(_mm_load_si128(at + 2), k), d = _mm_cmpgt_epi32(_mm_load_si128(at + 3), k);
+    return (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
 #endif
-    for (uint32_t i = 0; i < count; i += 16) {
-#if FH_WIDTH == 512
-        uint32_t better = _mm512_cmpgt_epi32_mask(_mm512_loadu_si512(keys + i), k);
-#else
-        const __m128i *at = (const __m128i *)(keys + i);
-        __m128i a = _mm_cmpgt_epi32(_mm_loadu_si128(at), k), b = _mm_cmpgt_epi32(_mm_loadu_si128(at + 1), k);
-        __m128i c = _mm_cmpgt_epi32(_mm_loadu_si128(at + 2), k), d = _mm_cmpgt_epi32(_mm_loadu_si128(at + 3), k);
-        uint32_t better = (uint32_t)_mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(a, b), _mm_packs_epi32(c, d)));
-#endif
-        if (better != 0xffff) {
-            i += (uint32_t)__builtin_ctz(~better);
-            return i < count ? i : count;
-        }
+}
+
+/* The line of deeper keys where `key` is or would be. Two lines of line ends a step: those of 512 levels, and no branch
+ * that could be guessed wrong. What lies behind the last is read, and not used. */
+FH_INLINE uint32_t FH_FN(fh_deep_line)(const fh_levels *l, const fh_side *s, int32_t key)
+{
+    const int32_t *ends = fh_deep_lines(l, s);
+    uint32_t first = s->first / FH_LINE_KEYS, line = first, lines = s->cap / FH_LINE_KEYS;
+    for (uint32_t at = first & ~31u; at + 1 < lines; at += 32) {
+        uint32_t better = FH_FN(fh_line_better)(ends + at, key) | FH_FN(fh_line_better)(ends + at + 16, key) << 16;
+        if (at < first)
+            better |= (1u << (first - at)) - 1;                         /* lines before the first are no lines */
+        if (lines - 1 - at < 32)
+            better &= (1u << (lines - 1 - at)) - 1;
+        line = at + (uint32_t)__builtin_popcount(better);
+        if (~better)
+            break;
     }
-    return count;
+    return line;
+}
+
+/* The place of `key` among the deeper ones, if it is in that line: first .. cap. */
+FH_INLINE uint32_t FH_FN(fh_deep_place)(const fh_levels *l, const fh_side *s, uint32_t line, int32_t key)
+{
+    uint32_t at = line * FH_LINE_KEYS, before = s->first > at ? s->first - at : 0;
+    uint32_t better = FH_FN(fh_line_better)(fh_deep_keys(l, s) + at, key) | ((1u << before) - 1);
+    at += (uint32_t)__builtin_ctz(~better);
+    return at < s->cap ? at : s->cap;                                   /* there may be no block yet */
 }
 
 #if FH_TEN && FH_WIDTH == 512
@@ -232,8 +246,8 @@ static FH_TARGET void FH_FN(fh_levels_fetch)(const fh_levels *l, fh_change *chan
         uint32_t i = FH_FN(fh_near_rank)(keys, places, change->key);
         uintptr_t near_ = (uintptr_t)bids + (change->side >> 1) * slot_stride + (change->side & 1) * side_stride
                           + i * sizeof(fh_level);
-        uintptr_t first = (uintptr_t)(fh_deep_keys(l, s) + s->first);
-        uintptr_t line = first ^ ((near_ ^ first) & -(uintptr_t)(i < depth));     /* as a branch it would be guessed wrong */
+        uintptr_t ends = (uintptr_t)(fh_deep_lines(l, s) + (s->first / FH_LINE_KEYS & ~31u));
+        uintptr_t line = ends ^ ((near_ ^ ends) & -(uintptr_t)(i < depth));      /* as a branch it would be guessed wrong */
         __builtin_prefetch((const void *)line, 1);
         __builtin_prefetch((const void *)(line + 64), 1);
         deep[n] = c;
@@ -243,7 +257,14 @@ static FH_TARGET void FH_FN(fh_levels_fetch)(const fh_levels *l, fh_change *chan
         fh_change *change = &changes[deep[d]];
         const int32_t *keys = (const int32_t *)(l->sides + (size_t)change->side * l->side_bytes);
         const fh_side *s = (const fh_side *)(keys + places);
-        change->hint = s->first + FH_FN(fh_deep_rank)(fh_deep_keys(l, s) + s->first, s->cap - s->first, change->key);
+        change->hint = FH_FN(fh_deep_line)(l, s, change->key);
+        __builtin_prefetch(fh_deep_keys(l, s) + change->hint * FH_LINE_KEYS, 1);
+    }
+    for (uint32_t d = 0; d < n; d++) {
+        fh_change *change = &changes[deep[d]];
+        const int32_t *keys = (const int32_t *)(l->sides + (size_t)change->side * l->side_bytes);
+        const fh_side *s = (const fh_side *)(keys + places);
+        change->hint = FH_FN(fh_deep_place)(l, s, change->hint, change->key);
         __builtin_prefetch(&fh_deep_levels(l, s)[change->hint], 1);
     }
 }
@@ -289,6 +310,7 @@ static FH_TARGET uint32_t FH_FN(fh_levels_change)(fh_levels *l, const fh_change 
             uint32_t f = --s->first;
             fh_deep_keys(l, s)[f] = keys[depth - 1];
             fh_deep_levels(l, s)[f] = (fh_deep){ down->size, (uint32_t)down->orders, 0 };
+            fh_deep_lines_set(l, s, f, f);
         } else {
             s->near_ = (uint16_t)(near_ + 1);
             __atomic_store_n(used, s->near_, __ATOMIC_RELAXED);
@@ -298,33 +320,33 @@ static FH_TARGET uint32_t FH_FN(fh_levels_change)(fh_levels *l, const fh_change 
         fh_put_level(level, (int64_t)(fh_quanta(key, ask) * l->quantum), change->size, (uint32_t)orders);
         return i | FH_LEVEL_NEW;
     }
-    uint32_t f = s->first, n = s->cap - f;
-    i = change->hint - f;
-    if (i >= n || fh_deep_keys(l, s)[change->hint] != key)      /* no hint, or another change came between */
-        i = FH_FN(fh_deep_rank)(fh_deep_keys(l, s) + f, n, key);
-    if (i < n && fh_deep_keys(l, s)[f + i] == key) {
-        fh_deep *deep = &fh_deep_levels(l, s)[f + i];
+    uint32_t at = change->hint;
+    if (at - s->first >= s->cap - s->first || fh_deep_keys(l, s)[at] != key)    /* no hint, or another change came between */
+        at = FH_FN(fh_deep_place)(l, s, FH_FN(fh_deep_line)(l, s, key), key);
+    i = at - s->first;
+    if (at < s->cap && fh_deep_keys(l, s)[at] == key) {
+        fh_deep *deep = &fh_deep_levels(l, s)[at];
         deep->size += change->size;
         deep->orders += (uint32_t)orders;
         if (!deep->orders) {
-            FH_FN(fh_deep_move)(fh_deep_keys(l, s), fh_deep_levels(l, s), f, i, 1);
+            FH_FN(fh_deep_move)(fh_deep_keys(l, s), fh_deep_levels(l, s), s->first, i, 1);
             s->first++;
+            fh_deep_lines_set(l, s, s->first, at);
         }
         return depth + i;
     }
     if (__builtin_expect(orders <= 0, 0))
         return FH_NO_LEVEL;
-    if (__builtin_expect(!f, 0)) {
-        if (!fh_levels_grow(l, s)) {
-            s->lost = 1;
-            return FH_LEVELS_FULL;
-        }
-        f = s->first;
+    if (__builtin_expect(!s->first, 0) && !fh_levels_grow(l, s)) {
+        s->lost = 1;
+        return FH_LEVELS_FULL;
     }
-    FH_FN(fh_deep_move)(fh_deep_keys(l, s), fh_deep_levels(l, s), f, i, -1);
-    s->first = --f;
-    fh_deep_keys(l, s)[f + i] = key;
-    fh_deep_levels(l, s)[f + i] = (fh_deep){ change->size, (uint32_t)orders, 0 };
+    FH_FN(fh_deep_move)(fh_deep_keys(l, s), fh_deep_levels(l, s), s->first, i, -1);
+    s->first--;
+    at = s->first + i;
+    fh_deep_keys(l, s)[at] = key;
+    fh_deep_levels(l, s)[at] = (fh_deep){ change->size, (uint32_t)orders, 0 };
+    fh_deep_lines_set(l, s, s->first, at);
     return depth + i;
 }
 

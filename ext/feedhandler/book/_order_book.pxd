@@ -28,7 +28,7 @@ cdef extern from "order_map.h" nogil:
     void fh_orders_forget(fh_orders *map, uint32_t first, uint32_t instruments)
 
 cdef extern from "levels.h" nogil:
-    uint32_t FH_NO_LEVEL, FH_LEVELS_FULL, FH_LEVEL_NEW, FH_ARENA_UNIT
+    uint32_t FH_NO_LEVEL, FH_LEVELS_FULL, FH_LEVEL_NEW, FH_ARENA_UNIT, FH_ARENA_SPARE
     enum: FH_CHANGES_MAX
 
     ctypedef struct fh_side:

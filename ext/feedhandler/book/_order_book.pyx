@@ -71,7 +71,7 @@ cdef class OrderBook(Books):
         self.levels.sides = <uint8_t *>fh_pages(<size_t>2 * self.instruments * self.levels.side_bytes)
         self.levels.arena_bytes = level_bytes + FH_ARENA_UNIT
         self.levels.arena_used = FH_ARENA_UNIT
-        self.levels.arena = <uint8_t *>fh_pages(self.levels.arena_bytes)
+        self.levels.arena = <uint8_t *>fh_pages(self.levels.arena_bytes + FH_ARENA_SPARE)
         self.changes = <fh_change *>fh_pages(CHUNK * sizeof(fh_change) + HOMES * sizeof(uint32_t))
         if not (self.orders.buckets and self.levels.sides and self.levels.arena and self.changes):
             raise MemoryError(f"no memory for {orders} orders and {level_bytes} bytes of levels")
@@ -89,7 +89,7 @@ cdef class OrderBook(Books):
         if self.levels.sides:
             munmap(self.levels.sides, <size_t>2 * self.instruments * self.levels.side_bytes)
         if self.levels.arena:
-            munmap(self.levels.arena, self.levels.arena_bytes)
+            munmap(self.levels.arena, self.levels.arena_bytes + FH_ARENA_SPARE)
         if self.changes:
             munmap(self.changes, CHUNK * sizeof(fh_change) + HOMES * sizeof(uint32_t))
 
