@@ -17,6 +17,8 @@
 #define FH_NO_KEY INT32_MIN             /* fills unused places; also a key, so `near` says how many count */
 #define FH_NO_LEVEL UINT32_MAX          /* nothing changed */
 #define FH_LEVELS_FULL (UINT32_MAX - 1)
+#define FH_NO_HINT UINT32_MAX
+#define FH_HINT_DEEP (1u << 31)
 #define FH_LEVEL_NEW (1u << 30)         /* beside the place: among the best, and not there before */
 #define FH_ARENA_UNIT 64u
 #define FH_ARENA_SPARE 128u             /* bytes behind the arena that a search may read */
@@ -46,7 +48,7 @@ typedef struct {
     int32_t orders;                     /* added to the level's orders: -1, 0, 1 */
     int32_t key;
     uint32_t side;                      /* instrument * 2 + (1 for an ask) */
-    uint32_t hint;                      /* where the level may be, among the deeper ones: fetch() says it */
+    uint32_t hint;                      /* where the level may be: its place, or FH_HINT_DEEP | its entry; fetch() says it */
     uint8_t fault;                      /* the book's own note */
 } fh_change;
 

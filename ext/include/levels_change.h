@@ -240,7 +240,7 @@ static FH_TARGET void FH_FN(fh_levels_fetch)(const fh_levels *l, fh_change *chan
     const uint32_t depth = FH_DEPTH(l), places = fh_places(depth);
     uint32_t deep[FH_CHANGES_MAX], n = 0;       /* a list, and no branch on which they are: it is hard to foretell */
     for (uint32_t c = 0; c < count; c++) {      /* those that change nothing hold what an earlier batch left */
-        const fh_change *change = &changes[c];
+        fh_change *change = &changes[c];
         const int32_t *keys = (const int32_t *)(l->sides + (size_t)change->side * l->side_bytes);
         const fh_side *s = (const fh_side *)(keys + places);
         uint32_t i = FH_FN(fh_near_rank)(keys, places, change->key);
@@ -250,6 +250,7 @@ static FH_TARGET void FH_FN(fh_levels_fetch)(const fh_levels *l, fh_change *chan
         uintptr_t line = ends ^ ((near_ ^ ends) & -(uintptr_t)(i < depth));      /* as a branch it would be guessed wrong */
         __builtin_prefetch((const void *)line, 1);
         __builtin_prefetch((const void *)(line + 64), 1);
+        change->hint = i;
         deep[n] = c;
         n += i >= depth;
     }
@@ -264,8 +265,9 @@ static FH_TARGET void FH_FN(fh_levels_fetch)(const fh_levels *l, fh_change *chan
         fh_change *change = &changes[deep[d]];
         const int32_t *keys = (const int32_t *)(l->sides + (size_t)change->side * l->side_bytes);
         const fh_side *s = (const fh_side *)(keys + places);
-        change->hint = FH_FN(fh_deep_place)(l, s, change->hint, change->key);
-        __builtin_prefetch(&fh_deep_levels(l, s)[change->hint], 1);
+        uint32_t at = FH_FN(fh_deep_place)(l, s, change->hint, change->key);
+        change->hint = FH_HINT_DEEP | at;
+        __builtin_prefetch(&fh_deep_levels(l, s)[at], 1);
     }
 }
 
@@ -320,7 +322,7 @@ static FH_TARGET uint32_t FH_FN(fh_levels_change)(fh_levels *l, const fh_change 
         fh_put_level(level, (int64_t)(fh_quanta(key, ask) * l->quantum), change->size, (uint32_t)orders);
         return i | FH_LEVEL_NEW;
     }
-    uint32_t at = change->hint;
+    uint32_t at = change->hint & ~FH_HINT_DEEP;
     if (at - s->first >= s->cap - s->first || fh_deep_keys(l, s)[at] != key)    /* no hint, or another change came between */
         at = FH_FN(fh_deep_place)(l, s, FH_FN(fh_deep_line)(l, s, key), key);
     i = at - s->first;

@@ -28,7 +28,7 @@ cdef extern from "order_map.h" nogil:
     void fh_orders_forget(fh_orders *map, uint32_t first, uint32_t instruments)
 
 cdef extern from "levels.h" nogil:
-    uint32_t FH_NO_LEVEL, FH_LEVELS_FULL, FH_LEVEL_NEW, FH_ARENA_UNIT, FH_ARENA_SPARE
+    uint32_t FH_NO_LEVEL, FH_LEVELS_FULL, FH_LEVEL_NEW, FH_NO_HINT, FH_ARENA_UNIT, FH_ARENA_SPARE
     enum: FH_CHANGES_MAX
 
     ctypedef struct fh_side:
@@ -58,12 +58,35 @@ cdef extern from "levels.h" nogil:
 
     uint32_t fh_places(uint32_t depth)
     uint32_t fh_side_bytes(uint32_t depth)
-    int32_t *fh_keys(const fh_levels *l, uint32_t side)
     fh_side *fh_side_of(const fh_levels *l, uint32_t side)
-    uint32_t fh_quanta(int32_t key, uint32_t ask)
     int32_t fh_key(uint32_t quanta, uint32_t ask)
     void fh_levels_clear(fh_levels *l, uint32_t side)
     int fh_levels_choose(fh_levels *l, int widest)
+
+cdef extern from "levels_run.h" nogil:
+    ctypedef struct fh_event:
+        pass
+
+    ctypedef struct fh_slot:
+        pass
+
+    ctypedef enum fh_left:
+        FH_LEFT_ALL, FH_LEFT_LOSE, FH_LEFT_FINISH
+
+    ctypedef struct fh_run:
+        uint8_t *slots
+        uint64_t slot_stride
+        uint32_t side_stride
+        uint32_t instruments
+        fh_slot *open
+        fh_event *last
+        uint64_t last_position
+        uint32_t bettered
+        fh_left left
+
+    bint fh_slot_crossed(const fh_levels *l, const fh_slot *slot, uint32_t instrument)
+    uint32_t fh_levels_run(fh_run *run, fh_levels *l, fh_event *events, const fh_change *changes, uint32_t i, uint32_t end,
+                           uint64_t position)
 
 cdef class OrderBook(Books):
     cdef fh_orders orders
@@ -74,20 +97,18 @@ cdef class OrderBook(Books):
     cdef readonly int vectors               # bits of the widest vectors used
     cdef fh_change *changes
     cdef uint32_t *homes
-    cdef BookSlot *open_slot                # its sequence is odd
-    cdef Event *last                        # the event that touched it last
-    cdef uint64_t last_position
-    cdef bint bettered                      # a new best level has appeared since it was opened
+    cdef fh_run run                         # the second pass: the slot that is open, the event that touched it last
     cdef uint32_t replaced                  # owner of the order that the C before, in the same message, named; or none
     cdef bint unknown                       # UNKNOWN_ORDER has been counted for this message
 
     cdef void fetch_order(self, const Event *event, int i) noexcept nogil
     cdef void take_orders(self, Event *events, int first, int count, int end) noexcept nogil
     cdef void change_levels(self, Event *events, int count, uint64_t first_event) noexcept nogil
+    cdef void change_level(self, Event *event, const fh_change *change, uint64_t position) noexcept nogil
     cdef void add(self, Event *event, fh_change *change, uint32_t home) noexcept nogil
     cdef void cancel(self, Event *event, fh_change *change, uint32_t home) noexcept nogil
     cdef void fill(self, Event *event, fh_change *change, uint32_t home, uint64_t order_id, bint counted) noexcept nogil
     cdef void finish(self) noexcept nogil
     cdef void outside(self, const Event *event, uint64_t position) noexcept nogil
     cdef void empty(self, uint32_t instrument, BookSlot *slot, int64_t now) noexcept nogil
-    cdef void lose(self, uint32_t instrument, BookSlot *slot) noexcept nogil
+    cdef void lose(self, Event *event) noexcept nogil

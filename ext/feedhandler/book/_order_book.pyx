@@ -82,6 +82,10 @@ cdef class OrderBook(Books):
         self.reciprocal = -((-(1 << 63)) // price_quantum)       # rounded up: exact for every whole key, see add()
         self.prefetch = prefetch
         self.replaced = NO_OWNER
+        self.run.slots = self.slots
+        self.run.slot_stride = self.slot_stride
+        self.run.side_stride = self.side_stride
+        self.run.instruments = self.instruments
 
     def __dealloc__(self):
         if self.orders.buckets:
@@ -149,7 +153,7 @@ cdef class OrderBook(Books):
             change.size = 0
             change.orders = 0
             change.fault = 0
-            change.hint = 0
+            change.hint = FH_NO_HINT
             if unlikely(event.instrument - 1 >= self.instruments - 1):
                 if event.instrument >= self.instruments:
                     self.counters[CH_UNKNOWN_INSTRUMENT] += 1
@@ -275,44 +279,52 @@ cdef class OrderBook(Books):
     # ---- second pass: the levels, in the slots
 
     cdef void change_levels(self, Event *events, int count, uint64_t first_event) noexcept nogil:
-        cdef int i
-        cdef uint32_t place, ask
+        cdef int i = 0
         cdef Event *event
-        cdef fh_change *change
-        cdef BookSlot *slot
-        for i in range(count):
+        while True:
+            i = fh_levels_run(&self.run, &self.levels, <fh_event *>events, self.changes, i, count, first_event)
+            if i == count:
+                return
             event = &events[i]
-            change = &self.changes[i]
-            if unlikely(event.instrument - 1 >= self.instruments - 1):
-                self.outside(event, first_event + i)
-                continue
-            slot = self.slot(event.instrument)
-            if slot != self.open_slot:
-                if unlikely(self.open_slot != NULL):
-                    self.finish()
-                fh_slot_open(&slot.seq)
-                self.open_slot = slot
-            self.last = event
-            self.last_position = first_event + i
-            if change.size:
-                ask = change.side & 1
-                place = self.levels.change(&self.levels, change, self.side(slot, ask), &slot.bids + ask)
-                event.flags |= FLAG_TOB if place & ~FH_LEVEL_NEW == 0 else 0
-                self.bettered |= place == FH_LEVEL_NEW
-                if unlikely(place == FH_LEVELS_FULL):
-                    self.lose(event.instrument, slot)
-                    event.flags |= FLAG_TOB | FLAG_STALE
-            elif event.action == ACTION_TRADE:
-                self.trade(slot, event)
-            elif event.action == ACTION_STATUS:
-                self.show_trading(slot, own_status(event, slot.security), venue_status(event, slot.venue))
-            elif event.action == ACTION_RESET:
-                event.flags |= FLAG_TOB if slot.bids or slot.asks else 0
-                self.empty(event.instrument, slot, event.ts_recv)
-            if unlikely(change.fault):
-                self.fault(slot, event, change.fault)
+            if self.run.left == FH_LEFT_ALL:
+                self.change_level(event, &self.changes[i], first_event + i)
+            elif self.run.left == FH_LEFT_LOSE:
+                self.lose(event)
             if event.flags & FLAG_LAST:
                 self.finish()
+            i += 1
+
+    cdef void change_level(self, Event *event, const fh_change *change, uint64_t position) noexcept nogil:
+        """What fh_levels_run() does, for any event, but for the end of the write."""
+        cdef uint32_t place, ask
+        cdef BookSlot *slot
+        if unlikely(event.instrument - 1 >= self.instruments - 1):
+            self.outside(event, position)
+            return
+        slot = self.slot(event.instrument)
+        if <fh_slot *>slot != self.run.open:
+            if self.run.open != NULL:
+                self.finish()
+            fh_slot_open(&slot.seq)
+            self.run.open = <fh_slot *>slot
+        self.run.last = <fh_event *>event
+        self.run.last_position = position
+        if change.size:
+            ask = change.side & 1
+            place = self.levels.change(&self.levels, change, self.side(slot, ask), &slot.bids + ask)
+            event.flags |= FLAG_TOB if place & ~FH_LEVEL_NEW == 0 else 0
+            self.run.bettered |= place == FH_LEVEL_NEW
+            if unlikely(place == FH_LEVELS_FULL):
+                self.lose(event)
+        elif event.action == ACTION_TRADE:
+            self.trade(slot, event)
+        elif event.action == ACTION_STATUS:
+            self.show_trading(slot, own_status(event, slot.security), venue_status(event, slot.venue))
+        elif event.action == ACTION_RESET:
+            event.flags |= FLAG_TOB if slot.bids or slot.asks else 0
+            self.empty(event.instrument, slot, event.ts_recv)
+        if unlikely(change.fault):
+            self.fault(slot, event, change.fault)
 
     cdef void outside(self, const Event *event, uint64_t position) noexcept nogil:
         """An event of the whole channel, or of an instrument that has no book."""
@@ -332,44 +344,42 @@ cdef class OrderBook(Books):
         elif event.instrument == ALL_INSTRUMENTS and event.action == ACTION_STATUS:
             self.finish()
             self.status(event, position)
-        if event.flags & FLAG_LAST:
-            self.finish()
 
     cdef void finish(self) noexcept nogil:
         """End the write of the open slot, if there is one: its book is whole."""
-        cdef BookSlot *slot = self.open_slot
-        cdef bint crossed
+        cdef BookSlot *slot = <BookSlot *>self.run.open
+        cdef Event *last = <Event *>self.run.last
         if unlikely(slot == NULL):
             return
         if unlikely(slot.quality == QUALITY_INIT):
-            self.judge(slot, QUALITY_LIVE, REASON_NONE, self.last.ts_recv)
-        if unlikely(self.bettered | (slot.flags & BOOK_CROSSED)):       # else the other side need not be read
-            crossed = (slot.bids and slot.asks and fh_quanta(fh_keys(&self.levels, 2 * self.last.instrument)[0], 0)
-                       >= fh_quanta(fh_keys(&self.levels, 2 * self.last.instrument + 1)[0], 1))
-            self.cross(slot, self.last, crossed)
-        self.bettered = False
-        self.stamp(slot, self.last, self.last_position)
+            self.judge(slot, QUALITY_LIVE, REASON_NONE, last.ts_recv)
+        if unlikely(self.run.bettered | (slot.flags & BOOK_CROSSED)):   # else the other side need not be read
+            self.cross(slot, last, fh_slot_crossed(&self.levels, self.run.open, last.instrument))
+        self.run.bettered = 0
+        self.stamp(slot, last, self.run.last_position)
         fh_slot_close(&slot.seq)
-        self.open_slot = NULL
+        self.run.open = NULL
 
     cdef void empty(self, uint32_t instrument, BookSlot *slot, int64_t now) noexcept nogil:
         fh_levels_clear(&self.levels, 2 * instrument)
         fh_levels_clear(&self.levels, 2 * instrument + 1)
         self.reset_slot(slot, now)
 
-    cdef void lose(self, uint32_t instrument, BookSlot *slot) noexcept nogil:
+    cdef void lose(self, Event *event) noexcept nogil:
         """No room for a level: the book gives up all its levels and is STALE until a reset, whatever the policy."""
         cdef uint32_t ask, i
+        cdef BookSlot *slot = self.slot(event.instrument)
         self.counters[CH_LEVELS_FULL] += 1
         for ask in range(2):
-            fh_levels_clear(&self.levels, 2 * instrument + ask)
-            fh_side_of(&self.levels, 2 * instrument + ask).lost = 1
+            fh_levels_clear(&self.levels, 2 * event.instrument + ask)
+            fh_side_of(&self.levels, 2 * event.instrument + ask).lost = 1
             for i in range(self.depth):
                 fh_put_level(&self.side(slot, ask)[i], 0, 0, 0)
         slot.bids = slot.asks = 0
         slot.flags = 0
+        event.flags |= FLAG_TOB | FLAG_STALE
         if slot.quality != QUALITY_STALE:
-            self.judge(slot, QUALITY_STALE, REASON_FULL, self.last.ts_recv)
+            self.judge(slot, QUALITY_STALE, REASON_FULL, event.ts_recv)
 
     cdef void clear(self, uint32_t first, uint32_t count, int64_t now) noexcept nogil:
         cdef uint32_t i
