@@ -55,13 +55,18 @@ Setup = Callable[..., Round]
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way of doing the work. `package` is the distribution it needs: absent, it stands in the table as absent."""
+    """One way of doing the work.
+
+    `package` is the distribution it needs: absent, it stands in the table as absent. So it does with what `lacks` says
+    that this machine has not.
+    """
 
     name: str
     setup: Setup
     package: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     cpu: int | None = None
+    lacks: Callable[[], str] = str
 
     @property
     def version(self) -> str | None:
@@ -123,12 +128,18 @@ class Contest:
         self.contestants: dict[str, Contestant] = {}
 
     def contestant(
-        self, name: str, *, package: str | None = None, cpu: int | None = None, **options: Any
+        self,
+        name: str,
+        *,
+        package: str | None = None,
+        cpu: int | None = None,
+        lacks: Callable[[], str] = str,
+        **options: Any,
     ) -> Callable[[Setup], Setup]:
         """Enter the decorated set-up function; `options` are further keywords of this contestant alone."""
 
         def enter(setup: Setup) -> Setup:
-            self.contestants[name] = Contestant(name, setup, package, options, cpu)
+            self.contestants[name] = Contestant(name, setup, package, options, cpu, lacks)
             return setup
 
         return enter
@@ -145,7 +156,10 @@ class Contest:
                 if contestant.version is None:
                     results[name] = Result(contestant, (), f"not installed: pip install {contestant.package}")
                     continue
-                children[name], samples[name] = _Child(file, name, chosen), []
+                if lacks := contestant.lacks():
+                    results[name] = Result(contestant, (), lacks)
+                    continue
+                children[name], samples[name] = _Child(file, self.name, name, chosen), []
                 children[name].expect_ready()  # one set-up at a time: they are heavy too
             for number in range(self.warmup + rounds):
                 for name, child in children.items():
@@ -249,9 +263,9 @@ class Contest:
 class _Child:
     """A contestant in its own process: made, set up, then one round for each line it is sent."""
 
-    def __init__(self, file: Path, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, file: Path, contest: str, name: str, options: Mapping[str, Any]) -> None:
         self.name = name
-        command = [sys.executable, __file__, "child", str(file), name, json.dumps(options)]
+        command = [sys.executable, __file__, "child", str(file), contest, name, json.dumps(options)]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
@@ -284,13 +298,13 @@ class _Child:
             self._process.wait()
 
 
-def _serve(file: Path, name: str, options: dict[str, Any]) -> None:
+def _serve(file: Path, of: str, name: str, options: dict[str, Any]) -> None:
     """The child's side: find the contest in `file`, set up, answer each line with one round."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a contestant prints is talk, not an answer
     sys.path[:0] = [str(ROOT), str(file.parent)]
     module = import_module(file.stem)
-    contest = next(c for c in vars(module).values() if hasattr(c, "contestants") and name in c.contestants)
+    contest = next(c for c in vars(module).values() if hasattr(c, "contestants") and c.name == of)
     contestant = contest.contestants[name]
     if contestant.cpu is not None and contestant.cpu in os.sched_getaffinity(0):
         os.sched_setaffinity(0, {contestant.cpu})
@@ -362,6 +376,6 @@ def _usage() -> NoReturn:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5 or sys.argv[1] != "child":
+    if len(sys.argv) != 6 or sys.argv[1] != "child":
         _usage()
-    _serve(Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))
+    _serve(Path(sys.argv[2]), sys.argv[3], sys.argv[4], json.loads(sys.argv[5]))
