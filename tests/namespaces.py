@@ -141,6 +141,7 @@ class Veth:
     def __init__(self, *, mtu: int = 1500, queues: int = 1) -> None:
         self.sender = Network()
         self.receiver = Network()
+        self.mtu = mtu
         try:
             here = f"/proc/{os.getpid()}/fd/{self.receiver.fd}"
             shape = f"numrxqueues {queues} numtxqueues {queues}"

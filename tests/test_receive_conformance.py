@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from feedhandler.receive import choose
 from tests.conformance.cases import CASES
+from tests.conformance.network import JUMBO_MTU, AfXdpNative, Sockets
 from tests.conformance.rigs import RIGS, load
 from tests.conformance.table import BEGIN, DOCUMENT, agrees, run, written
 
@@ -30,3 +32,19 @@ def test_the_table_in_the_docs_is_this_one() -> None:
     text = DOCUMENT.read_text()
     assert BEGIN in text
     assert text == written(text), "out of date: python -m tests.conformance --write"
+
+
+def test_auto_falls_back_where_frames_are_too_large(tmp_path: Path) -> None:
+    """An interface of jumbo frames: native XDP is refused with the reason, and the sockets take them."""
+    rig = Sockets(tmp_path)
+    try:
+        with rig.mtu(JUMBO_MTU).receiver.inside():
+            chosen = choose.choose([rig.flow(0)], "auto", {"af_xdp": AfXdpNative(tmp_path).options(jumbo=True)})
+        with chosen.receiver as receiver:
+            assert chosen.backend == "sockets"
+            assert f"af_xdp: {AfXdpNative.refuses['jumbo']}" in chosen.sentence
+            rig.send([(0, b"A" * rig.jumbo)])
+            assert receiver.wait_for(5)
+            assert [len(data) for _, _, data in receiver.drain()] == [rig.jumbo]
+    finally:
+        rig.finish()

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,7 +19,6 @@ from tests.conformance.rig import Flow, Holder, LiveRig, Sent
 from tests.frames import Frame, Wire
 from tests.namespaces import Veth, veth
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 JUMBO_MTU = 9000
 
 
@@ -33,24 +26,6 @@ JUMBO_MTU = 9000
 def cable(mtu: int) -> Veth:
     """One for all cases: it is gone with this process."""
     return veth(mtu=mtu)
-
-
-class Killed(Holder):
-    """A child process in the receiver's network."""
-
-    def __init__(self, world: Veth, backend: str, options: dict[str, Any], flows: Sequence[Flow]) -> None:
-        told = [backend, json.dumps(options), json.dumps([dataclasses.asdict(flow) for flow in flows])]
-        with world.receiver.inside():
-            self.child = subprocess.Popen(
-                [sys.executable, "-m", "tests.conformance.hold", *told], cwd=ROOT, stdout=subprocess.PIPE, text=True
-            )
-        assert self.child.stdout is not None and self.child.stdout.readline() == "ready\n"
-
-    def kill(self) -> None:
-        os.kill(self.child.pid, signal.SIGKILL)
-        self.child.wait()
-        assert self.child.stdout is not None
-        self.child.stdout.close()
 
 
 class OnCable(LiveRig):
@@ -87,7 +62,10 @@ class OnCable(LiveRig):
             self._receiver = choose.choose(flows, self.backend, {self.backend: options}).receiver
 
     def mtu(self, mtu: int) -> Veth:
-        """Let the cable have this MTU."""
+        """Let the cable have this MTU until the case is over."""
+        if mtu == self.world.mtu:
+            return self.world
+        self.world.mtu = mtu
         for network, name in ((self.world.sender, "tx"), (self.world.receiver, "rx")):
             network.run("ip", "link", "set", "dev", name, "mtu", str(mtu))
         return self.world
@@ -101,8 +79,8 @@ class OnCable(LiveRig):
         with Wire(self.world.sender) as wire:
             wire.send(frames)
 
-    def hold(self, flows: Sequence[Flow]) -> Killed:
-        return Killed(self.world, self.backend, {self.backend: self.options()}, flows)
+    def hold(self, flows: Sequence[Flow]) -> Holder:
+        return Holder(self.backend, self.options(), flows, self.world.receiver)
 
     def close(self) -> None:
         if self._receiver is not None:
@@ -111,6 +89,7 @@ class OnCable(LiveRig):
 
     def finish(self) -> None:
         super().finish()
+        self.mtu(1500)
         for sender in self.senders:
             sender.close()
 
@@ -176,7 +155,7 @@ class AfXdp(OnCable):
 class AfXdpNative(AfXdp):
     name = "af_xdp native"
     mode = "native"
-    refuses: ClassVar[Mapping[str, str]] = {"jumbo": "MTU"}
+    refuses: ClassVar[Mapping[str, str]] = {"jumbo": "the MTU of rx is too large for native XDP on this driver"}
 
 
 class AfXdpGeneric(AfXdp):

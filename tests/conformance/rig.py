@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,12 +20,13 @@ from feedhandler.handler import Handler
 from feedhandler.receive._receiver import Receiver
 from tests.conformance.feed import GROUPS, PORT, Feed
 from tests.frames import Frame
-from tests.namespaces import Veth
+from tests.namespaces import Network, Veth
 
 Sent = Sequence[tuple[int, bytes]]
 """(line, payload), in this order."""
 Taken = list[tuple[int, int, bytes]]
 """(line, ts_recv, payload), as Receiver.drain() gives it."""
+ROOT = Path(__file__).resolve().parent.parent.parent
 FIRST_TS = 1_700_000_000_000_000_000
 PATIENCE = 20.0
 
@@ -116,12 +122,25 @@ class Rig(ABC):
         return Flow(f"line {number}", GROUPS[number], PORT, self.interface)
 
 
-class Holder(ABC):
-    """A process that receives until it is killed."""
+class Holder:
+    """A process that receives these lines until it is killed; in `network`, or where we are."""
 
-    @abstractmethod
+    def __init__(
+        self, backend: str, options: Mapping[str, Any], flows: Sequence[Flow], network: Network | None = None
+    ) -> None:
+        told = [backend, json.dumps({backend: options}), json.dumps([asdict(flow) for flow in flows])]
+        with network.inside() if network else nullcontext():
+            self.child = subprocess.Popen(
+                [sys.executable, "-m", "tests.conformance.hold", *told], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            )
+        assert self.child.stdout is not None and self.child.stdout.readline() == "ready\n"
+
     def kill(self) -> None:
         """SIGKILL, and wait for its end."""
+        os.kill(self.child.pid, signal.SIGKILL)
+        self.child.wait()
+        assert self.child.stdout is not None
+        self.child.stdout.close()
 
 
 class LiveRig(Rig):

@@ -6,6 +6,8 @@ from tests.conformance.rig import Rig
 
 RIGS = {
     "sockets": "network:Sockets",
+    "af_xdp native": "network:AfXdpNative",
+    "af_xdp generic": "network:AfXdpGeneric",
     "stream": "files:Stream",
     "capture": "files:Capture",
     "capture, zstd": "files:PackedCapture",
