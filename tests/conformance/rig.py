@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 from feedhandler.config import Config
 from feedhandler.handler import Handler
@@ -109,7 +109,7 @@ class Rig(ABC):
         """Send frames as they are."""
         raise AssertionError("excused")
 
-    def hold(self, flows: Sequence[Flow]) -> Holder:
+    def hold(self, flows: Sequence[Flow]) -> Killable:
         """Another process that receives these lines."""
         raise AssertionError("excused")
 
@@ -120,6 +120,13 @@ class Rig(ABC):
     def flow(self, number: int = 0) -> Flow:
         """The line of that number, as cases use it unless they say otherwise."""
         return Flow(f"line {number}", GROUPS[number], PORT, self.interface)
+
+
+class Killable(Protocol):
+    """Another process, that receives."""
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for its end."""
 
 
 class Holder:

@@ -5,13 +5,13 @@ from importlib import import_module
 from tests.conformance.rig import Rig
 
 RIGS = {
-    "sockets": "network:Sockets",
-    "af_xdp native": "network:AfXdpNative",
-    "af_xdp generic": "network:AfXdpGeneric",
-    "stream": "files:Stream",
-    "capture": "files:Capture",
-    "capture, zstd": "files:PackedCapture",
-    "binaryfile": "files:BinaryFile",
+    "sockets": "tests.conformance.network:Sockets",
+    "af_xdp native": "tests.conformance.network:AfXdpNative",
+    "af_xdp generic": "tests.conformance.network:AfXdpGeneric",
+    "stream": "tests.conformance.files:Stream",
+    "capture": "tests.conformance.files:Capture",
+    "capture, zstd": "tests.conformance.files:PackedCapture",
+    "binaryfile": "tests.conformance.files:BinaryFile",
 }
 """Name, as the columns of the table have it → module:class."""
 
@@ -19,6 +19,6 @@ RIGS = {
 def load(name: str) -> type[Rig]:
     """The rig of that name."""
     module, _, found = RIGS[name].partition(":")
-    rig: type[Rig] = getattr(import_module(f"tests.conformance.{module}"), found)
+    rig: type[Rig] = getattr(import_module(module), found)
     assert rig.name == name
     return rig
