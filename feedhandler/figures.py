@@ -61,6 +61,16 @@ def price_text(price: int | None, exponent: int = -9, decimals: int = 4) -> str:
     return ("-" if price < 0 else "") + (f"{whole}.{kept}" if kept else whole)
 
 
+def visible(text: str) -> str:
+    """Text that came over the wire, as it may be shown on a terminal: what is not printable is written \\x1b."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def kinds_text(types: Mapping[str, int]) -> str:
+    """Messages by type: A×12 D×9."""
+    return " ".join(f"{visible(kind) or '(empty)'}×{count}" for kind, count in sorted(types.items()))
+
+
 def rate(now: int, before: int, nanoseconds: int) -> float:
     """Per second; 0 where there is no earlier view."""
     return max(0, now - before) * 1e9 / nanoseconds if nanoseconds > 0 else 0.0

@@ -1,18 +1,52 @@
 """What a handler has to tell the person who runs it: the states of its channels, in sentences."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
+from feedhandler.counters import CHANNEL, LINE, by_name
 from feedhandler.records import Quality, Reason
+
+if TYPE_CHECKING:
+    from feedhandler.publish import Segment
+
+ROOM = {
+    "instruments_full": ("instruments", "definitions of instruments found no room, which have no books"),
+    "orders_full": ("orders", "orders found no room, and their books are STALE"),
+    "levels_full": ("orders", "orders found no room for their price level, and their books are STALE"),
+}
+"""Counters of what is too small, with the setting that makes it larger."""
+UNUSED = {
+    "malformed": "messages are malformed: too short for the protocol, or with values that cannot be",
+    "unknown_type": "messages are of types that the protocol does not know",
+    "bad_packets": "packets have lengths or counts that do not add up",
+}
+
+
+def complaints(segment: "Segment") -> list[str]:
+    """A sentence for each thing that keeps the books of a capture from being whole, and what mends it."""
+    counts: dict[str, int] = {}
+    for table, rows in ((LINE, segment.lines), (CHANNEL, segment.channels)):
+        for row in rows:
+            for name, count in by_name(table, row).items():
+                if table is CHANNEL or name == "bad_packets":
+                    counts[name] = counts.get(name, 0) + count
+    sentences = [f"{counts[name]:,} {what}: raise --{key}" for name, (key, what) in ROOM.items() if counts.get(name)]
+    return sentences + [f"{counts[name]:,} {what}" for name, what in UNUSED.items() if counts.get(name)]
 
 
 class News:
-    """The states of channels, in words for people: said when they have lasted from one look to the next."""
+    """The states of channels, in words for people: said when they have lasted from one look to the next.
+
+    And what has become too small, said once.
+    """
 
     def __init__(self, channels: NDArray[np.void]) -> None:
         self._channels = channels
         self._seen = [(Quality.INIT, Reason.START)] * len(channels)
         self._said = list(self._seen)
+        self._full: set[tuple[int, str]] = set()
 
     @staticmethod
     def _state(row: np.void) -> tuple[Quality, Reason]:
@@ -33,4 +67,14 @@ class News:
                 sentences.append(f"channel {name}: LIVE again")
             self._said[i] = now[i]
         self._seen = now
+        return sentences + self._too_small()
+
+    def _too_small(self) -> list[str]:
+        sentences = []
+        for i, row in enumerate(self._channels):
+            counts = by_name(CHANNEL, row)
+            for name, (key, what) in ROOM.items():
+                if counts[name] and (i, name) not in self._full:
+                    self._full.add((i, name))
+                    sentences.append(f"channel {row['name'].decode()}: {what}: raise [books] {key}")
         return sentences

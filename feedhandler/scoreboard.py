@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from feedhandler.counters import CHANNEL, LINE, by_name
-from feedhandler.figures import COLOURS, SHORT, amount, duration, rate, table, word
+from feedhandler.figures import COLOURS, SHORT, amount, duration, rate, table, visible, word
 from feedhandler.read import Feed
 from feedhandler.records import Quality, Reason, TimestampKind
 
@@ -75,7 +75,7 @@ class Score:
 
 def text_of(field: bytes) -> str:
     """The text of a fixed-width field of a record."""
-    return field.decode("ascii", "replace").strip()
+    return visible(field.decode("ascii", "replace").strip())
 
 
 def take_score(feed: Feed) -> Score:

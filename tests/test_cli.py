@@ -298,3 +298,64 @@ def test_the_process_itself() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("loaded:\n")
+
+
+def hostile(path: Path) -> Path:
+    """A file whose symbols, types and fields hold what a terminal would obey."""
+    bad = "\x1b[2J"
+    with BinaryFileWriter(path) as file:
+        for locate in range(1, 20):
+            file.write(interpret.encode(ITCH, "stock_directory", locate=locate, stock=f"S{locate}"))
+        file.write(
+            interpret.encode(ITCH, "add_order", locate=1, order_id=1, side="\x07", shares=1, stock=bad, price=10**9)
+        )
+        file.write(b"\x1bjunk")
+        file.end()
+    return path
+
+
+def test_what_came_over_the_wire_does_not_command_the_terminal(tmp_path: Path) -> None:
+    path = hostile(tmp_path / "hostile.itch")
+    for command in ("inspect", "books"):
+        done = run(command, path, "--protocol", "itch50")
+        said = done.stdout + done.stderr
+        assert r"\x1b×1" in said and not set(said) & {"\x1b", "\x07"}
+    assert r"\x1b[2J" in run("inspect", path, "--protocol", "itch50").stdout
+
+
+def test_books_say_what_found_no_room_and_what_could_not_be_read(tmp_path: Path) -> None:
+    path = hostile(tmp_path / "x.itch")
+    said = run("books", path, "--protocol", "itch50", "--instruments", "5").stderr
+    assert re.search(r"^14 definitions of instruments found no room, .*: raise --instruments$", said, re.MULTILINE)
+    assert re.search(r"^1 messages are of types that the protocol does not know$", said, re.MULTILINE)
+    with BinaryFileWriter(path) as file:
+        file.write(interpret.encode(ITCH, "stock_directory", locate=1, stock="AAPL"))
+        for number in range(100):
+            file.write(
+                interpret.encode(ITCH, "add_order", locate=1, order_id=number + 1, side="B", shares=1, price=10**9)
+            )
+        file.write(interpret.encode(ITCH, "order_delete", locate=1, order_id=1)[:-1])
+    done = run("books", path, "--protocol", "itch50", "--orders", "10", "--json")
+    assert json.loads(done.stdout)["books"]["AAPL"]["state"] == "STALE"
+    assert "raise --orders" in done.stderr and "1 messages are malformed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--type", "z,A"], "no message of type A, z is in it"),
+        (["--symbol", "s19x"], "no such message is about 's19x'; the nearest are S19"),
+    ],
+)
+def test_inspect_says_why_it_shows_nothing(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    with BinaryFileWriter(tmp_path / "x.itch") as file:
+        for locate in range(1, 20):
+            file.write(interpret.encode(ITCH, "stock_directory", locate=locate, stock=f"S{locate}"))
+    done = run("inspect", tmp_path / "x.itch", "--protocol", "itch50", *arguments)
+    assert done.returncode == 0 and sentence in done.stderr
+
+
+def test_a_pipe_is_no_capture(tmp_path: Path) -> None:
+    for path in ("/dev/null", "/dev/zero"):
+        done = run("inspect", path)
+        assert done.returncode == 1 and "not a regular file" in done.stderr

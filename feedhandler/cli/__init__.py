@@ -39,6 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         common.talk(f"feedhandler: {error}")
         sys.exit(1)
+    except MemoryError as error:
+        if os.environ.get("FEEDHANDLER_DEBUG") == "1":
+            raise
+        common.talk(f"feedhandler: {str(error) or 'not enough memory'}")
+        sys.exit(1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

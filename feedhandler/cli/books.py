@@ -39,7 +39,9 @@ def books(
     as_json: Annotated[bool, typer.Option("--json", help="All levels as JSON, prices in units of 1e-9.")] = False,
 ) -> None:
     """Print the books as they stand at the end of a capture, and how many messages of each type it had."""
+    from feedhandler.figures import kinds_text
     from feedhandler.handler import run_capture
+    from feedhandler.news import complaints
     from feedhandler.read import attach_local
 
     sizes: dict[str, Any] = {"depth": depth, "orders": orders, "instruments": instruments}
@@ -60,8 +62,9 @@ def books(
 
             console = Console(highlight=False)
             console.print(ladder(feed, symbol) if symbol else overview(feed, console.width))
-            counts = " ".join(f"{kind}×{count}" for kind, count in result.types.items())
-            talk(f"{result.messages:,} messages: {counts}")
+            talk(f"{result.messages:,} messages: {kinds_text(result.types)}")
+        for sentence in complaints(result.segment):
+            talk(sentence)
     if result.error is not None:
         raise result.error
 

@@ -10,7 +10,7 @@ from feedhandler.cli.common import Capture, Protocol, emit, examples, known_prot
 
 if TYPE_CHECKING:
     from feedhandler.decode.spec import Protocol as Table
-    from feedhandler.listing import Entry
+    from feedhandler.listing import Entry, Listing
 
 HEAD = f"{'seq':>9} line {'time':<18} {'symbol':<8} message"
 
@@ -33,15 +33,18 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line, prices in units of 1e-9.")] = False,
 ) -> None:
     """List the messages of a capture: every copy on every line, in the order of the file."""
+    from feedhandler.figures import kinds_text
     from feedhandler.listing import Listing
 
     wanted = frozenset(kind for kind in types.split(",") if kind)
     shown = 0
+    symbols: set[str] = set()
     width = _width()
     with Listing(capture, known_protocol(protocol), wanted) as listing:
         try:
             for entry in listing:
                 if symbol and entry.symbol != symbol:
+                    symbols.add(entry.symbol)
                     continue
                 if as_json:
                     emit(asdict(entry) | {"line": listing.lines[entry.line]})
@@ -58,12 +61,16 @@ def inspect(
             leave_stdout()
         finally:
             sys.stdout.flush()
-            talk(_summary(shown, listing.types, listing.refused))
+            read = sum(listing.types.values())
+            bad = f"; {listing.refused:,} packets of another protocol, or damaged" if listing.refused else ""
+            talk(f"{shown:,} of {read:,} messages read: {kinds_text(listing.types) or 'none'}{bad}")
+            if not shown and read:
+                talk(_why_none(wanted, symbol, listing, symbols))
 
 
 def row(entry: "Entry", table: "Table", line: str) -> str:
     """One message as a line of text; times of day as the exchange wrote them, else of receipt (UTC)."""
-    from feedhandler.figures import price_text
+    from feedhandler.figures import price_text, visible
 
     naming = table.instrument
     hidden = {table.clock.field, naming.symbol, getattr(naming, "field", "")}
@@ -73,13 +80,14 @@ def row(entry: "Entry", table: "Table", line: str) -> str:
         kind = message.layout[name].type if message else None
         if name not in hidden:
             text = price_text(int(value), -9, kind.decimals) if kind and kind.kind == "price" else str(value).strip()
-            words.append(f"{name}={text}")
+            words.append(f"{name}={visible(text)}")
     stamp = int(entry.fields.get(table.clock.field, entry.ts_recv))
     seconds, nanoseconds = divmod(stamp, 10**9)
     clock = f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{nanoseconds:09}" if stamp else ""
     said = entry.fault or " ".join(words)
     number = entry.seq or "-"
-    return f"{number:>9} {line:<4} {clock:<18} {entry.symbol:<8} {entry.type} {entry.name} {said}".rstrip()
+    whose, what = visible(entry.symbol), visible(entry.type)
+    return f"{number:>9} {line:<4} {clock:<18} {whose:<8} {what} {entry.name} {said}".rstrip()
 
 
 def cut(text: str, width: int) -> str:
@@ -94,8 +102,13 @@ def _width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
 
 
-def _summary(shown: int, types: dict[str, int], refused: int) -> str:
-    read = sum(types.values())
-    counts = " ".join(f"{kind or '(empty)'}×{count}" for kind, count in sorted(types.items()))
-    bad = f"; {refused:,} packets of another protocol, or damaged" if refused else ""
-    return f"{shown:,} of {read:,} messages read: {counts or 'none'}{bad}"
+def _why_none(wanted: frozenset[str], symbol: str, listing: "Listing", symbols: set[str]) -> str:
+    """Why nothing was shown: what was asked for is not in the file."""
+    import difflib
+
+    from feedhandler.figures import visible
+
+    if wanted and not wanted & set(listing.types):
+        return f"no message of type {', '.join(sorted(wanted))} is in it; a type is one of the letters above"
+    near = difflib.get_close_matches(symbol.upper(), map(visible, symbols), 3, 0.5)
+    return f"no such message is about {symbol!r}" + (f"; the nearest are {', '.join(near)}" if near else "")

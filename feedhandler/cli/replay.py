@@ -107,6 +107,7 @@ def replay(
 def into_handler(capture: Path, protocol: str | None, name: str, keep: bool, sizes: dict[str, Any]) -> None:
     """The capture through a handler at full speed; its segment stays until Ctrl-C, if it is to be kept."""
     from feedhandler.handler import open_capture, play
+    from feedhandler.news import complaints
 
     with open_capture(capture, protocol, name=name, **sizes) as handler:
         talk(f"publishing {capture} as {name}; attach, or: feedhandler top {name}")
@@ -117,6 +118,8 @@ def into_handler(capture: Path, protocol: str | None, name: str, keep: bool, siz
             seconds = time.monotonic() - began
             messages = sum(handler.types.values())
             talk(f"{messages:,} messages in {seconds:.1f} s ({messages / max(seconds, 1e-9):,.0f} a second)")
+            for sentence in complaints(handler.segment):
+                talk(sentence)
             if error is not None:
                 raise error
             if keep:

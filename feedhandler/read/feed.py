@@ -124,12 +124,12 @@ class Feed:
 
     def _unknown(self, symbol: str | int, venue: str | None) -> str:
         symbols = self.symbols
-        where = f" on {venue}" if venue else ""
+        where, name = f" on {venue}" if venue else "", f" {self.name!r}" if self.name else ""
         if not symbols:
-            return f"there is no {symbol!r}{where}: the feed {self.name!r} has named no instruments yet; give a timeout"
+            return f"there is no {symbol!r}{where}: the feed{name} has named no instruments yet; give a timeout"
         near = dict.fromkeys(difflib.get_close_matches(str(symbol).upper(), symbols, 3, 0.5))
         hint = f"; the nearest are {', '.join(near)}" if near else ""
-        return f"there is no {symbol!r}{where} among the {len(symbols)} instruments of {self.name!r}{hint}"
+        return f"there is no {symbol!r}{where} among the {len(symbols)} instruments of the feed{name}{hint}"
 
     # -- events --------------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """Captures: pcap, pcapng and Nasdaq BinaryFILE, plain or compressed, recognised by their first bytes, not by name."""
 
 import mmap
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
@@ -142,6 +144,8 @@ def _head(path: Path) -> tuple[Compression | None, bytes]:
     """How the file is compressed, and its first bytes, unpacked."""
     try:
         with path.open("rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise CaptureError(f"{path}: not a regular file: a capture is read twice; write it to a file first")
             head = file.read(HEAD)
     except OSError as error:
         raise CaptureError(f"{path}: {error.strerror}") from error
