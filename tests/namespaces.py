@@ -113,8 +113,9 @@ class Network:
 
     def run(self, *command: str, text: str | None = None) -> str:
         """What a command says that is run in the network, `text` its input; AssertionError when it fails."""
+        environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # a sanitizer's
         with self.inside():
-            done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
         return done.stdout
 
