@@ -83,7 +83,7 @@ def test_one_cpu_is_not_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loopback_and_what_cannot_be_had(tmp_path: Path) -> None:
     before = os.sched_getaffinity(0)
     done: list[int] = []
-    wrong = Rig("no such mode", "af_xdp", cable=False, settings='[af_xdp]\nmode = "none"\n')
+    wrong = Rig("no such mode", "af_xdp", settings='[af_xdp]\nmode = "none"\n')
     report = latency.measure([LOOPBACK, wrong], packets=30, progress=done.append)
     assert os.sched_getaffinity(0) == before
     assert done == [1, 2]
@@ -114,7 +114,7 @@ def test_the_command() -> None:
     command = [sys.executable, "-m", "feedhandler", "bench", "latency", "--json", "--packets", "10"]
     report = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
     assert report["rigs"][0]["name"] == "sockets, loopback"
-    assert len(report["rigs"]) + len(report["left_out"]) == len(latency.rigs())
+    assert len(report["rigs"]) + len(report["left_out"]) == len(latency.rigs("d0"))
 
 
 def test_what_the_command_refuses(tmp_path: Path) -> None:

@@ -56,6 +56,9 @@ def bench(
     ] = None,
     packets: Annotated[int, typer.Option(min=10, max=1_000_000, help="latency: packets for each back end.")] = 5000,
     rate: Annotated[float, typer.Option(min=1, max=50_000, help="latency: packets a second.")] = 2000,
+    rdma: Annotated[
+        str, typer.Option(metavar="NAME", help="latency: an interface with an RDMA device; RoCE packets leave by it.")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Measure this machine: what a capture's messages cost, or how long a packet takes.
@@ -70,7 +73,7 @@ def bench(
     if what is Stage.LATENCY:
         if capture is not None:
             raise typer.BadParameter("latency makes its own packets, it takes no capture", param_hint="CAPTURE")
-        _latency(packets, rate, plot, as_json)
+        _latency(packets, rate, plot, rdma, as_json)
         return
     if capture is None:
         raise typer.BadParameter(f"{what.value} is measured on a capture: give its file", param_hint="CAPTURE")
@@ -88,14 +91,16 @@ def bench(
     Console(highlight=False).print(table(what, figures))
 
 
-def _latency(packets: int, rate: float, plot: Path | None, as_json: bool) -> None:
+def _latency(packets: int, rate: float, plot: Path | None, rdma: str, as_json: bool) -> None:
     from feedhandler import latency
 
     if plot is not None:
         latency.figures()
-    wanted = latency.rigs()
+    wanted = latency.rigs(rdma)
     with progress("measuring latency", len(wanted)) as done:
         report = latency.measure(wanted, packets, rate, done)
+    if not rdma:
+        report.left_out["rdma"] = "its packets leave by the device's own interface: name it with --rdma"
     if plot is not None and report.figures:
         latency.plot(report, plot)
     if as_json:

@@ -9,9 +9,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ class Rig:
 
     name: str
     backend: str
-    cable: bool
-    """Between two namespaces by a veth pair, else on loopback."""
+    interface: str = "lo"
+    """Whose packets are taken; "" = one end of a veth pair between two namespaces, made for it."""
     settings: str = ""
     """Further tables of the configuration."""
 
@@ -122,15 +123,18 @@ def _percentiles(values: NDArray[np.int64]) -> dict[str, int]:
     return {**{name: int(np.percentile(values, at)) for name, at in names.items()}, "max": int(values.max())}
 
 
-def rigs() -> list[Rig]:
-    """All that may work somewhere. RDMA is not among them: its packets come from an RDMA sender."""
+def rigs(rdma: str = "") -> list[Rig]:
+    """All that may work somewhere. `rdma`: an interface with an RDMA device, by which datagrams of RoCE may leave."""
     small = "[af_xdp]\nring = 4096\npackets_per_second = 20000\n"
-    return [
-        Rig("sockets, loopback", "sockets", cable=False),
-        Rig("sockets, veth", "sockets", cable=True),
-        Rig("af_xdp generic, veth", "af_xdp", cable=True, settings=f'{small}mode = "generic"\n'),
-        Rig("af_xdp native, veth", "af_xdp", cable=True, settings=small),
+    found = [
+        Rig("sockets, loopback", "sockets"),
+        Rig("sockets, veth", "sockets", interface=""),
+        Rig("af_xdp generic, veth", "af_xdp", interface="", settings=f'{small}mode = "generic"\n'),
+        Rig("af_xdp native, veth", "af_xdp", interface="", settings=small),
     ]
+    if rdma:
+        found.append(Rig(f"rdma roce-ud, {rdma}", "rdma", interface=rdma, settings='[rdma]\nmode = "roce-ud"\n'))
+    return found
 
 
 def measure(
@@ -157,10 +161,10 @@ def measure(
 def _one(rig: Rig, packets: int, rate: float, cpus: list[int]) -> Figures:
     name = f"latency-{os.getpid()}-{secrets.token_hex(3)}"
     with ExitStack() as stack:
-        cable = stack.enter_context(Cable()) if rig.cable else None
+        cable = None if rig.interface else stack.enter_context(Cable())
         stack.enter_context(_handler(rig, name, cable, cpus[-1]))
         feed = stack.enter_context(attach(name))
-        sender = stack.enter_context(_sender(cable))
+        sender = stack.enter_context(_roce(rig.interface) if rig.backend == "rdma" else _sender(cable))
         os.sched_setaffinity(0, {cpus[0]})
         stack.callback(os.sched_setaffinity, 0, set(cpus))
         stages, lost = _send(feed, sender, packets, 1.0 / rate)
@@ -193,7 +197,7 @@ def _handler(rig: Rig, name: str, cable: Cable | None, cpu: int) -> Iterator[Non
         name = "A"
         group = "{GROUP}"
         port = {PORT}
-        interface = "{RECEIVER if cable else "lo"}"
+        interface = "{rig.interface or RECEIVER}"
     """
     with ExitStack() as stack:
         path = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "latency.toml"
@@ -232,6 +236,23 @@ def _sender(cable: Cable | None) -> Iterator[socket.socket]:
         udp.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1 if cable else 0)
         udp.connect((GROUP, PORT))
         yield udp
+
+
+@contextmanager
+def _roce(interface: str) -> Iterator[socket.socket]:
+    """A socket whose packets a thread sends as datagrams of RoCE: what it takes to do so counts as before the wire."""
+    from feedhandler.simulate.rdma import QUEUE_KEY, Relay
+
+    relay = Relay(interface, "", "", QUEUE_KEY, 1)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with closing(relay), ours:
+        relay.add(IPv4Address(GROUP), theirs)
+        relay.start(lambda: None)
+        try:
+            yield ours
+        finally:
+            relay.finish()
+        relay.check()
 
 
 def _packets() -> Iterator[bytes]:
@@ -283,14 +304,15 @@ def _send(feed: Feed, sender: socket.socket, packets: int, interval: float) -> t
             batch = take(spin, 0, PATIENCE_NS)
         seen = clock()
         if batch is None:
-            lost += 1
+            lost += number >= WARM_UP
             due = time.monotonic_ns()
             continue
         stamp = int(batch[-1]["ts_recv"])
         _await(partial(_more, published, count), "the handler did not count a packet")
-        if published[0] > count + 1:  # one that was given up has been counted with it
-            lost += 1
-        elif number >= WARM_UP:
+        if number >= WARM_UP:
+            if published[0] > count + 1:  # one that was given up has been counted with it
+                lost += 1
+                continue
             first, second = received[1] - before[0], published[1] - before[1]
             rows.append((stamp - sent, first, second, seen - stamp - first - second))
     for each in (received, published, words):
