@@ -236,6 +236,22 @@ def test_rdma(
     assert (mend in row.mend) if mend else not row.mend
 
 
+def test_what_is_wrong_with_the_packages_comes_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from feedhandler.receive.rdma import verbs
+
+    def refuse(sentence: str) -> None:
+        raise BackendError(sentence)
+
+    for sentence, said in [
+        ("pyverbs is not installed: apt-get install it", ("pyverbs is not installed", "apt-get install it")),
+        ("pyverbs does not match (x: y); take both: a", ("pyverbs does not match (x: y)", "take both: a")),
+    ]:
+        monkeypatch.setattr(verbs, "load", lambda sentence=sentence: refuse(sentence))
+        assert kernel.Kernel().rdma_packages() == said
+    monkeypatch.setattr(verbs, "load", lambda: None)
+    assert kernel.Kernel().rdma_packages() == ("", "")
+
+
 def test_the_owner_of_an_rdma_device_is_found_three_ways(tmp_path: Path) -> None:
     base = "sys/class/infiniband/"
     files = {

@@ -6,7 +6,6 @@ Each answer is None where the kernel, the driver or the privileges do not give o
 import array
 import ctypes
 import fcntl
-import importlib
 import os
 import resource
 import socket
@@ -15,6 +14,7 @@ import time
 from typing import NamedTuple
 
 from feedhandler.doctor import netlink
+from feedhandler.errors import BackendError
 
 AF_XDP = 44
 SIOCETHTOOL, SIOCGHWTSTAMP = 0x8946, 0x89B1
@@ -159,15 +159,13 @@ class Kernel:
 
     def rdma_packages(self) -> tuple[str, str]:
         """What is wrong with the RDMA packages of this Python, and the remedy; both "" when nothing is."""
+        from feedhandler.receive.rdma import verbs
+
         try:
-            importlib.import_module("pyverbs.device")
-        except ModuleNotFoundError as error:
-            if error.name not in ("pyverbs", "pyverbs.device"):
-                return f"pyverbs lacks {error.name}", "apt install --reinstall python3-pyverbs"
-            venv = "a virtual environment needs --system-site-packages to see it"
-            return "the package pyverbs is not installed", f"apt install python3-pyverbs ({venv})"
-        except ImportError as error:
-            return f"pyverbs does not fit this libibverbs ({error})", "apt install python3-pyverbs ibverbs-providers"
+            verbs.load()
+        except BackendError as error:
+            reason, _, mend = str(error).partition("; " if "; " in str(error) else ": ")
+            return reason, mend
         return "", ""
 
     def locked_memory(self) -> tuple[int, int]:
