@@ -59,8 +59,8 @@ WAYS: dict[str, tuple[str, dict[str, Any]]] = {
 """Contestant → backend and its settings. "recvmsg" is no backend of ours: one system call a packet.
 
 A ring of 65536 is the default. The kernel goes round all of it, and what it writes there is in no cache; a smaller one
-stays in its caches, and bridges less. Here it shows in the sending core: each frame goes back to the sender under a lock,
-and taking that waits for the stores before it.
+stays in its caches, and bridges less. Here it shows in the sending core: each frame goes back to the sender under a
+lock, and taking that waits for the stores before it.
 """
 FED = ("recvmmsg", "recvmmsg, no stamps", "af_xdp generic", "af_xdp native")
 """Those that feed a handler: a small ring overflows there, for the sender is faster than decoder and books."""
