@@ -11,7 +11,7 @@ cimport cython
 from libc.string cimport memset
 from posix.mman cimport munmap
 
-from feedhandler import errors
+from feedhandler import errors, memory
 from feedhandler._counters cimport (CH_DUPLICATE_ORDER, CH_LEVELS_FULL, CH_ORDERS_FULL, CH_OVER_EXECUTION,
                                     CH_PRICE_RANGE, CH_UNKNOWN_INSTRUMENT, CH_UNKNOWN_ORDER, CH_ZERO_SIZE)
 from feedhandler._hints cimport fetch_to_write, unlikely
@@ -63,6 +63,8 @@ cdef class OrderBook(Books):
         self.orders.limit = orders
         self.orders.count = fh_orders_buckets(orders)
         self.size_limit = (<uint64_t>1 << 63) // <uint64_t>orders
+        memory.require(self.orders.count * sizeof(fh_bucket) + level_bytes,
+                       f"books of {orders:,} orders and {self.instruments:,} instruments")
         self.orders.buckets = <fh_bucket *>fh_pages(<size_t>self.orders.count * sizeof(fh_bucket))
         self.levels.depth = self.depth
         self.levels.places = fh_places(self.depth)
