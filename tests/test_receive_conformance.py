@@ -7,13 +7,13 @@ import pytest
 from feedhandler.receive import choose
 from tests.conformance.cases import CASES
 from tests.conformance.network import JUMBO_MTU, AfXdpNative, Sockets
-from tests.conformance.rigs import RIGS, load
+from tests.conformance.rigs import EVERYWHERE, RIGS, load
 from tests.conformance.table import BEGIN, DOCUMENT, agrees, run, written
 
 HOSTILE = ("lengths", "untagged", "vlan", "ip_checksum", "udp_checksum", "fragments", "options", "runts", "jumbo")
 HERE = [
     pytest.param(rig, case, id=f"{rig}-{case}", marks=[pytest.mark.wire] if case in HOSTILE else [])
-    for rig in RIGS
+    for rig in (*RIGS, *EVERYWHERE)
     for case in CASES
     if case not in load(rig).excused
 ]
@@ -44,7 +44,8 @@ def test_auto_falls_back_where_frames_are_too_large(tmp_path: Path) -> None:
     """An interface of jumbo frames: native XDP is refused with the reason, and the sockets take them."""
     rig = Sockets(tmp_path)
     try:
-        with rig.mtu(JUMBO_MTU).receiver.inside():
+        rig.mtu(JUMBO_MTU)
+        with rig.inside():
             chosen = choose.choose([rig.flow(0)], "auto", {"af_xdp": AfXdpNative(tmp_path).options(jumbo=True)})
         with chosen.receiver as receiver:
             assert chosen.backend == "sockets"

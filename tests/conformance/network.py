@@ -1,12 +1,14 @@
-"""Rigs on a cable between two networks: the kernel's sockets, AF_XDP."""
+"""Rigs on a cable between two networks: the kernel's sockets, AF_XDP; and sockets on this host alone, without root."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import socket
+import struct
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +19,7 @@ from feedhandler.receive import choose
 from feedhandler.receive._receiver import Receiver
 from tests.conformance.rig import Flow, Holder, LiveRig, Sent
 from tests.frames import Frame, Wire
-from tests.namespaces import Veth, veth
+from tests.namespaces import Network, Veth, veth
 
 JUMBO_MTU = 9000
 
@@ -42,11 +44,22 @@ class OnCable(LiveRig):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.prepare()
+        for sender, address in zip(self.senders, self.sources, strict=True):
+            sender.bind((address, 0))
+
+    sources: ClassVar[Sequence[str]] = (Veth.SENDER, Veth.OTHER)
+
+    def prepare(self) -> None:
+        """The cable, and two sockets at its other end."""
         self.world = cable(1500)
+        self.network: Network | None = self.world.receiver
         with self.world.sender.inside():
             self.senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
-        for sender, address in zip(self.senders, (Veth.SENDER, Veth.OTHER), strict=True):
-            sender.bind((address, 0))
+
+    def inside(self) -> AbstractContextManager[None]:
+        """Where the receiver is."""
+        return self.network.inside() if self.network else contextlib.nullcontext()
 
     @property
     def receiver(self) -> Receiver:
@@ -57,18 +70,17 @@ class OnCable(LiveRig):
         self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
     ) -> None:
         self.close()
-        with self.mtu(JUMBO_MTU if jumbo else 1500).receiver.inside():
+        if jumbo:
+            self.mtu(JUMBO_MTU)
+        with self.inside():
             options = self.options(room, check_udp_checksum, jumbo)
             self._receiver = choose.choose(flows, self.backend, {self.backend: options}).receiver
 
-    def mtu(self, mtu: int) -> Veth:
+    def mtu(self, mtu: int) -> None:
         """Let the cable have this MTU until the case is over."""
-        if mtu == self.world.mtu:
-            return self.world
         self.world.mtu = mtu
         for network, name in ((self.world.sender, "tx"), (self.world.receiver, "rx")):
             network.run("ip", "link", "set", "dev", name, "mtu", str(mtu))
-        return self.world
 
     def send(self, sent: Sent, source: int = 0) -> None:
         for line, payload in sent:
@@ -80,7 +92,7 @@ class OnCable(LiveRig):
             wire.send(frames)
 
     def hold(self, flows: Sequence[Flow]) -> Holder:
-        return Holder(self.backend, self.options(), flows, self.world.receiver)
+        return Holder(self.backend, self.options(), flows, self.network)
 
     def close(self) -> None:
         if self._receiver is not None:
@@ -89,7 +101,8 @@ class OnCable(LiveRig):
 
     def finish(self) -> None:
         super().finish()
-        self.mtu(1500)
+        if self.network and self.world.mtu != 1500:
+            self.mtu(1500)
         for sender in self.senders:
             sender.close()
 
@@ -97,11 +110,11 @@ class OnCable(LiveRig):
     def handler(self, config: Config, room: int = 0) -> Iterator[Handler]:
         run = replace(config.handler, backend=self.backend)
         with contextlib.ExitStack() as stack:
-            with self.world.receiver.inside():
+            with self.inside():
                 handler = stack.enter_context(
                     Handler(self.configured(replace(config, handler=run), room), anonymous=True)
                 )
-            assert handler.backend.startswith(self.name)
+            assert handler.backend.startswith(self.name.partition(",")[0]), handler.backend
             yield handler
 
     def configured(self, config: Config, room: int) -> Config:
@@ -124,6 +137,35 @@ class Sockets(OnCable):
 
     def configured(self, config: Config, room: int) -> Config:
         return replace(config, handler=replace(config.handler, receive_buffer=4096 if room else 8 << 20))
+
+
+class Loopback(Sockets):
+    """Sockets on this host, without root: no frame can be made by hand, and groups are this process's own."""
+
+    name = "sockets, loopback"
+    interface = "lo"
+    source = "127.0.0.1"
+    sources: ClassVar[Sequence[str]] = ("127.0.0.1", "127.0.0.2")
+    excused: ClassVar[Mapping[str, str]] = {
+        **Sockets.excused,
+        **dict.fromkeys(
+            ("untagged", "ip_checksum", "udp_checksum", "fragments", "options", "runts", "jumbo"),
+            "Frames by hand, and other MTUs, are for the cable.",
+        ),
+    }
+    refuses: ClassVar[Mapping[str, str]] = {"vlan": "sockets cannot take vlan = '100' on lo"}
+
+    def prepare(self) -> None:
+        self.network = None
+        self.senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        way_out = struct.pack("4s4si", bytes(4), bytes(4), socket.if_nametoindex("lo"))
+        for sender in self.senders:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, way_out)
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+
+    def flow(self, number: int = 0) -> Flow:
+        own = f"239.{192 + os.getpid() % 60}.{os.getpid() // 60 % 256}.{200 + number}"
+        return super().flow(number).but(group=own)
 
 
 class AfXdp(OnCable):
