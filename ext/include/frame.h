@@ -29,13 +29,11 @@ struct fh_frame {
     uint32_t len;
 };
 
-static inline uint16_t fh_sum_fold(uint64_t sum)
+/* Does a sum with its checksum in it come out as it must, 0xffff in ones' complement? Adding in ones' complement is adding
+ * modulo 0xffff; and a sum of 0 there is none, for no header is all zero. */
+static inline int fh_sum_good(uint64_t sum)
 {
-    sum = (sum >> 32) + (uint32_t)sum;
-    sum = (sum >> 32) + (uint32_t)sum;
-    sum = (sum >> 16) + (uint16_t)sum;
-    sum = (sum >> 16) + (uint16_t)sum;
-    return (uint16_t)sum;
+    return sum % 0xffff == 0;
 }
 
 /* Ones' complement sum (RFC 1071) of up to 64 KiB, in the machine's byte order: the same number, its bytes swapped. */
@@ -80,7 +78,7 @@ static inline int fh_frame_ip(const uint8_t *ip, uint32_t len, int check_udp_sum
     sum = (uint64_t)fh_le32(ip) + fh_le32(ip + 4) + fh_le32(ip + 8) + fh_le32(ip + 12) + fh_le32(ip + 16);
     if (header > 20)
         sum += fh_sum(ip + 20, header - 20);
-    if (fh_sum_fold(sum) != 0xffff)
+    if (!fh_sum_good(sum))
         return FH_FRAME_CHECKSUM;
     if (ip[6] & 0x20)                           /* more fragments */
         return FH_FRAME_FRAGMENT;
@@ -92,9 +90,24 @@ static inline int fh_frame_ip(const uint8_t *ip, uint32_t len, int check_udp_sum
     out->len = stated - 8;
     if (check_udp_sum && fh_le16(ip + header + 6) != 0) {       /* 0 = the sender computed none */
         sum = fh_sum(ip + 12, 8) + fh_le16(ip + header + 4) + (17u << 8) + fh_sum(ip + header, stated);
-        if (fh_sum_fold(sum) != 0xffff)
+        if (!fh_sum_good(sum))
             return FH_FRAME_UDP_CHECKSUM;
     }
+    return FH_FRAME_OK;
+}
+
+/* The same for an IP header that is known to be 20 bytes long, UDP's and no fragment's, in memory that goes on for at least
+ * 28 bytes. Sets payload and length only. */
+static inline int fh_frame_known_ip(const uint8_t *ip, uint32_t len, struct fh_frame *out)
+{
+    uint32_t total = fh_be16(ip + 2), stated = fh_be16(ip + 24);
+
+    if (!fh_sum_good((uint64_t)fh_le32(ip) + fh_le32(ip + 4) + fh_le32(ip + 8) + fh_le32(ip + 12) + fh_le32(ip + 16)))
+        return FH_FRAME_CHECKSUM;
+    if (total > len || stated < 8 || 20 + stated > total)
+        return FH_FRAME_LENGTHS;
+    out->payload = ip + 28;
+    out->len = stated - 8;
     return FH_FRAME_OK;
 }
 

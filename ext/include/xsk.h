@@ -60,6 +60,7 @@ struct fh_xsk {
     uint32_t mask;
     uint32_t next;              /* the next descriptor to look at */
     uint32_t seen;              /* where the producer was when last looked at */
+    uint32_t fetched;           /* up to where frames are on their way into the cache */
     uint32_t given;             /* up to where chunks have gone back: all of the fill ring's past, too */
     int fd;
     int zero_copy;

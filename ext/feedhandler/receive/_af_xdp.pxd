@@ -26,6 +26,8 @@ cdef extern from "xsk.h" nogil:
         uint8_t *memory
         uint32_t mask
         uint32_t next
+        uint32_t seen
+        uint32_t fetched
         int fd
         int zero_copy
         uint64_t drops
@@ -71,12 +73,15 @@ cdef class AfXdpReceiver(Receiver):
     cdef bint check_udp_checksum, hardware, joined_lent, look_due, closed
     cdef int next_queue, idle_polls
     cdef int64_t offset                     # CLOCK_REALTIME - CLOCK_MONOTONIC
+    cdef int64_t clock                      # CLOCK_MONOTONIC of this poll(); 0 = not read yet
     cdef int64_t looked_at, measured_at, counted_at     # CLOCK_MONOTONIC
     cdef object kept, attached, memories, lent
     cdef str mode
 
     cdef int take(self, Source *source, Packet *out, uint32_t count) noexcept nogil
-    cdef int read_headers(self, Source *source, const uint8_t *data, uint32_t size, fh_frame *frame) noexcept nogil
+    cdef int take_unnoted(self, Source *source, const uint8_t *data, uint32_t size, Packet *out) noexcept nogil
+    cdef void count(self, uint32_t line, uint64_t packets, uint64_t size) noexcept nogil
+    cdef int64_t stamp(self, int64_t stamp, int64_t ts, uint32_t line) noexcept nogil
     cdef int look_around(self, Packet *out, int capacity) noexcept nogil
     cdef void count_drops(self) noexcept nogil
     cdef void forget_views(self)

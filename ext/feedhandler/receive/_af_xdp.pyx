@@ -9,17 +9,18 @@ The XDP program has left time, line and place of the IP header before each frame
 so that the note of an earlier frame is never taken for one of a driver that leaves none; there the headers are read whole,
 and the time is the clock's.
 """
+cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport ENETDOWN
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 import os
 from feedhandler._counters cimport LN_BAD_FRAMES, LN_BYTES, LN_FOREIGN, LN_KERNEL_DROPS, LN_PACKETS
 from feedhandler._records cimport LINE_DOWN, LINE_UP, TS_CLOCK, TS_HARDWARE, TS_KERNEL, Packet
-from feedhandler.receive._frame cimport (FH_FRAME_OK, FH_STEER_NONE, Steering, fh_frame, fh_frame_ip, fh_frame_udp,
-                                         fh_steer_blame, fh_steer_line)
+from feedhandler.receive._frame cimport (FH_FRAME_OK, FH_STEER_NONE, Steering, fh_frame, fh_frame_ip, fh_frame_known_ip,
+                                         fh_frame_udp, fh_steer_blame, fh_steer_line)
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH
 from feedhandler.receive._wait cimport POLLIN, fh_monotonic_ns, fh_realtime_ns, wait_readable
 
@@ -61,6 +62,7 @@ cdef enum:
     LOOK_AROUND_NS = 1000000
     MEASURE_NS = 10000000                   # the clocks are compared so often
     COUNT_NS = 50000000                     # drops are counted so often
+    FARTHEST_IP = 22                        # behind two tags
     BELIEVED_NS = 1000000000                # how far the NIC's and the kernel's time may lie apart
 
 COPY = FH_XDP_COPY
@@ -148,6 +150,7 @@ cdef class Queue:
         fh_xsk_close(&self.xsk)
 
 
+@cython.final
 cdef class AfXdpReceiver(Receiver):
     """Made by `af_xdp.receiver`.
 
@@ -271,77 +274,106 @@ cdef class AfXdpReceiver(Receiver):
         cdef fh_xsk *xsk = source.xsk
         cdef const fh_xsk_desc *received = xsk.received
         cdef const fh_xsk_desc *desc
-        cdef uint8_t *memory = xsk.memory
+        cdef const uint8_t *ip
         cdef uint8_t *data
+        cdef uint8_t *memory = xsk.memory
         cdef fh_xsk_note *note
-        cdef uint64_t *counters
         cdef fh_frame frame
-        cdef uint32_t i, at = xsk.next, mask = xsk.mask
-        cdef int line, kind, n = 0
-        cdef int64_t ts, stamp, clock = 0, offset = self.offset
-        for i in range(min(count, <uint32_t> FETCH_AHEAD)):
-            data = memory + received[(at + i) & mask].address
-            FH_FETCH_TO_WRITE(data - sizeof(fh_xsk_note))
-            FH_FETCH_TO_READ(data + HEADERS)
-        for i in range(count):
-            if i + FETCH_AHEAD < count:
-                data = memory + received[(at + i + FETCH_AHEAD) & mask].address
+        cdef uint32_t at = xsk.next, end = at + count, mask = xsk.mask, seen = xsk.seen, fetched = xsk.fetched
+        cdef uint32_t line, lines = self.lines, current = 0
+        cdef uint64_t packets = 0, size = 0
+        cdef Packet *packet = out
+        cdef bint check_udp_checksum = self.check_udp_checksum
+        cdef int64_t ts = 0, offset = self.offset
+        cdef int verdict
+        self.clock = 0
+        if <int32_t> (fetched - at) < 0:
+            fetched = at
+        while at != end:
+            while fetched != seen and fetched - at < FETCH_AHEAD:
+                data = memory + received[fetched & mask].address
                 FH_FETCH_TO_WRITE(data - sizeof(fh_xsk_note))
                 FH_FETCH_TO_READ(data + HEADERS)
-            desc = &received[(at + i) & mask]
+                fetched += 1
+            desc = &received[at & mask]
+            at += 1
             data = memory + desc.address
             note = <fh_xsk_note *> (data - sizeof(fh_xsk_note))
-            if FH_UNLIKELY(note.mark != FH_XSK_NOTE_MARK or note.line >= <uint32_t> self.lines
-                           or note.ip > desc.len):
-                line = self.read_headers(source, data, desc.len, &frame)
-                if line < 0:
-                    continue
-                if clock == 0:
-                    clock = fh_monotonic_ns()
-                    if clock - self.looked_at >= LOOK_AROUND_NS:
-                        self.look_due = True
-                ts = clock + offset
-                kind = TS_CLOCK
+            line = note.line
+            if FH_UNLIKELY(note.mark != FH_XSK_NOTE_MARK or line >= lines or note.ip > FARTHEST_IP):
+                packet += self.take_unnoted(source, data, desc.len, packet)
+                continue
+            note.mark = 0
+            ip = data + note.ip
+            if FH_UNLIKELY(check_udp_checksum):
+                verdict = fh_frame_ip(ip, desc.len - note.ip, True, &frame)
             else:
-                note.mark = 0
-                line = note.line
-                if FH_UNLIKELY(fh_frame_ip(data + note.ip, desc.len - note.ip, self.check_udp_checksum, &frame)
-                               != FH_FRAME_OK):
-                    self.counters[line * self.counter_stride + LN_BAD_FRAMES] += 1
-                    continue
-                if i == 0 and <int64_t> note.time - self.looked_at >= LOOK_AROUND_NS:
-                    self.look_due = True
-                ts = <int64_t> note.time + offset
-                kind = TS_KERNEL
-                if FH_UNLIKELY(self.hardware):
-                    stamp = (<int64_t *> note - 1)[0]
-                    if stamp != 0 and -BELIEVED_NS < stamp - ts < BELIEVED_NS:
-                        ts = stamp
-                        kind = TS_HARDWARE
-            counters = self.counters + line * self.counter_stride
-            counters[LN_PACKETS] += 1
-            counters[LN_BYTES] += frame.len
-            self.status[line].ts_kind = kind
-            out[n].data = frame.payload
-            out[n].ts_recv = ts
-            out[n].len = frame.len
-            out[n].line = line
-            n += 1
-        xsk.next = at + count
-        return n
+                verdict = fh_frame_known_ip(ip, desc.len - note.ip, &frame)
+            if FH_UNLIKELY(verdict != FH_FRAME_OK):
+                self.counters[line * self.counter_stride + LN_BAD_FRAMES] += 1
+                continue
+            ts = <int64_t> note.time + offset
+            if FH_UNLIKELY(line != current):
+                self.count(current, packets, size)
+                current = line
+                packets = size = 0
+            packets += 1
+            size += frame.len
+            packet.data = frame.payload
+            packet.ts_recv = ts
+            packet.len = frame.len
+            packet.line = line
+            if FH_UNLIKELY(self.hardware):
+                packet.ts_recv = self.stamp((<int64_t *> note - 1)[0], ts, line)
+            packet += 1
+        self.count(current, packets, size)
+        xsk.next = at
+        xsk.fetched = fetched
+        if ts - offset - self.looked_at >= LOOK_AROUND_NS:
+            self.look_due = True
+        return <int> (packet - out)
 
-    cdef int read_headers(self, Source *source, const uint8_t *data, uint32_t size, fh_frame *frame) noexcept nogil:
-        """The line of a frame that came without a note; negative where it is refused, and counted."""
-        cdef int line, verdict = fh_frame_udp(data, size, self.check_udp_checksum, frame)
-        cdef int counter = LN_BAD_FRAMES
-        if verdict == FH_FRAME_OK:
-            line = fh_steer_line(source.steering, frame)
-            if line != FH_STEER_NONE:
-                return line
-            counter = LN_FOREIGN
-        line = fh_steer_blame(source.steering, frame)
-        self.counters[(source.first_line if line == FH_STEER_NONE else line) * self.counter_stride + counter] += 1
-        return -1
+    cdef void count(self, uint32_t line, uint64_t packets, uint64_t size) noexcept nogil:
+        """A run of packets of one line."""
+        cdef uint64_t *counters = self.counters + line * self.counter_stride
+        if packets:
+            counters[LN_PACKETS] += packets
+            counters[LN_BYTES] += size
+            if not self.hardware:           # else it is told of each packet
+                self.status[line].ts_kind = TS_KERNEL
+
+    cdef int64_t stamp(self, int64_t stamp, int64_t ts, uint32_t line) noexcept nogil:
+        """The NIC's time of a frame, unless it has none, or one that nobody has set to UTC; then `ts`, the kernel's."""
+        if stamp != 0 and -BELIEVED_NS < stamp - ts < BELIEVED_NS:
+            self.status[line].ts_kind = TS_HARDWARE
+            return stamp
+        self.status[line].ts_kind = TS_KERNEL
+        return ts
+
+    cdef int take_unnoted(self, Source *source, const uint8_t *data, uint32_t size, Packet *out) noexcept nogil:
+        """A frame that came without a note: 1 and the packet, or 0 where it is refused, and counted."""
+        cdef fh_frame frame
+        cdef int line, verdict = fh_frame_udp(data, size, self.check_udp_checksum, &frame)
+        cdef uint64_t *counters
+        line = fh_steer_line(source.steering, &frame) if verdict == FH_FRAME_OK else FH_STEER_NONE
+        if line == FH_STEER_NONE:
+            line = fh_steer_blame(source.steering, &frame)
+            counters = self.counters + (source.first_line if line == FH_STEER_NONE else line) * self.counter_stride
+            counters[LN_FOREIGN if verdict == FH_FRAME_OK else LN_BAD_FRAMES] += 1
+            return 0
+        if self.clock == 0:                 # once for all that this poll finds
+            self.clock = fh_monotonic_ns()
+            if self.clock - self.looked_at >= LOOK_AROUND_NS:
+                self.look_due = True
+        counters = self.counters + line * self.counter_stride
+        counters[LN_PACKETS] += 1
+        counters[LN_BYTES] += frame.len
+        self.status[line].ts_kind = TS_CLOCK
+        out.data = frame.payload
+        out.ts_recv = self.clock + self.offset
+        out.len = frame.len
+        out.line = line
+        return 1
 
     cdef int look_around(self, Packet *out, int capacity) noexcept nogil:
         """What is not done for each packet: join sockets (into `out`, at most half of it), clocks, drops."""

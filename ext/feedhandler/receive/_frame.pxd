@@ -21,6 +21,7 @@ cdef extern from "frame.h" nogil:
         uint32_t len
 
     int fh_frame_ip(const uint8_t *ip, uint32_t length, int check_udp_sum, fh_frame *out)
+    int fh_frame_known_ip(const uint8_t *ip, uint32_t length, fh_frame *out)
     int fh_frame_udp(const uint8_t *p, uint32_t length, int check_udp_sum, fh_frame *out)
 
     enum:
