@@ -344,13 +344,12 @@ def test_waiting_ends_when_a_packet_comes_by_either_way(
 # ---- opening, closing, and what is left behind ----
 
 
-def test_closed_and_opened_again_a_hundred_times(cable: Veth, wire: Wire, options: af_xdp.Options) -> None:
+def test_closed_and_opened_again_and_again(cable: Veth, wire: Wire, options: af_xdp.Options) -> None:
     files = open_files()
-    for number in range(100):
+    for _ in range(20):  # a hundred times: the conformance suite
         with opened(cable, replace(options, ring=64)) as receiver:
-            if number % 10 == 0:
-                wire.send([FRAME])
-                assert len(collect(receiver, 1)) == 1
+            wire.send([FRAME])
+            assert len(collect(receiver, 1)) == 1
     assert open_files() == files
 
 
