@@ -13,8 +13,13 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
 
 
+def python_of_the_readme() -> list[str]:
+    """Its examples: a day through the handler, which runs below; AF_XDP alone, which runs in test_receive_af_xdp.py."""
+    return re.findall(r"^```python\n(.*?)^```", ROOT.joinpath("README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
 def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```", ROOT.joinpath("README.md").read_text(), re.MULTILINE | re.DOTALL)
+    code, _ = python_of_the_readme()
     name = f"readme-{tmp_path.name}"
     done = subprocess.run(
         [sys.executable, "-c", code.replace("readme-example", name)],

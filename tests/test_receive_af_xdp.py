@@ -24,6 +24,7 @@ from feedhandler.records import TimestampKind
 from tests.conftest import Processes
 from tests.frames import ROUTER_ALERT, Frame, Wire
 from tests.namespaces import Veth, veth
+from tests.test_project_readme import python_of_the_readme
 
 GROUP, PORT = "239.1.2.3", 26400
 DOWN, UP = 0, 1  # LineStatus.state
@@ -460,3 +461,15 @@ def test_batches_come_until_the_subscription_is_closed(cable: Veth, wire: Wire) 
             if len(taken) == 100:
                 packets.close()
         assert taken == [bytes([n]) for n in range(100)]
+
+
+def test_the_example_of_the_readme_runs(cable: Veth, wire: Wire, processes: Processes) -> None:
+    _, code = python_of_the_readme()
+    with cable.receiver.inside():
+        child = processes.python("-u", "-c", code.replace("eth0", "rx"))
+    assert child.stdout is not None and child.stdout.readline() == "native copy\n"
+    wire.send([FRAME.but(payload=b"market data")])
+    while not (said := child.stdout.readline()).endswith("b'market dat'\n"):
+        assert said.startswith("af_xdp: "), said
+    when, length, _ = said.split(maxsplit=2)
+    assert abs(time.time_ns() - int(when)) < 10**10 and length == "11"
