@@ -72,6 +72,17 @@ def collect(receiver: Receiver, count: int) -> list[tuple[int, int, bytes]]:
     return taken
 
 
+def flowing(receiver: Receiver, wire: Wire) -> None:
+    """A cable that was made a moment ago drops what is sent until the kernel has seen its carrier."""
+    end = time.monotonic() + 10
+    while not receiver.drain():
+        assert time.monotonic() < end, "nothing comes by this cable"
+        wire.send([FRAME])
+        receiver.wait_for(0.01)
+    while receiver.wait_for(0.1):
+        receiver.drain()
+
+
 def settled(receiver: Receiver, wire: Wire, count: int = 0, line: UdpLine = LINE, place: int = 0) -> list[bytes]:
     """What came before the mark that is sent now: a frame that passes where the last one did not has settled it."""
     mark = FRAME.but(
@@ -254,6 +265,7 @@ def test_a_frame_larger_than_its_memory_is_counted(wire: Wire) -> None:
     with veth(mtu=4000) as cable, Wire(cable.sender) as jumbo:
         notes: list[str] = []
         with opened(cable, MODES["generic"], notes=notes) as receiver:
+            flowing(receiver, jumbo)
             jumbo.send([FRAME.but(payload=bytes(3000))])
             settled(receiver, jumbo)
         assert receiver.counts(0)["kernel_drops"] == 1  # counted at the latest when it is closed
@@ -284,6 +296,7 @@ def test_a_driver_without_room_for_a_note_costs_the_time_only(
 def test_every_queue_has_a_socket(options: af_xdp.Options) -> None:
     with veth(queues=2) as cable, Wire(cable.sender) as wire, opened(cable, options) as receiver:
         assert receiver.queues == 2
+        flowing(receiver, wire)
         frames = [FRAME.but(source_port=port, payload=struct.pack("=I", port)) for port in range(1, 200)]
         wire.send(frames)
         assert {payload for _, _, payload in collect(receiver, 199)} == {frame.payload for frame in frames}
@@ -301,6 +314,8 @@ def test_lines_on_two_interfaces(options: af_xdp.Options) -> None:
             Wire(cable.sender) as first,
             Wire(cable.sender, "tx2") as second,
         ):
+            flowing(receiver, first)
+            flowing(receiver, second)
             second.send([FRAME.but(payload=b"second"), FRAME.but(payload=b"bad").with_bad_ip_checksum()])
             first.send([FRAME.but(payload=b"first")])
             taken = sorted((line, payload) for line, _, payload in collect(receiver, 2))

@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, final
 
 from feedhandler.receive._frame import Steering
 from feedhandler.receive._receiver import Receiver
@@ -36,6 +36,7 @@ class Queue:
 class _Closes(Protocol):
     def close(self) -> None: ...
 
+@final
 class AfXdpReceiver(Receiver):
     """AF_XDP sockets, one per receive queue; made by `af_xdp.receiver`."""
 
