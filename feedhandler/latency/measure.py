@@ -32,7 +32,7 @@ from feedhandler.records import HISTOGRAM, TimestampKind
 STAGES = ("wire_receive", "receive_publish", "publish_strategy")
 WARM_UP = 200  # packets that are not counted
 PATIENCE_NS = 200_000_000  # a packet that is not there by then counts as lost
-START_SECONDS = 30.0
+START_SECONDS = 120.0  # an emulated processor takes its time
 GROUP, PORT = "239.255.77.1", 26477
 SYMBOL, LOCATE, PRICE = "LATENCY", 1, 100_000_000_000
 
