@@ -136,10 +136,11 @@ def _book(feed: Feed, index: int, row: Any) -> BookView:
     )
 
 
-def draw(view: View, earlier: View | None = None, rows: int = 0, width: int = 80) -> "RenderableType":
+def draw(view: View, earlier: View | None = None, rows: int = 0, width: int = 80, height: int = 0) -> "RenderableType":
     """The page: writer, channels, lines, latencies, and the busiest books, at most `rows` of them (0 = all).
 
-    What does not fit beside the prices in `width` columns is left out.
+    What does not fit beside the prices in `width` columns is left out; on a terminal of `height` lines (0 = any) also
+    the lines' scores and the latencies, where too few books would be seen beside them, and the books that do not fit.
     """
     from rich.console import Group
 
@@ -147,10 +148,13 @@ def draw(view: View, earlier: View | None = None, rows: int = 0, width: int = 80
     channels = draw_channels(view.channels, view.taken, earlier.channels if earlier else (), span)
     lines = draw_traffic(view.lines, view.taken, earlier.lines if earlier else (), span)
     parts: list[RenderableType] = [_head(view, earlier), _way(view), "", channels, "", lines]
-    parts += ["", draw_scores(view.lines, view.taken), *draw_troubles(view.channels)]
-    if any(latency.count for latency in view.latency):
+    fit, scores, latencies = _fit(view, height) if height else (0, True, True)
+    if scores:
+        parts += ["", draw_scores(view.lines, view.taken)]
+    parts += draw_troubles(view.channels)
+    if latencies and any(latency.count for latency in view.latency):
         parts += ["", _latency(view)]
-    parts += ["", _books(view, earlier, rows, width), *_faulty(view)]
+    parts += ["", _books(view, earlier, rows or fit, width), *_faulty(view)]
     return Group(*parts)
 
 
@@ -159,12 +163,18 @@ def draw_books(view: View, width: int = 80) -> "Table":
     return _books(view, None, 0, width)
 
 
-def page_rows(view: View, height: int) -> int:
-    """How many books fit beside the rest on a terminal of `height` lines; at least one."""
-    fixed = 12 + len(view.channels) + len(draw_troubles(view.channels)) + 2 * len(view.lines)
-    fixed += len(_faulty(view))
+BOOKS_WANTED = 7  # before anything else is shown beside them but channels and lines
+
+
+def _fit(view: View, height: int) -> tuple[int, bool, bool]:
+    """On a terminal of `height` lines: how many books are shown, at least one, and whether scores and latencies are."""
+    rows = height - 10 - len(view.channels) - len(draw_troubles(view.channels)) - len(view.lines) - len(_faulty(view))
     spoken = sum(1 for latency in view.latency if latency.count)
-    return max(1, height - fixed - (spoken + 2 if spoken else 0))
+    taken = spoken + 2 if spoken else 0
+    latencies = rows - taken >= BOOKS_WANTED
+    rows -= taken * latencies
+    scores = rows - len(view.lines) - 2 >= BOOKS_WANTED
+    return max(1, rows - (len(view.lines) + 2) * scores), scores, latencies
 
 
 def _head(view: View, earlier: View | None) -> "Text":

@@ -246,12 +246,12 @@ class _Terminal:
         from rich.panel import Panel
         from rich.text import Text
 
-        from feedhandler.top import draw, page_rows
+        from feedhandler.top import draw
 
-        said = Text("\n".join(self._strategy.lines), overflow="ellipsis", no_wrap=True)
-        panel = Panel(said, title="examples/strategy.py", height=7)
-        rows = page_rows(view, self.console.height - 7)
-        page = draw(view, before, rows, self.console.width)
+        height = 5 if self.console.height < 30 else 7
+        said = Text("\n".join([*self._strategy.lines][2 - height :]), overflow="ellipsis", no_wrap=True)
+        panel = Panel(said, title="examples/strategy.py", height=height)
+        page = draw(view, before, 0, self.console.width, self.console.height - height)
         self.live.update(Group(page, panel), refresh=True)
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import threading
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from feedhandler.handler import open_capture, play
 from feedhandler.news import News
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, SoupServer, write
-from feedhandler.top import draw, page_rows, take
+from feedhandler.top import draw, take
 
 MESSAGES = 6000
 
@@ -163,7 +164,7 @@ def test_the_page_at_80_columns_with_rates_and_trouble(day: Path, name: str) -> 
             after = take(feed)
         out = StringIO()
         console = Console(file=out, width=80, height=12)
-        console.print(draw(after, before, page_rows(after, 12), console.width))
+        console.print(draw(after, before, 0, console.width, 12))
     lines = out.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert " events/s " in lines[0]
@@ -173,6 +174,27 @@ def test_the_page_at_80_columns_with_rates_and_trouble(day: Path, name: str) -> 
     assert lines[-1] == f"{faulty.symbol}: unknown orders 12.3k, crossed 2"
     assert 0 < faulty.channel_seq <= MESSAGES
     assert "3 more books" in out.getvalue()
+    assert "won share" not in out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("height", "books", "scores", "latencies"),
+    [(13, 1, False, False), (18, 6, False, False), (24, 8, False, True), (27, 8, True, True), (60, 40, True, True)],
+)
+def test_on_a_small_terminal_books_come_first(
+    day: Path, name: str, height: int, books: int, scores: bool, latencies: bool
+) -> None:
+    with open_capture(day, name=name, orders=10_000, instruments=64) as handler, attach(name) as feed:
+        play(handler)
+        view = take(feed)
+    spoken = tuple(replace(latency, count=5) for latency in view.latency[:2])
+    view = replace(view, books=(view.books * 40)[:40], latency=spoken)
+    out = StringIO()
+    Console(file=out, width=80).print(draw(view, None, 0, 80, height))
+    lines = out.getvalue().splitlines()
+    assert len(lines) <= height
+    assert sum(line.startswith(tuple(f"{book.symbol} " for book in view.books)) for line in lines) == books
+    assert (" won " in out.getvalue(), "latency" in out.getvalue()) == (scores, latencies)
 
 
 @pytest.mark.parametrize(

@@ -75,17 +75,17 @@ def _live(feed: "Feed", console: "Console", interval: float, rows: int) -> None:
     """The page, drawn again and again in place; what stood there last stays when it ends."""
     from rich.live import Live
 
-    from feedhandler.top import draw, page_rows, take
+    from feedhandler.top import draw, take
 
     before, view = None, take(feed)
-    page = draw(view, rows=rows or page_rows(view, console.height), width=console.width)
+    page = draw(view, None, rows, console.width, console.height)
     try:
         with Live(page, console=console, screen=True, auto_refresh=False) as live:
             while view.writer != "STOPPED":
                 time.sleep(interval)
                 feed.follow()
                 before, view = view, take(feed)
-                page = draw(view, before, rows or page_rows(view, console.height), console.width)
+                page = draw(view, before, rows, console.width, console.height)
                 live.update(page, refresh=True)
     except KeyboardInterrupt:
         pass
