@@ -126,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config.write_text(CONFIG.format(name=options.name, a=groups[0], b=groups[1], port=26400).lstrip())
     parts: list[Part] = []
     last: View | None = None
-    ended_well = True
+    ended_well, stopped = True, False
     try:
         command = (sys.executable, "-m", "feedhandler")
         parts.append(Part("handler", *command, "run", config))
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for view in _views(feed, parts, options.seconds):
             last = view
     except StopDemo:
-        pass
+        stopped = True
     except RuntimeError as error:
         print(f"demo: {error}", file=sys.stderr)
         ended_well = False
@@ -147,10 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         codes = {part.name: part.stop() for part in reversed(parts)}
     for name, code in codes.items():
-        if code:
+        if code and not (stopped and last is None):  # Ctrl-C may come before a process can take it well
             ended_well = False
             print(f"demo: {name} ended with code {code}; what it said: build/demo/{name}.log", file=sys.stderr)
-    return 0 if _summary(last, parts) and ended_well else 1
+    return 0 if (_summary(last, parts) or (stopped and last is None)) and ended_well else 1
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:

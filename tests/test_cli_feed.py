@@ -21,6 +21,7 @@ from feedhandler.errors import FeedError
 from feedhandler.figures import amount, duration, price_text
 from feedhandler.handler import open_capture, play
 from feedhandler.news import News
+from feedhandler.publish import Segment
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, SoupServer, write
 from feedhandler.top import draw, take
@@ -145,6 +146,14 @@ def test_the_faults_of_a_lossy_feed_are_counted_for_each_book(tmp_path: Path, na
             assert [int(feed.instrument(b.instrument)["unknown_orders"]) for b in books] == [
                 fault["unknown_orders"] for fault in faults
             ]
+
+
+def test_top_of_the_only_handler_needs_no_name(tmp_path: Path) -> None:
+    with Segment.create("alone", dir=tmp_path, instruments=4, ring_events=64):
+        done = run("top", "--dir", tmp_path, "--once")
+    assert done.returncode == 0 and done.stdout.startswith("alone")
+    done = run("top", "--dir", tmp_path, "--once")
+    assert done.returncode == 1 and "no handler runs in" in done.stderr
 
 
 def test_top_of_a_feed_that_is_not_there(name: str) -> None:

@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 
 def top(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the segment: [shm] name of the configuration.")],
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Of the segment; not needed where only one handler runs.")
+    ] = "",
     directory: Annotated[str, typer.Option("--dir", help="Where the segment lies.")] = "/dev/shm",
     interval: Annotated[float, typer.Option(min=0.05, help="Seconds between two views.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="One view, without rates, and end.")] = False,
@@ -33,9 +35,10 @@ def top(
     When the handler died, the view stays and goes on with the one that is started again.
     """
     from feedhandler import attach
+    from feedhandler.read.opening import only_segment
     from feedhandler.top import draw, take
 
-    with attach(name, dir=directory) as feed:
+    with attach(name or only_segment(directory), dir=directory) as feed:
         if as_json and once:
             emit(asdict(take(feed)))
         elif as_json:
