@@ -92,7 +92,8 @@ class OnCable(LiveRig):
             wire.send(frames)
 
     def hold(self, flows: Sequence[Flow]) -> Holder:
-        return Holder(self.backend, self.options(), flows, self.network)
+        options = {self.backend: self.options()}
+        return Holder(lambda: choose.choose(flows, self.backend, options).receiver, self.network)
 
     def close(self) -> None:
         if self._receiver is not None:
