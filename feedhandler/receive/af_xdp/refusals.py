@@ -24,6 +24,8 @@ class Attempt:
     queues: int = 1
     memory: int = 0
     """Bytes."""
+    generic: bool = False
+    """Not in the driver."""
 
     def refused(self, step: Step, error: OSError | MemoryError) -> BackendError:
         """The refusal as an exception to be raised."""
@@ -48,10 +50,11 @@ class Attempt:
                 return f"the kernel's verifier refused the filter: {'; '.join(last)}"
             case "attach", errno.EOPNOTSUPP:
                 return f'the driver of {name} has no native XDP (loopback never has); mode = "generic" does without'
-            case "attach", errno.EBUSY:
+            case "attach", (errno.EBUSY | errno.EEXIST):  # one in our mode; one in the other, which excludes ours
+                word = "xdpgeneric" if self.generic == (number == errno.EBUSY) else "xdp"
                 return (
                     f"another XDP program is on {name}{self._program()}; end the program that put it there, "
-                    f"or remove it: ip link set dev {name} xdp off"
+                    f"or remove it: ip link set dev {name} {word} off"
                 )
             case "attach", errno.ERANGE:
                 return (
@@ -67,6 +70,8 @@ class Attempt:
                 return f"queue {self.queue} of {name} already has an AF_XDP socket (of another process?)"
             case "bind", errno.EINVAL:
                 return f"queue {self.queue} does not exist on {name} (it has {self.queues} receive queues)"
+            case "bind", errno.EOPNOTSUPP:
+                return f"queue {self.queue} of {name} has no zero-copy, unlike the first: [af_xdp] zero_copy = false"
             case "bind", errno.ENETDOWN:
                 return f"{name} is down: ip link set dev {name} up"
             case "register", errno.ENOBUFS:

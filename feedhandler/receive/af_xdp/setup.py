@@ -29,6 +29,7 @@ from feedhandler.receive.af_xdp.vlans import joined_on, silence, vlan_of
 T = TypeVar("T")
 BUSY_SECONDS = 0.5
 """A queue, or an interface's place for a program, may be given back a little after its socket was closed."""
+_WITH_AND_WITHOUT_COPY = (errno.EBUSY, errno.ENETDOWN, errno.ENODEV, errno.EPERM)  # refusals that copying does not mend
 ALIGNING_HEADROOM = 22
 """With it a payload behind untagged headers begins a cache line, and the headers fill most of the one before."""
 
@@ -148,15 +149,16 @@ class _Port:
     def __init__(
         self, interface: str, lines: Sequence[sockets.LineSettings], options: Options, notes: list[str]
     ) -> None:
+        self._files: list[int] = []  # the link first: it goes first
+        self.opened: list[Queue] = []
         self.options, self.notes = options, notes
         self.interface, self.index = interface, sockets.interface_index(lines[0].name, interface)
         self.native = options.mode == "native"
         self.mode = "generic"
-        self.opened: list[Queue] = []
         self.hardware = False
-        self._files: list[int] = []  # the link first: it goes first
         self.table, self.flows = _flows(interface, lines)
-        self.attempt = Attempt(interface, self.index, memory=options.ring * options.frame_bytes)
+        memory = options.ring * options.frame_bytes
+        self.attempt = Attempt(interface, self.index, memory=memory, generic=not self.native)
         try:
             with _Step(self.attempt, "socket"):
                 self.queues = self.attempt.queues = system.receive_queues(interface)
@@ -170,6 +172,10 @@ class _Port:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        """A receiver that nobody has closed and nobody has any more: the interface is not kept for ever."""
         self.close()
 
     def close(self) -> None:
@@ -227,9 +233,9 @@ class _Port:
                 try:
                     self._open_queue(number, zero_copy=True)
                     continue
-                except _NotSupportedError:
+                except _NoZeroCopyError as refusal:
                     zero_copy = False
-                    self.notes.append(f"af_xdp: the driver of {self.interface} has no zero-copy; frames are copied")
+                    self.notes.append(f"af_xdp: {refusal}; frames are copied")
             self._open_queue(number, zero_copy)
         if self.native:
             self.mode = "native zero-copy" if zero_copy else "native copy"
@@ -239,6 +245,12 @@ class _Port:
                 f"af_xdp: no huge pages reserved for {self.attempt.memory / (1 << 20):g} MiB a queue; using ordinary "
                 f"memory (sysctl -w vm.nr_hugepages={-(-self.attempt.memory // (2 << 20)) * self.queues} gives them)"
             )
+
+    def _no_zero_copy(self, error: OSError) -> str:
+        if error.errno == errno.EOPNOTSUPP:
+            return f"the driver of {self.interface} has no zero-copy"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        return f"the driver of {self.interface} refuses zero-copy ({reason})"
 
     def _open_queue(self, number: int, zero_copy: bool) -> None:
         options, attempt, queue = self.options, self.attempt, Queue()
@@ -255,8 +267,8 @@ class _Port:
                 try:
                     _while_busy(lambda: queue.bind(self.index, number, zero_copy))
                 except OSError as error:
-                    if zero_copy and error.errno == errno.EOPNOTSUPP:
-                        raise _NotSupportedError from None
+                    if zero_copy and number == 0 and error.errno not in _WITH_AND_WITHOUT_COPY:
+                        raise _NoZeroCopyError(self._no_zero_copy(error)) from None
                     raise
             with _Step(attempt, "map"):
                 system.update_map(self.socket_map, struct.pack("=I", number), struct.pack("=i", queue.fileno()))
@@ -266,8 +278,8 @@ class _Port:
         self.opened.append(queue)
 
 
-class _NotSupportedError(Exception):
-    """Zero-copy, of this driver."""
+class _NoZeroCopyError(Exception):
+    """The driver refuses it; the message says so."""
 
 
 def _flows(interface: str, lines: Sequence[sockets.LineSettings]) -> tuple[Steering, list[Flow]]:
@@ -289,12 +301,12 @@ def _flows(interface: str, lines: Sequence[sockets.LineSettings]) -> tuple[Steer
 
 
 def _while_busy(call: Callable[[], T]) -> T:
-    """What `call` gives, tried again for BUSY_SECONDS while the kernel says EBUSY."""
+    """What `call` gives, tried again for BUSY_SECONDS while another one's hold may be about to end."""
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:
             return call()
         except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > end:
+            if error.errno not in (errno.EBUSY, errno.EEXIST) or time.monotonic() > end:
                 raise
         time.sleep(0.002)
