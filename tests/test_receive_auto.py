@@ -1,7 +1,10 @@
 """Auto on real interfaces: AF_XDP where the driver has it, sockets where not, and nothing left behind."""
 
 import contextlib
+import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,12 +13,14 @@ import pytest
 from feedhandler import receive
 from feedhandler.config import AfXdp, Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.doctor.kernel import Kernel
+from feedhandler.doctor.privileges import NEEDS
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.handler import Handler
 from feedhandler.receive.sockets import UdpLine
 from feedhandler.records import TimestampKind
 from feedhandler.top import take
 from tests.namespaces import Veth, veth
+from tests.required import unavailable
 from tests.test_handler_waiting import HEARTBEAT, SLEEPS, beats, hot_thread, sleeps
 
 GROUP, PORT = "239.255.4.1", 26404
@@ -76,6 +81,40 @@ def test_the_doctor_opens_and_closes(cable: Veth) -> None:
         assert Kernel().xdp_program("rx") == 0
         with pytest.raises(BackendError, match="the driver of lo has no native XDP"):
             Kernel().try_af_xdp("lo")
+
+
+OPENED = """
+import sys
+from feedhandler import receive
+from feedhandler.errors import BackendError
+from feedhandler.receive.sockets import UdpLine
+try:
+    with receive.open([UdpLine("A", "239.255.4.1", 26404, "rx")], "af_xdp", {"af_xdp": {"ring": 256}}) as receiver:
+        print(receiver.describe())
+except BackendError as error:
+    print(error)
+"""
+
+
+def test_the_capabilities_that_the_doctor_names_are_enough_and_none_is_too_many(cable: Veth) -> None:
+    must = NEEDS["af_xdp"].must
+    if shutil.which("setpriv") is None:
+        unavailable("no setpriv here; it comes with: apt-get install util-linux")
+    with cable.receiver.inside():
+        for lacking in (None, *must):
+            kept = ",".join(f"+{name.removeprefix('cap_')}" for name in must if name != lacking)
+            command = [
+                "setpriv",
+                f"--bounding-set=-all,{kept}",
+                f"--inh-caps=-all,{kept}",
+                sys.executable,
+                "-c",
+                OPENED,
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, done.stderr
+            said = done.stdout.strip()
+            assert said == "native copy" if lacking is None else lacking.upper() in said
 
 
 @contextlib.contextmanager
