@@ -217,7 +217,7 @@ def draw_traffic(lines: Sequence[LineView], taken: int, before: Sequence[LineVie
             amount(count("messages", 0)),
             amount(count("heartbeats", 0)),
             amount(count("refused", 0) + count("foreign", 0) + count("truncated", 0)),
-            _alarm(count("bad_packets", 0) + count("malformed", 0)),
+            _alarm(count("bad_frames", 0) + count("bad_packets", 0) + count("malformed", 0)),
             _alarm(count("kernel_drops", 0)),
             duration(max(0, taken - line.last_packet)) if line.last_packet else "never",
             line.timestamps.lower(),
