@@ -17,7 +17,8 @@ from feedhandler.errors import BackendError
 from feedhandler.receive import af_xdp
 from feedhandler.receive._af_xdp import AfXdpReceiver
 from feedhandler.receive._receiver import Receiver
-from feedhandler.receive.af_xdp import setup, system
+from feedhandler.receive.af_xdp import hardware, setup, system
+from feedhandler.receive.af_xdp.assembler import Assembler, Reg, Size
 from feedhandler.receive.af_xdp.filter import program
 from feedhandler.receive.sockets import UdpLine
 from feedhandler.records import TimestampKind
@@ -273,6 +274,66 @@ def test_a_frame_larger_than_its_memory_is_counted(wire: Wire) -> None:
         with opened(cable, replace(MODES["generic"], frame_bytes=4096)) as receiver:
             jumbo.send([FRAME.but(payload=bytes(3000))])
             assert len(collect(receiver, 1)[0][2]) == 3000
+
+
+# ---- the NIC's time ----
+
+
+def test_a_driver_that_has_the_function_and_no_clock_is_asked_in_vain(
+    cable: Veth, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cable.receiver.inside():
+        assert hardware.stamps("rx") is False
+    monkeypatch.setattr(hardware, "stamps", lambda _: True)
+    notes: list[str] = []
+    with opened(cable, SMALL, notes=notes) as receiver:
+        wire.send([FRAME])
+        ((_, when, _),) = collect(receiver, 1)
+        assert notes == [] and abs(time.time_ns() - when) < 10**10
+        assert receiver.line_status(0)["ts_kind"] == TimestampKind.KERNEL
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError("this kernel has no such"), "this kernel has no such"), (OSError(95, "not so"), "not so")],
+)
+def test_a_driver_that_refuses_costs_a_sentence(
+    cable: Veth, wire: Wire, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    def refuse() -> int:
+        raise error
+
+    monkeypatch.setattr(hardware, "stamps", lambda _: True)
+    monkeypatch.setattr(hardware, "kfunc", refuse)
+    notes: list[str] = []
+    with opened(cable, SMALL, notes=notes) as receiver:
+        wire.send([FRAME])
+        collect(receiver, 1)
+    assert notes == [
+        "af_xdp: rx stamps packets, but its driver does not give the stamps to XDP programs "
+        f"({said}); the kernel's time is taken"
+    ]
+
+
+@pytest.mark.parametrize("away", [0, 500_000_000, 37_000_000_000, None])
+def test_a_stamp_is_believed_when_it_is_near_the_kernels_time(
+    cable: Veth, wire: Wire, monkeypatch: pytest.MonkeyPatch, away: int | None
+) -> None:
+    stamp = 0 if away is None else time.time_ns() + away
+
+    def stamped(self: Assembler, _: int) -> None:  # in place of the driver's function
+        for place, word in ((-24, stamp & 0xFFFFFFFF), (-20, stamp >> 32)):
+            self.store(Size.WORD, Reg.R10, place, word - (word >> 31 << 32))
+        self.move(Reg.R0, 0)
+
+    monkeypatch.setattr(hardware, "stamps", lambda _: True)
+    monkeypatch.setattr(Assembler, "call_kfunc", stamped)
+    with opened(cable, SMALL) as receiver:
+        wire.send([FRAME])
+        ((_, when, payload),) = collect(receiver, 1)
+        believed = away in (0, 500_000_000)
+        assert (when == stamp) is believed and payload == b"data"
+        assert receiver.line_status(0)["ts_kind"] == (TimestampKind.HARDWARE if believed else TimestampKind.KERNEL)
 
 
 # ---- drivers that leave no note, queues, waiting ----

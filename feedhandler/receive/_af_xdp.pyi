@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol, Self, final
 
 from feedhandler.receive._frame import Steering
@@ -52,7 +52,7 @@ class AfXdpReceiver(Receiver):
         attached: Sequence[_Closes],
         mode: str,
         check_udp_checksum: bool = False,
-        hardware: bool = False,
+        hardware: Collection[int] = (),
     ) -> Self: ...
     def batch(self, limit: int = ...) -> list[tuple[int, int, memoryview[Any]]]:
         """What waits now, as (line, ts_recv, memoryview of the payload), valid until the next batch()."""

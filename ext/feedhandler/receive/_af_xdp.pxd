@@ -62,6 +62,7 @@ cdef struct Source:                         # a queue as poll() sees it
     const fh_steer *steering
     int first_line                          # of its interface: what cannot be said of a line is counted there
     int interface
+    bint hardware                           # its notes have the NIC's time before them
 
 cdef class AfXdpReceiver(Receiver):
     cdef public int64_t spin_ns             # wait() spins so long before it sleeps
@@ -70,7 +71,7 @@ cdef class AfXdpReceiver(Receiver):
     cdef int *interface_of                  # each line's
     cdef pollfd *pollfds                    # of the queues, then of the join sockets
     cdef SocketReceiver joined
-    cdef bint check_udp_checksum, hardware, joined_lent, look_due, closed
+    cdef bint check_udp_checksum, joined_lent, look_due, closed
     cdef int next_queue, idle_polls
     cdef int64_t offset                     # CLOCK_REALTIME - CLOCK_MONOTONIC
     cdef int64_t clock                      # CLOCK_MONOTONIC of this poll(); 0 = not read yet
@@ -80,7 +81,7 @@ cdef class AfXdpReceiver(Receiver):
 
     cdef int take(self, Source *source, Packet *out, uint32_t count) noexcept nogil
     cdef int take_unnoted(self, Source *source, const uint8_t *data, uint32_t size, Packet *out) noexcept nogil
-    cdef void count(self, uint32_t line, uint64_t packets, uint64_t size) noexcept nogil
+    cdef void count(self, uint32_t line, uint64_t packets, uint64_t size, bint hardware) noexcept nogil
     cdef int64_t stamp(self, int64_t stamp, int64_t ts, uint32_t line) noexcept nogil
     cdef int look_around(self, Packet *out, int capacity) noexcept nogil
     cdef void count_drops(self) noexcept nogil

@@ -156,11 +156,12 @@ cdef class AfXdpReceiver(Receiver):
 
     `queues`: bound sockets, each with the place of its interface in `tables`, which say whose a frame is that came without
     a note. `interfaces`: each line's interface, by the same places. `joined` holds the join sockets of all lines.
-    `attached`: what is closed first of all, before the queues, at close(). `hardware`: the program asks the NIC for the time.
+    `attached`: what is closed first of all, before the queues, at close(). `hardware`: the interfaces whose
+    program asks the NIC for the time.
     """
 
     def __cinit__(self, int lines, queues, tables, interfaces, SocketReceiver joined not None, attached, str mode,
-                  bint check_udp_checksum=False, bint hardware=False):
+                  bint check_udp_checksum=False, hardware=()):
         cdef int i, line
         cdef Queue queue
         if joined.lines != lines or len(interfaces) != lines or not queues:
@@ -173,7 +174,6 @@ cdef class AfXdpReceiver(Receiver):
         self.joined = joined
         self.mode = mode
         self.check_udp_checksum = check_udp_checksum
-        self.hardware = hardware
         self.sources = <Source *> calloc(self.queues, sizeof(Source))
         self.interface_of = <int *> calloc(lines, sizeof(int))
         self.pollfds = <pollfd *> calloc(self.queues + lines, sizeof(pollfd))
@@ -184,6 +184,7 @@ cdef class AfXdpReceiver(Receiver):
             self.sources[i].xsk = &queue.xsk
             self.sources[i].interface = queues[i][1]
             self.sources[i].steering = &(<Steering?> tables[queues[i][1]]).table
+            self.sources[i].hardware = queues[i][1] in hardware
             self.sources[i].first_line = list(interfaces).index(queues[i][1])
             self.pollfds[i].fd = queue.xsk.fd
             self.pollfds[i].events = POLLIN
@@ -283,7 +284,7 @@ cdef class AfXdpReceiver(Receiver):
         cdef uint32_t line, lines = self.lines, current = 0
         cdef uint64_t packets = 0, size = 0
         cdef Packet *packet = out
-        cdef bint check_udp_checksum = self.check_udp_checksum
+        cdef bint check_udp_checksum = self.check_udp_checksum, hardware = source.hardware
         cdef int64_t ts = 0, offset = self.offset
         cdef int verdict
         self.clock = 0
@@ -314,7 +315,7 @@ cdef class AfXdpReceiver(Receiver):
                 continue
             ts = <int64_t> note.time + offset
             if FH_UNLIKELY(line != current):
-                self.count(current, packets, size)
+                self.count(current, packets, size, hardware)
                 current = line
                 packets = size = 0
             packets += 1
@@ -323,23 +324,23 @@ cdef class AfXdpReceiver(Receiver):
             packet.ts_recv = ts
             packet.len = frame.len
             packet.line = line
-            if FH_UNLIKELY(self.hardware):
+            if FH_UNLIKELY(hardware):
                 packet.ts_recv = self.stamp((<int64_t *> note - 1)[0], ts, line)
             packet += 1
-        self.count(current, packets, size)
+        self.count(current, packets, size, hardware)
         xsk.next = at
         xsk.fetched = fetched
         if ts - offset - self.looked_at >= LOOK_AROUND_NS:
             self.look_due = True
         return <int> (packet - out)
 
-    cdef void count(self, uint32_t line, uint64_t packets, uint64_t size) noexcept nogil:
+    cdef void count(self, uint32_t line, uint64_t packets, uint64_t size, bint hardware) noexcept nogil:
         """A run of packets of one line."""
         cdef uint64_t *counters = self.counters + line * self.counter_stride
         if packets:
             counters[LN_PACKETS] += packets
             counters[LN_BYTES] += size
-            if not self.hardware:           # else it is told of each packet
+            if not hardware:                # else it is told of each packet
                 self.status[line].ts_kind = TS_KERNEL
 
     cdef int64_t stamp(self, int64_t stamp, int64_t ts, uint32_t line) noexcept nogil:

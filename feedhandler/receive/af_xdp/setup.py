@@ -21,7 +21,7 @@ from feedhandler.receive import sockets
 from feedhandler.receive._af_xdp import HEADROOM, AfXdpReceiver, Memory, Queue
 from feedhandler.receive._frame import Steering
 from feedhandler.receive._sockets import SocketReceiver
-from feedhandler.receive.af_xdp import system
+from feedhandler.receive.af_xdp import hardware, system
 from feedhandler.receive.af_xdp.filter import FLOW_KEY, Flow, program
 from feedhandler.receive.af_xdp.refusals import Attempt, Step
 from feedhandler.receive.af_xdp.vlans import joined_on, silence, vlan_of
@@ -95,7 +95,7 @@ def receiver(
             ports,
             " and ".join(modes),
             options.check_udp_checksum,
-            any(port.hardware for port in ports),
+            {place for place, port in enumerate(ports) if port.hardware},
         )
         undo.pop_all()
         return made
@@ -213,12 +213,30 @@ class _Port:
             for flow in self.flows:
                 system.update_map(flow_map, flow.key(), struct.pack("=I", flow.line))
             self.socket_map = self._own(system.create_map(system.MAP_XSK, 4, 4, self.queues))
-        with _Step(self.attempt, "program"):
-            loaded = self._own(system.load_program(program(self.flows, flow_map, self.socket_map)))
+        if self.native and self.options.hardware_timestamps and hardware.stamps(self.interface):
+            self._attach_asking_the_nic(flow_map)
+        if not self.hardware:
+            with _Step(self.attempt, "program"):
+                loaded = self._own(system.load_program(program(self.flows, flow_map, self.socket_map)))
+            with _Step(self.attempt, "attach"):
+                self._attach(loaded)
+
+    def _attach_asking_the_nic(self, flow_map: int) -> None:
+        """The filter that takes the NIC's time; where driver or kernel refuse it, a sentence."""
+        try:
+            code = program(self.flows, flow_map, self.socket_map, timestamp_kfunc=hardware.kfunc())
+            self._attach(self._own(system.load_program(code, bound_to=self.index)))
+        except OSError as error:
+            self.notes.append(
+                f"af_xdp: {self.interface} stamps packets, but its driver does not give the stamps to XDP programs "
+                f"({error.strerror or error}); the kernel's time is taken"
+            )
+        else:
+            self.hardware = True
+
+    def _attach(self, loaded: int) -> None:
         flags = system.ATTACH_NATIVE if self.native else system.ATTACH_GENERIC
-        with _Step(self.attempt, "attach"):
-            link = _while_busy(lambda: system.attach(loaded, self.index, flags))
-        self._files.insert(0, link)
+        self._files.insert(0, _while_busy(lambda: system.attach(loaded, self.index, flags)))
 
     def _own(self, descriptor: int) -> int:
         self._files.append(descriptor)

@@ -132,7 +132,7 @@ def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 def receive_queues(interface: str) -> int:
     """How many receive queues are in use; 1 where the driver does not say."""
     try:
-        channels = struct.unpack("=9I", _ethtool(interface, struct.pack("=9I", 0x3C, *[0] * 8)))  # ETHTOOL_GCHANNELS
+        channels = struct.unpack("=9I", ethtool(interface, struct.pack("=9I", 0x3C, *[0] * 8)))  # ETHTOOL_GCHANNELS
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
             raise
@@ -143,13 +143,14 @@ def receive_queues(interface: str) -> int:
 def strips_vlan_tags(interface: str) -> bool:
     """Whether the NIC takes VLAN tags off before a program sees the frame (rx-vlan-offload)."""
     try:
-        flags = struct.unpack("=II", _ethtool(interface, struct.pack("=II", 0x25, 0)))[1]  # ETHTOOL_GFLAGS
+        flags = struct.unpack("=II", ethtool(interface, struct.pack("=II", 0x25, 0)))[1]  # ETHTOOL_GFLAGS
     except OSError:
         return False
     return bool(flags & 1 << 8)  # ETH_FLAG_RXVLAN
 
 
-def _ethtool(interface: str, command: bytes) -> bytes:
+def ethtool(interface: str, command: bytes) -> bytes:
+    """What the driver answers to a command of <linux/ethtool.h>: the same structure, filled in."""
     space = ctypes.create_string_buffer(command, len(command))
     request = struct.pack("=16sQ16x", interface.encode(), ctypes.addressof(space))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
