@@ -243,20 +243,15 @@ def test_prices(price: int | None, exponent: int, decimals: int, text: str) -> N
 def test_replay_into_a_handler_that_others_attach_to(
     exchange: Exchange, day: Path, name: str, processes: Any, wait_for: Any
 ) -> None:
-    child = processes.feedhandler("replay", day, "--name", name, "--orders", "10000")
-
-    def whole() -> bool:
-        try:
-            with attach(name) as feed:
-                return int(feed.channels[0]["counters"][0]) == MESSAGES
-        except FeedError:
-            return False
-
-    wait_for(whole, what="the whole capture")
+    said = day.with_name("said")
+    with said.open("w") as log:
+        child = processes.feedhandler("replay", day, "--name", name, "--orders", "10000", stderr=log)
+    wait_for(lambda: "stays until Ctrl-C" in said.read_text(), what="the whole capture")
     with attach(name) as feed:
         bids, _ = exchange.book(exchange.symbols[0])
         assert feed.book(exchange.symbols[0]).top()[:2] == (bids[0][0] * 100_000, bids[0][1])
-    out, err = processes.stop(child)
+    out, _ = processes.stop(child)
+    err = said.read_text()
     assert (child.returncode, out) == (0, "")
     assert f"stopped; {name} is gone" in err
     assert re.search(rf"{MESSAGES:,} messages in [\d.]+ s", err)
