@@ -302,7 +302,7 @@ def reopen(rig: Rig) -> None:
     rig.close()
     before = open_files()
     for _ in range(REOPENED - 1):
-        rig.open([rig.flow(0)])
+        rig.open([rig.flow(0)], room=ROOM)
         rig.close()
     assert open_files() == before
     until(lambda: not rig.left(), "an interface as it was before")
