@@ -8,7 +8,6 @@ Until that last step a frame passes on to the join socket, so nothing is lost on
 import contextlib
 import errno
 import os
-import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
@@ -20,11 +19,10 @@ from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive import sockets
 from feedhandler.receive._af_xdp import HEADROOM, AfXdpReceiver, Memory, Queue
 from feedhandler.receive._frame import Steering
-from feedhandler.receive._sockets import SocketReceiver
 from feedhandler.receive.af_xdp import hardware, system
 from feedhandler.receive.af_xdp.filter import FLOW_KEY, Flow, program
 from feedhandler.receive.af_xdp.refusals import Attempt, Step
-from feedhandler.receive.af_xdp.vlans import joined_on, silence, vlan_of
+from feedhandler.receive.joins import join, vlan_of
 
 T = TypeVar("T")
 BUSY_SECONDS = 0.5
@@ -77,7 +75,7 @@ def receiver(
     names = list(dict.fromkeys(line.interface for line in lines))
     places = [names.index(line.interface) for line in lines]
     with contextlib.ExitStack() as undo:
-        joined = undo.enter_context(_join(lines, notes))
+        joined = undo.enter_context(join(lines, notes))
         with _Step(Attempt(names[0], 0), "socket"):
             trial = Queue()
             trial.open()
@@ -123,24 +121,6 @@ class _Step:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (OSError, MemoryError)):
             raise self.attempt.refused(self.step, error) from error
-
-
-def _join(lines: Sequence[sockets.LineSettings], notes: list[str]) -> SocketReceiver:
-    """The join sockets: what makes the groups come, and takes what the filter passes on."""
-    options = sockets.Options(timestamps="kernel", receive_buffer=1 << 20)
-    opened: list[socket.socket] = []
-    try:
-        for line in lines:
-            where, drained = joined_on(line, notes)
-            opened.append(sockets.open_socket(where, options, []))
-            if not drained:
-                silence(opened[-1])
-        sources = [socket.inet_aton(line.source) if line.source else b"" for line in lines]
-        return SocketReceiver(len(lines), opened, sources, 64, 65536)
-    except BaseException:
-        for each in opened:
-            each.close()
-        raise
 
 
 class _Port:

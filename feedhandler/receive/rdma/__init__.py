@@ -20,9 +20,10 @@ from typing import Literal
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive import sockets
 from feedhandler.receive._rdma import RdmaReceiver
+from feedhandler.receive.joins import join, tags
 from feedhandler.receive.rdma import device, verbs
 from feedhandler.receive.rdma.port import open_port
-from feedhandler.receive.rdma.steering import table, tags
+from feedhandler.receive.rdma.steering import table
 from feedhandler.receive.sockets import LineSettings, SocketReceiver
 
 __all__ = ["LineSettings", "Options", "RdmaReceiver", "receiver"]
@@ -109,16 +110,6 @@ def _join(lines: Sequence[LineSettings], raw: bool, notes: list[str]) -> SocketR
     Of raw-eth they also take what was not steered: fragments first of all. In roce-ud they are never read: what comes
     to the lines' own ports there is no RoCE, and no packet of the feed.
     """
-    if not raw:
-        return sockets.receiver(lines, sockets.Options(receive_buffer=4096, timestamps="clock"), [])
-    untagged = []
-    for line in lines:
-        interface = f"{line.interface}.{line.vlan}" if line.vlan else line.interface
-        if interface not in sockets.interfaces():
-            notes.append(
-                f"line {line.name}: there is no interface {interface}, so {line.group} is joined without its tag: "
-                "switches that listen to IGMP on that VLAN will not send it"
-            )
-            interface = line.interface
-        untagged.append(sockets.UdpLine(line.name, line.group, line.port, interface, line.source))
-    return sockets.receiver(untagged, notes=notes)
+    if raw:
+        return join(lines, notes)
+    return sockets.receiver(lines, sockets.Options(receive_buffer=4096, timestamps="clock"), [])

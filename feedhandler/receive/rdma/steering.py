@@ -11,20 +11,13 @@ from typing import Any
 
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive._frame import Steering
+from feedhandler.receive.joins import tags, vlan_of
 from feedhandler.receive.rdma.device import multicast_mac
 from feedhandler.receive.rdma.verbs import FLOW_SPEC_UDP, Verbs, error_number, is_refusal
 from feedhandler.receive.sockets import LineSettings
 
 UDP, IPV4 = 17, 0x0800
 VLAN_ID = 0x0FFF
-
-
-def tags(line: LineSettings) -> list[int]:
-    """The ids of the VLAN tags before a line's packets, outermost first. Raises ConfigError."""
-    ids = [int(part) if part.isdecimal() else 0 for part in line.vlan.split(".")] if line.vlan else []
-    if len(ids) > 2 or not all(1 <= one <= 4094 for one in ids):
-        raise ConfigError(f'line {line.name}: vlan must be "100" or "200.100", ids from 1 to 4094, not {line.vlan!r}')
-    return ids
 
 
 def table(lines: Sequence[tuple[int, LineSettings]], raw: bool) -> Steering:
@@ -40,11 +33,8 @@ def table(lines: Sequence[tuple[int, LineSettings]], raw: bool) -> Steering:
                 f"lines {other} and {line.name} both have the group {line.group}: a datagram of RoCE does not carry "
                 "their ports, so lines on one interface must differ by group"
             )
-        vlan = 0
-        for one in tags(line) if raw else []:
-            vlan = vlan << 16 | one
         source = IPv4Address(line.source).packed if line.source else b""
-        made.add(IPv4Address(line.group).packed, line.port if raw else 0, source, vlan, number)
+        made.add(IPv4Address(line.group).packed, line.port if raw else 0, source, vlan_of(line) if raw else 0, number)
     return made
 
 
