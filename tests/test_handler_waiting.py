@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,15 @@ def running(line: Line, **run: Any) -> Iterator[Handler]:
         assert handler.error is None
 
 
+@contextmanager
+def sending() -> Iterator[socket.socket]:
+    """A socket whose multicast stays on this host."""
+    with socket.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+        yield sender
+
+
 def hot_thread(handler: Handler, wait_for: Waiting) -> int:
     """Its number in /proc, once it runs."""
     thread = handler._thread
@@ -61,7 +71,7 @@ def test_a_packet_is_taken_however_the_thread_waits(
     wait: str, multicast_group: str, free_udp_port: int, wait_for: Waiting
 ) -> None:
     line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
-    with running(line, backend="sockets", wait=wait) as handler, socket.socket(type=socket.SOCK_DGRAM) as sender:
+    with running(line, backend="sockets", wait=wait) as handler, sending() as sender:
         thread = hot_thread(handler, wait_for)
         before = sleeps(thread)
         if wait == "spin":
@@ -69,8 +79,6 @@ def test_a_packet_is_taken_however_the_thread_waits(
             assert sleeps(thread) - before < SLEEPS
         else:
             wait_for(lambda: sleeps(thread) >= before + SLEEPS)
-        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
-        sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
         for count in range(1, 4):
             sender.sendto(HEARTBEAT, (multicast_group, free_udp_port))
             wait_for(lambda count=count: handler.receiver.counts(0)["packets"] == count)
@@ -80,11 +88,19 @@ def test_adaptive_that_spins_for_long_does_not_sleep(
     multicast_group: str, free_udp_port: int, wait_for: Waiting
 ) -> None:
     line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
-    with running(line, backend="sockets", wait="adaptive", spin_us=1_000_000) as handler:
+    with running(line, backend="sockets", wait="adaptive", spin_us=1_000_000) as handler, sending() as sender:
         thread = hot_thread(handler, wait_for)
-        before = sleeps(thread)
-        beats(handler, wait_for, SLEEPS)
-        assert sleeps(thread) - before < SLEEPS
+        for count in range(1, 100):
+            begin = time.monotonic()
+            sender.sendto(HEARTBEAT, (multicast_group, free_udp_port))
+            wait_for(lambda count=count: handler.receiver.counts(0)["packets"] == count)
+            before = sleeps(thread)
+            beats(handler, wait_for, 3)
+            slept = sleeps(thread) - before
+            if time.monotonic() - begin < 0.9:  # else we were kept waiting for longer than it spins
+                assert slept < SLEEPS
+                return
+        raise AssertionError("this machine is too busy to tell")
 
 
 def test_cpu_and_priority_are_the_hot_threads_alone(

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -214,7 +215,9 @@ def _handler(rig: Rig, name: str, cable: Cable | None, cpu: int) -> Iterator[Non
         stack.callback(child.stderr.close)
         stack.callback(child.wait)
         stack.callback(child.terminate)
-        end = time.monotonic() + START_SECONDS
+        watch = threading.Timer(START_SECONDS, child.kill)  # of one that neither starts nor ends
+        watch.start()
+        stack.callback(watch.cancel)
         words = ""
         while "publishing" not in words:  # said when the hot thread has been started
             line = child.stderr.readline()
@@ -222,8 +225,7 @@ def _handler(rig: Rig, name: str, cable: Cable | None, cpu: int) -> Iterator[Non
                 reason = words.strip().removeprefix("feedhandler: ").removeprefix("error: ")
                 raise BackendError(reason or "the handler ended without a word")
             words = line
-            if time.monotonic() > end:
-                raise BackendError(f"the handler did not start within {START_SECONDS:g} s; it said: {words.strip()}")
+        watch.cancel()
         yield
 
 
