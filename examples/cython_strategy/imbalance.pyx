@@ -14,14 +14,14 @@ def watch(feed, str symbol, uint64_t idle_polls=1_000_000):
     Goes on with a handler that was started again by then.
     """
     seen, books, total, lost = 0, 0, 0.0, 0
-    start, patience = "oldest", 0
+    start, patience = "oldest", 10  # a handler that has just begun may name the symbol only now
     while True:
         instrument = feed.book(symbol, timeout=patience).instrument
         part = _watch(feed.reader, feed.cursor(start=start), instrument, idle_polls)
         seen, books, total, lost = seen + part[0], books + part[1], total + part[2], lost + part[3]
         if not feed.follow():
             return seen, books, total / books if books else 0.0, lost
-        start, patience = 1, 60     # from the new ring's first event, counting what it has lost; it may name us later
+        start, patience = 1, 60         # from the new ring's first event, counting what it has lost; it may name us later
 
 
 cdef _watch(Reader reader, Cursor cursor, uint32_t instrument, uint64_t idle_polls):
