@@ -18,6 +18,7 @@ from feedhandler import receive
 from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.errors import BackendError
 from feedhandler.handler import Handler
+from tests.required import unavailable
 
 HEARTBEAT = b"SESSION001" + (1).to_bytes(8, "big") + bytes(2)  # of MoldUDP64
 SLEEPS = 20  # that a thread must have taken to count as one that sleeps
@@ -109,7 +110,7 @@ def test_cpu_and_priority_are_the_hot_threads_alone(
     line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
     cpu = min(os.sched_getaffinity(0))
     if not may_have_priority():
-        pytest.skip("SCHED_FIFO is not allowed here: root, or CAP_SYS_NICE, is")
+        unavailable("SCHED_FIFO is not allowed here: root, or CAP_SYS_NICE, is")
     with running(line, backend="sockets", wait="block", cpu=(cpu,), priority=7) as handler:
         thread = hot_thread(handler, wait_for)
         assert os.sched_getaffinity(thread) == {cpu}

@@ -17,6 +17,7 @@ from feedhandler import latency
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.latency.cable import Cable, inside
 from feedhandler.latency.measure import STAGES, Figures, Report, Rig
+from tests.required import unavailable
 
 TWO_CPUS = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two threads spin: this needs two CPUs")
 LOOPBACK, VETH = latency.rigs()[:2]
@@ -103,7 +104,7 @@ def test_a_cable_of_its_own() -> None:
             assert "rx" in names and "tx" not in names
     except BackendError as error:
         assert os.getuid() != 0, error
-        pytest.skip(str(error))
+        unavailable(str(error))
     report = latency.measure([VETH], packets=30)
     assert report.left_out == {}
     assert [each.backend for each in report.figures] == ["sockets"]
