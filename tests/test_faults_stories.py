@@ -135,6 +135,12 @@ def test_corrupted_packets_are_refused_whole() -> None:
     assert story.whole and sum(line.bad_packets for line in story.lines) > 20
 
 
+def test_frames_with_a_wrong_checksum_never_reach_the_handler_and_are_recovered() -> None:
+    story = tell("all.wrong_checksum = 0.2")
+    assert story.whole and words(story) == ["RECOVERING GAP"]
+    assert sum(line.missing for line in story.lines) > 500 and not any(line.bad_packets for line in story.lines)
+
+
 # -- the session -----------------------------------------------------------------------------------------------------
 
 

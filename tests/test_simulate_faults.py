@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feedhandler.errors import ConfigError
 from feedhandler.session import framing
-from feedhandler.simulate._faults import spoiled
+from feedhandler.simulate._faults import WrongChecksum, spoiled
 from feedhandler.simulate.faults import (
     End,
     Faults,
@@ -193,6 +193,16 @@ def test_truncated_and_corrupted_packets_are_refused_by_the_framing(name, packet
     few = Faults(all=LineFault(truncate=0.05, corrupt=0.05)).apply(packets, lines=1, framing=name)
     bad = sum(is_bad(judge, payload) for _, _, payload in few)
     assert 0.07 < bad / len(packets) < 0.13
+
+
+def test_frames_with_a_wrong_checksum_are_lost_over_sockets_and_kept_in_frames():
+    script = Faults(all=LineFault(wrong_checksum=0.2, duplicate=0.1))
+    whole = list(Faults(all=LineFault(duplicate=0.1)).apply(FEED))
+    frames = list(script.apply(FEED, frames=True))
+    assert frames == whole  # the content is as it was sent
+    wrong = [isinstance(payload, WrongChecksum) for _, _, payload in frames]
+    assert 0.15 < sum(wrong) / len(wrong) < 0.2
+    assert list(script.apply(FEED)) == [item for item, bad in zip(frames, wrong, strict=True) if not bad]
 
 
 def is_bad(judge, payload: bytes) -> bool:

@@ -12,7 +12,9 @@ from test_simulate_soup import Client
 from feedhandler.decode.session_date import midnight
 from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.receive import capture
+from feedhandler.receive._frame import parse
 from feedhandler.simulate import Exchange, MulticastSender, Replayer, SoupServer, write
+from feedhandler.simulate.faults import Faults, LineFault
 
 __all__ = ["listeners"]
 HOUR = 3600 * 10**9
@@ -39,6 +41,21 @@ def test_a_capture_holds_the_same_session_on_both_lines(tmp_path, ending):
             assert ts - 50_000 <= opening + int.from_bytes(message[5:11], "big") <= ts
     gaps = [b - a for (a, _), (b, _) in zip(sides[0], sides[0][1:], strict=False)]
     assert max(gaps) <= 10**9 + 50_000  # heartbeats when idle
+
+
+def test_frames_with_a_wrong_checksum_stand_in_a_capture_as_they_are(tmp_path):
+    """As the AF_XDP receiver's parser sees them, which counts them as bad_frames where it checks."""
+    path = tmp_path / "day.pcap"
+    write(path, Exchange(**QUICK), lines=LINES, faults=Faults(all=LineFault(wrong_checksum=0.1)))
+    data, at, verdicts = path.read_bytes(), 24, []
+    while at < len(data):
+        size = int.from_bytes(data[at + 8 : at + 12], "little")
+        frame = data[at + 16 : at + 16 + size]
+        assert parse(frame)[0] == "ok"
+        verdicts.append(parse(frame, check_udp_checksum=True)[0])
+        at += 16 + size
+    assert set(verdicts) == {"ok", "udp_checksum"}
+    assert 0.05 < verdicts.count("udp_checksum") / len(verdicts) < 0.15
 
 
 def test_the_same_day_gives_the_same_capture(tmp_path):

@@ -11,6 +11,7 @@ cdef enum:
     MESSAGES_MAX = 32768        # a UDP datagram cannot hold more message blocks than this
     MAX_EVENTS_PER_MESSAGE = 4
     NO_LINE = 255               # Event.line of what no line brought: a reset, a gap
+    RETRANSMISSION = 254        # Event.line of what was asked for
 
 cdef enum:                      # `long long` constants do not fit an anonymous C enum: see PRICE_NONE, SIZE_REST below
     FLAG_LAST = 128             # the instrument's book is whole after this event

@@ -51,9 +51,11 @@ class PcapWriter(_Writer):
         magic = 0xA1B23C4D if nanosecond else 0xA1B2C3D4
         self.file.write(struct.pack("<IHHiIII", magic, 2, 4, 0, 0, SNAP, 1))
 
-    def write(self, ts_ns: int, payload: bytes, target: Endpoint, source: Endpoint = SOURCE) -> None:
+    def write(
+        self, ts_ns: int, payload: bytes, target: Endpoint, source: Endpoint = SOURCE, *, wrong_checksum: bool = False
+    ) -> None:
         """One datagram, received at `ts_ns` (ns since the Unix epoch). Raises CaptureError when it is too large."""
-        frame = udp_frame(payload, target, source)
+        frame = udp_frame(payload, target, source, wrong_checksum=wrong_checksum)
         seconds, fraction = divmod(ts_ns, 1_000_000_000)
         self.file.write(struct.pack("<IIII", seconds, fraction // self.unit, len(frame), len(frame)) + frame)
 
@@ -70,14 +72,21 @@ class PcapngWriter(_Writer):
             self.file.write(_block(1, struct.pack("<HHI", 1, 0, SNAP) + options))
 
     def write(
-        self, ts_ns: int, payload: bytes, target: Endpoint, source: Endpoint = SOURCE, interface: int | str = 0
+        self,
+        ts_ns: int,
+        payload: bytes,
+        target: Endpoint,
+        source: Endpoint = SOURCE,
+        interface: int | str = 0,
+        *,
+        wrong_checksum: bool = False,
     ) -> None:
         """One datagram, received at `ts_ns` on the interface of that number or name."""
         if isinstance(interface, str):
             if interface not in self.interfaces:
                 raise CaptureError(f"{self.path}: no interface {interface!r} among {', '.join(self.interfaces)}")
             interface = self.interfaces.index(interface)
-        frame = udp_frame(payload, target, source)
+        frame = udp_frame(payload, target, source, wrong_checksum=wrong_checksum)
         head = struct.pack("<IIIII", interface, ts_ns >> 32, ts_ns & 0xFFFFFFFF, len(frame), len(frame))
         self.file.write(_block(6, head + frame))
 
@@ -100,8 +109,8 @@ class BinaryFileWriter(_Writer):
         self.file.write(b"\0\0")
 
 
-def udp_frame(payload: bytes, target: Endpoint, source: Endpoint = SOURCE) -> bytes:
-    """An Ethernet frame with the payload in UDP over IPv4 or IPv6, all checksums right."""
+def udp_frame(payload: bytes, target: Endpoint, source: Endpoint = SOURCE, *, wrong_checksum: bool = False) -> bytes:
+    """An Ethernet frame with the payload in UDP over IPv4 or IPv6, all checksums right, or UDP's alone wrong."""
     if len(payload) > PAYLOAD_MAX:
         raise CaptureError(f"a UDP payload is at most {PAYLOAD_MAX} bytes, not {len(payload)}")
     head, pseudo, ip_sum, six = _template(target, source)
@@ -116,6 +125,8 @@ def udp_frame(payload: bytes, target: Endpoint, source: Endpoint = SOURCE) -> by
     padded = payload + b"\0" if len(payload) & 1 else payload
     sums = pseudo + 2 * length + int.from_bytes(padded, "big") % 0xFFFF
     checksum = (0xFFFF - _fold(sums)) or 0xFFFF
+    if wrong_checksum:
+        checksum = checksum ^ 0x1234 or 0x1234
     ethernet, addresses = head
     return ethernet + ip + addresses + ports + struct.pack(">HH", length, checksum) + payload
 

@@ -5,6 +5,9 @@ from feedhandler.simulate.faults import LineFault, Upstream
 
 FRAMINGS: tuple[str, ...]
 
+class WrongChecksum(bytes):
+    """A packet as it was sent, in a frame whose UDP checksum is wrong."""
+
 @final
 class LineFaults:
     """The faults of one line."""
@@ -15,6 +18,8 @@ class LineFaults:
     reordered: int
     truncated: int
     corrupted: int
+    wrong_checksums: int
+    frames: bool
     little_endian: bool
     def __new__(
         cls,
@@ -26,6 +31,7 @@ class LineFaults:
         line: int,
         delay_ns: int = 0,
         framing: str = "moldudp64",
+        frames: bool = False,
     ) -> Self: ...
     def offer(self, ts: int, payload: bytes) -> list[tuple[int, bytes]]:
         """(time of arrival, bytes) of all that comes because of this packet."""

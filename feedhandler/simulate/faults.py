@@ -16,8 +16,8 @@
 Two stages, both pure: `stream()` is the feed as the exchange sends it (sessions, midnight), which a run without loss
 sees, too; `wire()` is what the lines make of it. `apply()` is one after the other.
 
-Not in a script: content changed under a right checksum, which no handler can see. A frame with a wrong UDP checksum
-ends in the kernel or the card: that is `loss`.
+Not in a script: content changed under a right checksum, which no handler can see. A frame with a wrong UDP checksum is
+written into a capture as it is; over a socket it ends in the kernel, so there it is lost, and counted apart.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class LineFault:
     jitter_us: float = setting(0.0, _number(0, 1e6), "and up to so much more; order is kept")
     truncate: float = setting(0.0, _PROBABILITY, "share of packets cut short")
     corrupt: float = setting(0.0, _PROBABILITY, "share of packets whose lengths or counts do not add up")
+    wrong_checksum: float = setting(0.0, _PROBABILITY, "share of frames with a wrong UDP checksum")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,22 +291,23 @@ class Faults:
         return Rewriter(self, framing).run(packets)
 
     def wire(
-        self, packets: Packets, *, lines: int = 2, seed: int = 1, framing: str = "moldudp64"
+        self, packets: Packets, *, lines: int = 2, seed: int = 1, framing: str = "moldudp64", frames: bool = False
     ) -> Iterator[tuple[int, int, bytes]]:
         """(time, line, payload) as they arrive: `packets` on each of `lines`, with what befalls them there.
 
-        The same arguments give the same bytes. Raises ConfigError for what cannot be.
+        The same arguments give the same bytes. `frames`: those whose UDP checksum is wrong are there, too, as
+        WrongChecksum. Raises ConfigError for what cannot be.
         """
         self.check(framing)
-        return self._arrivals(packets, self.line_faults(lines, seed, framing), framing)
+        return self._arrivals(packets, self.line_faults(lines, seed, framing, frames), framing)
 
     def apply(
-        self, packets: Packets, *, lines: int = 2, seed: int = 1, framing: str = "moldudp64"
+        self, packets: Packets, *, lines: int = 2, seed: int = 1, framing: str = "moldudp64", frames: bool = False
     ) -> Iterator[tuple[int, int, bytes]]:
         """stream(), then wire(): (time, line, payload) in order of arrival."""
-        return self.wire(self.stream(packets, framing=framing), lines=lines, seed=seed, framing=framing)
+        return self.wire(self.stream(packets, framing=framing), lines=lines, seed=seed, framing=framing, frames=frames)
 
-    def line_faults(self, lines: int, seed: int, framing: str = "moldudp64") -> list[LineFaults]:
+    def line_faults(self, lines: int, seed: int, framing: str = "moldudp64", frames: bool = False) -> list[LineFaults]:
         """The compiled machine of each line. Raises ConfigError when the script speaks of lines that are not there."""
         named = max([len(self.line), *(1 + n for outage in self.outage for n in outage.lines)])
         if not 1 <= lines <= LINES_MAX or named > lines:
@@ -321,6 +323,7 @@ class Faults:
                 line=n,
                 delay_ns=round(n * self.skew_us * 1000),
                 framing=framing,
+                frames=frames,
             )
             for n in range(lines)
         ]

@@ -12,6 +12,7 @@ from feedhandler.decode.session_date import midnight
 from feedhandler.errors import ConfigError
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter
 from feedhandler.simulate._exchange import Exchange
+from feedhandler.simulate._faults import WrongChecksum
 from feedhandler.simulate._feed import Feed
 from feedhandler.simulate.faults import Faults
 from feedhandler.simulate.market import DAY_START
@@ -65,7 +66,7 @@ def write(
         packets = _packets(exchange, session, mtu, round(flush_us * 1000), midnight(date, ZONE), progress)
         faults = faults or Faults()
         faults = replace(faults, skew_us=faults.skew_us + skew_us)
-        _write_capture(path, ending, faults.apply(packets, lines=len(lines), seed=seed), lines)
+        _write_capture(path, ending, faults.apply(packets, lines=len(lines), seed=seed, frames=True), lines)
     else:
         raise ConfigError(
             f"simulate: cannot tell the format of {path}: name it .itch, .pcap or .pcapng, and .gz or .zst if wanted"
@@ -119,12 +120,12 @@ def _write_capture(
 
 class _Pcap(PcapWriter):
     def write_line(self, time: int, packet: bytes, target: tuple[str, int], line: int) -> None:
-        self.write(time, packet, target)
+        self.write(time, packet, target, wrong_checksum=isinstance(packet, WrongChecksum))
 
 
 class _Pcapng(PcapngWriter):
     def write_line(self, time: int, packet: bytes, target: tuple[str, int], line: int) -> None:
-        self.write(time, packet, target, interface=line)
+        self.write(time, packet, target, interface=line, wrong_checksum=isinstance(packet, WrongChecksum))
 
 
 def _writer(path: Path, ending: str, lines: int) -> _Pcap | _Pcapng:

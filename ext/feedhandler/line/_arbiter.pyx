@@ -62,7 +62,7 @@ offset is another than what came before ends at; the new run may begin wherever 
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from feedhandler._counters cimport (CH_ANSWERS_REFUSED, CH_MESSAGES, CH_SNAPSHOTS, CH_SPANNED, LN_DUPLICATES,
                                     LN_MESSAGES, LN_REFUSED, LN_WON)
-from feedhandler._records cimport MESSAGES_MAX, LineRecord, Message, Packet, Run
+from feedhandler._records cimport MESSAGES_MAX, RETRANSMISSION, LineRecord, Message, Packet, Run
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._holes cimport HELD_SESSION
 from feedhandler.line._recording cimport touch
@@ -197,7 +197,7 @@ cdef class Arbiter(Sequence):
         else:
             packet.data = <const unsigned char *> (answer + 1)
             packet.len = length
-            packet.line = <uint32_t> (self.first_line + self.lines)
+            packet.line = RETRANSMISSION
             packet.ts_recv = self.clock
             framing.parse(&packet, &frame, messages, MESSAGES_MAX)
             self.retransmission(&frame, messages)
@@ -227,7 +227,7 @@ cdef class Arbiter(Sequence):
                 return
             self.leave_fast_path()
             self.held.frame = frame[0]
-            self.held.line = <uint32_t> (self.first_line + self.lines)
+            self.held.line = RETRANSMISSION
             self.held.ts_recv = self.clock
             self.held.restart = self.held.by_offset = True  # which the lines have not shown, nor could
             self.held.step = HELD_SESSION
@@ -253,7 +253,7 @@ cdef class Arbiter(Sequence):
         self.held.messages = messages + before
         self.held.first = first + before
         self.held.count = <int32_t> (count - before)
-        self.held.line = <uint32_t> (self.first_line + self.lines)
+        self.held.line = RETRANSMISSION
         self.held.ts_recv = self.clock
         self.place()
 

@@ -8,7 +8,7 @@ from feedhandler._counters cimport (CH_ANSWERS_REFUSED, CH_GAPS, CH_LOST, CH_MAL
                                     CH_RECOVERED, CH_RESTARTS, CH_SESSIONS, CH_SNAPSHOTS, CH_SPANNED, CH_UNSEQUENCED,
                                     CH_WINDOW_FULL, LN_AHEAD, LN_DUPLICATES, LN_GAPS, LN_HEARTBEATS, LN_LATE,
                                     LN_MALFORMED, LN_MESSAGES, LN_MISSING, LN_REFUSED, LN_TOO_LATE, LN_WON)
-from feedhandler._records cimport MESSAGES_MAX, LineRecord, Message, Run
+from feedhandler._records cimport MESSAGES_MAX, RETRANSMISSION, LineRecord, Message, Run
 from feedhandler._wire cimport fh_be16
 from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_RUN, TAKE_SESSION, TAKE_SNAPSHOT,
                                         Piece)
@@ -189,11 +189,11 @@ cdef class Arbiter(Machine):
     def line_counts(self, int line):
         """The line's counters that the arbiter writes, and its state and next number.
 
-        Retransmissions count as a line of their own, behind the last.
+        Retransmissions count as a line of their own, RETRANSMISSION.
         """
         cdef LineRecord *record
         cdef uint64_t *c
-        if not self.first_line <= line <= self.first_line + self.lines:
+        if line != RETRANSMISSION and not self.first_line <= line < self.first_line + self.lines:
             raise ValueError(f"this channel has lines {self.first_line} to {self.first_line + self.lines - 1}")
         record = self.record_of(line)
         c = record.counters

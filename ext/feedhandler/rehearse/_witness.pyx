@@ -19,7 +19,7 @@ import numpy as np
 from feedhandler import records
 from feedhandler._counters cimport CH_LOST, LN_BAD_PACKETS
 from feedhandler._records cimport (ACTION_RESET, ACTION_STATUS, ALL_INSTRUMENTS, FLAG_SNAPSHOT, NO_LINE, QUALITY_LIVE,
-                                   BookSlot, ChannelRecord, Event, InstrumentRecord, LineRecord, Part)
+                                   RETRANSMISSION, BookSlot, ChannelRecord, Event, InstrumentRecord, LineRecord, Part)
 from feedhandler._witness cimport Witness
 from feedhandler.book._book cimport Books, fh_level
 from feedhandler.line._arbiter cimport Arbiter
@@ -483,7 +483,7 @@ cdef class Comparer(Observer):
             self.snapshot_messages += 1
         else:
             self.messages += 1
-            if events[0].line >= self.arbiter.first_line + self.arbiter.lines:
+            if events[0].line == RETRANSMISSION:
                 with gil:
                     self.retransmitted.add(number)
         self.last = number

@@ -11,8 +11,9 @@ cdef enum:
     COPIES_MAX = 66             # that one step() can give: the packet, its double, and all that were held back
     HELD = 64                   # packets that one line holds back at most, to let later ones pass
     OUTAGES = 16
-    DRAWS = 10                  # kinds of faults, each with random numbers of its own
+    DRAWS = 11                  # kinds of faults, each with random numbers of its own
     PACKET_MAX = 65507          # bytes of a UDP payload
+    WRONG_CHECKSUM_ONLY = 2     # Copy.spoil of a frame whose UDP checksum is wrong; spoil()'s own are odd
     SPOIL_ROOM = 8              # bytes that a spoiled packet may be longer
 
 cdef struct Copy:               # something that arrives
@@ -31,14 +32,15 @@ cdef struct Burst:
 
 cdef class LineFaults:
     cdef FhRandom draws[DRAWS]
-    cdef double loss, duplicate, reorder, truncate, corrupt, heartbeat_loss, upstream_loss
+    cdef double loss, duplicate, reorder, truncate, corrupt, heartbeat_loss, upstream_loss, wrong_checksum
     cdef Burst burst, upstream_burst
     cdef int64_t delay, jitter, duplicate_late, reorder_late, first, last_due
     cdef int reorder_distance, held_count, outage_count
     cdef Outage outages[OUTAGES]
     cdef Copy held[HELD]
     cdef int left[HELD]                     # packets that have still to pass each
-    cdef readonly uint64_t packets, lost, duplicated, reordered, truncated, corrupted
+    cdef readonly uint64_t packets, lost, duplicated, reordered, truncated, corrupted, wrong_checksums
+    cdef readonly bint frames               # whole frames arrive; else frames with a wrong checksum end in the kernel
     cdef readonly bint little_endian        # IEX-TP; else MoldUDP64
     cdef dict waiting                       # of offer(): the packets held back
 
@@ -55,4 +57,4 @@ cdef class LineFaults:
     cdef void store(self, uint8_t *data, uint32_t at, uint16_t value) noexcept nogil
     cdef bint adds_up(self, const uint8_t *data, uint32_t length) noexcept nogil
     cdef list given(self, Copy *copies, int n, uint64_t place)
-    cdef bytes bytes_of(self, Copy *copy, bytes payload)
+    cdef object bytes_of(self, Copy *copy, bytes payload)

@@ -21,6 +21,7 @@ cdef enum:                      # which draws are whose
     JITTER = 7
     TRUNCATE = 8
     CORRUPT = 9
+    CHECKSUM = 10
 
 cdef enum:
     MOLD_HEADER = 20
@@ -33,16 +34,22 @@ cdef enum:
 FRAMINGS = ("moldudp64", "iextp")
 
 
+class WrongChecksum(bytes):
+    """A packet as it was sent, in a frame whose UDP checksum is wrong."""
+
+
 @cython.final
 cdef class LineFaults:
     """The faults of one line. `settings` and `upstream` have the fields of LineFault and Upstream, in faults.py.
 
     `delay_ns` is what comes on top of the settings' own delay; each of `outages` is (first, length, every, by_packets),
     in ns or packets since the first one, `every` 0 for once. `line` chooses the draws. `framing` is moldudp64 or iextp:
-    how packets are spoiled, and what a heartbeat is.
+    how packets are spoiled, and what a heartbeat is. `frames`: a frame whose UDP checksum is wrong arrives, as
+    WrongChecksum; otherwise it is lost, as the kernel drops it.
     """
 
-    def __cinit__(self, settings, upstream, outages, *, uint64_t seed, int line, int64_t delay_ns=0, framing="moldudp64"):
+    def __cinit__(self, settings, upstream, outages, *, uint64_t seed, int line, int64_t delay_ns=0, framing="moldudp64",
+                  bint frames=False):
         cdef int i
         for i in range(DRAWS):                  # upstream: the same draws on every line
             fh_random_seed(&self.draws[i], mixed(seed, 0 if i <= UPSTREAM_BURST else <uint64_t> line + 1, i))
@@ -55,6 +62,7 @@ cdef class LineFaults:
         self.reorder_late = round(settings.reorder_us * US)
         self.delay, self.jitter = delay_ns + round(settings.delay_us * US), round(settings.jitter_us * US)
         self.truncate, self.corrupt = settings.truncate, settings.corrupt
+        self.wrong_checksum, self.frames = settings.wrong_checksum, frames
         if framing not in FRAMINGS or len(outages) > OUTAGES or line < 0:
             raise ValueError(f"a framing of {FRAMINGS}, at most {OUTAGES} outages, a line from 0")
         self.little_endian = framing == "iextp"
@@ -73,7 +81,7 @@ cdef class LineFaults:
         one that is the last to pass them.
         """
         cdef int n = 0, i
-        cdef bint lost, held
+        cdef bint lost, held, dropped = False
         cdef uint64_t late
         cdef int64_t base
         cdef Copy copy
@@ -103,19 +111,25 @@ cdef class LineFaults:
             if copy.length == length and length + SPOIL_ROOM <= PACKET_MAX:
                 copy.spoil = late
                 self.corrupted += not lost
+        if self.chance(CHECKSUM, self.wrong_checksum) and not lost:
+            self.wrong_checksums += 1
+            if self.frames:
+                copy.length, copy.spoil = length, WRONG_CHECKSUM_ONLY
+            else:
+                dropped = True
         held = False
         if self.chance(REORDER, self.reorder):
             late = fh_random(&self.draws[REORDER])
             if not lost and self.reorder_late > 0:
                 copy.due += 1 + self.up_to(late, self.reorder_late - 1)
                 self.reordered += 1
-            elif not lost and self.held_count < HELD:
+            elif not lost and not dropped and self.held_count < HELD:
                 held = True
                 self.held[self.held_count] = copy
                 self.left[self.held_count] = 2 + <int> self.up_to(late, self.reorder_distance - 1)
                 self.held_count += 1
                 self.reordered += 1
-        if not lost and not held:
+        if not lost and not held and not dropped:
             out[n] = copy
             n += 1
         if self.chance(DUPLICATE, self.duplicate):
@@ -262,11 +276,13 @@ cdef class LineFaults:
             self.waiting.pop(place, None)
         return out
 
-    cdef bytes bytes_of(self, Copy *copy, bytes payload):
+    cdef object bytes_of(self, Copy *copy, bytes payload):
         cdef bytearray room
         cdef uint32_t length
         if copy.spoil == 0:
             return payload[:copy.length]
+        if copy.spoil == WRONG_CHECKSUM_ONLY:
+            return WrongChecksum(payload[:copy.length])
         room = bytearray(copy.length + SPOIL_ROOM)
         length = self.spoil(payload, copy.length, copy.spoil, room)
         return bytes(room[:length])

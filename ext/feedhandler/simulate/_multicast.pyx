@@ -471,6 +471,7 @@ cdef class PacketSender:
                 faults = (<FaultyLine> self.lines[i].faulty).faults
                 lines[i]["faults"] = {"lost": faults.lost, "duplicated": faults.duplicated,
                                       "reordered": faults.reordered, "truncated": faults.truncated,
-                                      "corrupted": faults.corrupted}
+                                      "corrupted": faults.corrupted,
+                                      "wrong_checksums": faults.wrong_checksums}
         return {"messages": self.sequence - 1, "heartbeats": self.heartbeats, "too_large": self.too_large,
                 "latest_ns": self.latest, "ended": self.ended, "lines": lines}
