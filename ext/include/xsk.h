@@ -36,14 +36,23 @@ enum {
 };
 #define FH_XDP_PGOFF_FILL 0x100000000ll
 
-/* What the XDP program leaves directly before the frame (feedhandler/receive/af_xdp/filter.py). */
-struct fh_xsk_note {
+/* What the XDP program leaves directly before the frame (feedhandler/receive/af_xdp/filter.py), which may begin anywhere:
+ * packed, so that no alignment is taken for granted. */
+struct __attribute__((packed)) fh_xsk_note {
     uint64_t time;              /* CLOCK_MONOTONIC, ns */
     uint32_t line;
     uint16_t ip;                /* offset of the IP header in the frame */
     uint16_t mark;
 };
 enum { FH_XSK_NOTE_MARK = 0xf3ed };
+
+/* The NIC's time, which a program that asks for it leaves before its note. */
+static inline int64_t fh_xsk_stamp(const struct fh_xsk_note *note)
+{
+    int64_t stamp;
+    memcpy(&stamp, (const uint8_t *)note - sizeof stamp, sizeof stamp);
+    return stamp;
+}
 
 struct fh_xsk_desc {
     uint64_t address;           /* of the frame, from the start of the memory */

@@ -31,6 +31,7 @@ cdef extern from "xsk.h" nogil:
         int fd
         int zero_copy
         uint64_t drops
+    int64_t fh_xsk_stamp(const fh_xsk_note *note)
     uint32_t fh_xsk_waiting(fh_xsk *x)
     void fh_xsk_give(fh_xsk *x)
     int fh_xsk_sleeps(const fh_xsk *x)

@@ -325,7 +325,7 @@ cdef class AfXdpReceiver(Receiver):
             packet.len = frame.len
             packet.line = line
             if FH_UNLIKELY(hardware):
-                packet.ts_recv = self.stamp((<int64_t *> note - 1)[0], ts, line)
+                packet.ts_recv = self.stamp(fh_xsk_stamp(note), ts, line)
             packet += 1
         self.count(current, packets, size, hardware)
         xsk.next = at
