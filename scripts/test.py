@@ -9,13 +9,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "--durations-min=3")
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "60")
+
+
+BUILDERS: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,9 @@ def run(part: Part) -> Outcome:
     """Run one part with its output passed on."""
     print(f"\n── {part.name} " + "─" * (76 - len(part.name)), flush=True)
     begin = time.monotonic()
+    if part.name == "asan":
+        for builder in BUILDERS:
+            builder.wait()  # its failure shows again, with its words, when this part builds
     with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
         environment = os.environ | {"FEEDHANDLER_TEST_REPORT": report.name}
         code = subprocess.run([sys.executable, *part.command], cwd=ROOT, env=environment, check=False).returncode
@@ -71,6 +78,22 @@ def run(part: Part) -> Outcome:
     seconds = time.monotonic() - begin
     print(f"   {part.name}: {'ok' if code == 0 else f'FAILED (code {code})'}, {seconds:.1f} s", flush=True)
     return Outcome(part, seconds, code != 0, said.get("all", {}), said.get("real_data", {}))
+
+
+@contextmanager
+def building_asan(parts: Sequence[Part]) -> Iterator[None]:
+    """The sanitizer build, beside the parts before it: one compiler at a time, at the lowest priority."""
+    if len(parts) < 2 or not any(part.name == "asan" for part in parts):
+        yield
+        return
+    command = [sys.executable, "scripts/asan.py", "--build"]
+    environment = os.environ | {"FEEDHANDLER_JOBS": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=lambda: os.nice(19)) as builder:
+        BUILDERS.append(builder)
+        try:
+            yield
+        finally:
+            builder.terminate()
 
 
 def summary(outcomes: Sequence[Outcome], setup_seconds: float) -> None:
@@ -99,7 +122,9 @@ def main(names: Sequence[str]) -> int:
         print(f"no part {', '.join(unknown)}; there are: {', '.join(p.name for p in PARTS)}", file=sys.stderr)
         return 2
     setup_seconds = time.time() - float(os.environ.get("FEEDHANDLER_STARTED") or time.time())
-    outcomes = [run(part) for part in PARTS if not names or part.name in names]
+    parts = [part for part in PARTS if not names or part.name in names]
+    with building_asan(parts):
+        outcomes = [run(part) for part in parts]
     summary(outcomes, setup_seconds)
     return int(any(outcome.failed for outcome in outcomes))
 
