@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler simulate day.itch.zst --symbols 500 --messages 10000000",
         "feedhandler simulate --rate 50000 --seconds 60 --skew-us 20",
         "feedhandler simulate --soupbintcp 26477",
+        "feedhandler simulate --transport rdma --interface eth0 --ttl 1",
         "feedhandler simulate --requests 26410 --glimpse 26420 --faults faults.toml --seed 7",
         "feedhandler simulate --requests 26410",
         "feedhandler simulate --glimpse 26420 --end-s 30",
@@ -68,6 +69,9 @@ def simulate(
     ] = None,
     interface: Annotated[str, typer.Option(help="Send here; lo keeps all packets on this host.")] = "lo",
     ttl: Annotated[int, typer.Option(min=0, max=255, help="Hops; 0 keeps all packets on this host.")] = 0,
+    transport: Annotated[
+        str, typer.Option(metavar="udp|rdma", help="rdma: datagrams of RoCE, by the interface's RDMA device.")
+    ] = "udp",
     skew_us: Annotated[float, typer.Option(min=0, help="Each line this much later than the one before.")] = 0,
     session: Annotated[str, typer.Option(help="Session id, at most 10 characters.")] = "SIMULATED",
     soupbintcp: Annotated[int, typer.Option(metavar="PORT", help="Serve SoupBinTCP there instead.")] = -1,
@@ -104,6 +108,10 @@ def simulate(
     script = Faults.load(faults) if faults is not None else None
     if (requests >= 0 or glimpse >= 0) and (file is not None or soupbintcp >= 0):
         raise typer.BadParameter("servers stand beside multicast lines: leave out FILE and --soupbintcp")
+    if transport not in ("udp", "rdma"):
+        raise typer.BadParameter(f"udp or rdma, not {transport}", param_hint="--transport")
+    if transport == "rdma" and (file is not None or soupbintcp >= 0):
+        raise typer.BadParameter("it is of multicast lines: leave out FILE and --soupbintcp", param_hint="--transport")
     if script is not None and soupbintcp >= 0:
         raise typer.BadParameter("faults are of packets: TCP loses none", param_hint="--faults")
     if not messages:
@@ -119,7 +127,7 @@ def simulate(
         options |= {"faults": script, "seed": seed, "end_repeats": max(1, round(end_s * 10))}
         ports = (requests if requests >= 0 else None, glimpse if glimpse >= 0 else None)
         venue = Venue(*ports, session=session, faults=script, seed=seed, messages=messages)
-        outcome = to_lines(group or [], exchange, options, seconds, venue)
+        outcome = to_lines(group or [], exchange, options, seconds, venue, transport)
     if as_json:
         emit(outcome)
 
@@ -141,15 +149,25 @@ def to_file(file: Path, exchange: "Exchange", faults: "Faults | None", seed: int
 
 
 def to_lines(
-    groups: list[str], exchange: "Exchange", options: dict[str, Any], seconds: float, venue: "Venue"
+    groups: list[str],
+    exchange: "Exchange",
+    options: dict[str, Any],
+    seconds: float,
+    venue: "Venue",
+    transport: str = "udp",
 ) -> dict[str, Any]:
     """The day onto multicast lines, until it is over, Ctrl-C, or `seconds`; the servers stand beside it meanwhile."""
     from feedhandler.simulate import MulticastSender
     from feedhandler.simulate.multicast import LINES
 
+    kind: type[MulticastSender] = MulticastSender
+    if transport == "rdma":
+        from feedhandler.simulate.rdma import RdmaSender
+
+        kind = RdmaSender
     lines = [address_and_port(group) for group in groups] or list(LINES)
     with venue:
-        outcome = send(MulticastSender(lines, taps=venue.taps, **options), exchange, seconds, venue)
+        outcome = send(kind(lines, taps=venue.taps, **options), exchange, seconds, venue)
     return {"types": exchange.types, **outcome}
 
 

@@ -107,7 +107,7 @@ class Relay:
         verbs.devices(self.verbs)
         self.place = device.find(interface, name)
         self.queue_key, self.ttl = queue_key, ttl
-        self.too_large = 0
+        self.too_large = self.sent = 0
         self._source = device.gid_index(self.place, _address(interface, address))
         self._lines: dict[int, tuple[socket.socket, Any]] = {}
         self._error: BaseException | None = None
@@ -180,9 +180,11 @@ class Relay:
                 poll.register(number, select.POLLIN)
             while True:
                 last = self._ending.is_set()  # asked before the look: what was written before it is seen by it
-                ready = poll.poll(0 if last else 20)
+                busy = last or len(self._free) < SLOTS
+                ready = poll.poll(0 if busy else 20)
                 for number, _ in ready:
                     self._drain(*self._lines[number])
+                self._collect()
                 if last and not ready:
                     break
             while len(self._free) < SLOTS:
@@ -218,6 +220,7 @@ class Relay:
             if one.status != 0:
                 raise BackendError(f"the device reports status {one.status} of a datagram")
             self._free.append(one.wr_id)
+            self.sent += 1
 
 
 class _Request:

@@ -41,7 +41,7 @@ class Options:
     queue_key: int = 0x01234567
     """roce-ud: the Q_Key that senders have to give; datagrams with another are dropped by the device."""
     slot_bytes: int = 2048
-    """Memory of one packet: headers and 40 bytes before a datagram of RoCE included."""
+    """Memory of one packet, headers or the 40 bytes before a datagram included; more where the MTU needs it."""
     loop: Literal["auto", "compiled", "pyverbs"] = "auto"
     """"auto": compiled where pyverbs is laid out as expected."""
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from feedhandler.errors import BackendError
 from feedhandler.receive.rdma import verbs
 
+EMPTY_PLACES = 64
+
 
 @dataclass(frozen=True)
 class DevicePort:
@@ -72,11 +74,6 @@ def drops(port: DevicePort) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def interfaces(port: DevicePort) -> set[str]:
-    """The network interfaces whose addresses the port has GIDs for."""
-    return set(_table(port, "gid_attrs/ndevs")) - {""}
-
-
 def _ports() -> list[DevicePort]:
     found = []
     for name in verbs.kernel_devices():
@@ -87,12 +84,18 @@ def _ports() -> list[DevicePort]:
 
 
 def _table(port: DevicePort, name: str) -> Iterator[str]:
-    """The entries of a table in order, one by one: there may be a thousand, and the first is mostly the one wanted."""
+    """The entries of a table in order, until so many places are empty that the rest is, too: there may be a thousand.
+
+    The kernel gives each new address the first empty place.
+    """
+    empty = 0
     for number in itertools.count():
         path = port.folder / name / str(number)
-        if not path.exists():
+        entry = _read(path)
+        empty = 0 if entry.strip("0:") else empty + 1
+        if empty == EMPTY_PLACES:
             return
-        yield _read(path)
+        yield entry
 
 
 def _read(path: Path) -> str:

@@ -80,7 +80,7 @@ class OpenPort:
         self._verbs, self._place = verbs, place
         self.lines = [number for number, _ in lines]
         self.raw = options.mode == "raw-eth"
-        self.slots, self.slot_bytes = options.ring, (options.slot_bytes + 63) & ~63
+        self.slots = options.ring
         self.steering = steering.table(lines, self.raw)
         self.loop: Loop | None = None
         self.pointers: Pointers | None = None
@@ -91,7 +91,7 @@ class OpenPort:
         self.wakes = True
         """A completion can wake the channel."""
         with contextlib.ExitStack() as stack:
-            self._open(stack, options, notes, compiled)
+            self._open(stack, lines[0][1].interface, options, notes, compiled)
             for _, line in lines:
                 self._bring(stack, line, notes)
             self._stack = stack.pop_all()
@@ -110,20 +110,21 @@ class OpenPort:
         now = device.drops(self._place)
         return None if now is None or self._drops is None else now - self._drops
 
-    def _open(self, stack: contextlib.ExitStack, options: Options, notes: list[str], compiled: bool) -> None:
+    def _open(
+        self, stack: contextlib.ExitStack, interface: str, options: Options, notes: list[str], compiled: bool
+    ) -> None:
         verbs, place = self._verbs, self._place
 
         def keep(thing: Any) -> Any:
             stack.callback(thing.close)
             return thing
 
+        with refused(f"open {place.device}"):
+            context = keep(verbs.Context(name=place.device))
+        self.slot_bytes = self._size(context, interface, options.slot_bytes, notes)
         self.memory = keep(_memory(self.slots * self.slot_bytes))
         # the temporary that gives the address is gone by the end of the line: it would keep the memory from closing
         address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
-        with refused(f"open {place.device}"):
-            context = keep(verbs.Context(name=place.device))
-        with refused(f"ask {place} for its state"):
-            self._remark(context.query_port(place.port), notes)
         with refused(f"make a protection domain on {place.device}"):
             domain = keep(verbs.PD(context))
         with refused(f"make a completion channel on {place.device}"):
@@ -215,20 +216,19 @@ class OpenPort:
             raise BackendError(f"this pyverbs cannot be attached to a group: {error}; roce-ud needs another") from None
         stack.callback(steering.Attachment(self._verbs, address, line).close)
 
-    def _remark(self, port: Any, notes: list[str]) -> None:
-        """What a person should know of the port's state and sizes."""
+    def _size(self, context: Any, interface: str, slot_bytes: int, notes: list[str]) -> int:
+        """Bytes of a slot: room for the largest packet the port may bring. One too large would end the whole queue."""
+        with refused(f"ask {self._place} for its state"):
+            port = context.query_port(self._place.port)
         if port.state != ACTIVE:
             notes.append(f"rdma: {self._place} is not active: nothing comes until its link is up")
         if self.raw:
-            room, largest = self.slot_bytes, _interface_mtu(self._place) + TAGGED_HEADER
+            largest = int(Path(f"/sys/class/net/{interface}/mtu").read_text()) + TAGGED_HEADER
         else:
-            room, largest = self.slot_bytes - GRH_BYTES, mtu_bytes(port)
-        if room < largest:
-            need = self.slot_bytes - room + largest
-            notes.append(
-                f"rdma: {self._place} may bring {largest} bytes at once, a slot has room for {room}; larger packets "
-                f"are lost, with the queue on some devices: [rdma] slot_bytes = {need}"
-            )
+            largest = mtu_bytes(port) + GRH_BYTES
+        if slot_bytes < largest:
+            notes.append(f"rdma: {self._place} may bring {largest} bytes at once: slot_bytes is that, not {slot_bytes}")
+        return (max(slot_bytes, largest) + 63) & ~63
 
 
 def mtu_bytes(port: Any) -> int:
@@ -244,10 +244,6 @@ def _memory(size: int) -> mmap.mmap:
     with contextlib.suppress(OSError):
         made.madvise(mmap.MADV_HUGEPAGE)
     return made
-
-
-def _interface_mtu(place: device.DevicePort) -> int:
-    return max((int(Path(f"/sys/class/net/{name}/mtu").read_text()) for name in device.interfaces(place)), default=1500)
 
 
 def _address(library: ctypes.CDLL, name: str) -> int:
