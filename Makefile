@@ -15,7 +15,7 @@ demo:               ## an exchange, a handler, a strategy and a live view; SECON
 	@$(PY) scripts/demo.py $(if $(SECONDS),--seconds $(SECONDS))
 
 test:               ## lint, types, stubs, every test, the sanitizer part, a minute of fuzzing
-	@scripts/setup
+	@scripts/setup test
 	@$(PY) scripts/test.py
 
 build:              ## what is missing, the virtual environment .venv, and the extensions in place

@@ -1,4 +1,7 @@
-"""Starts the guest under QEMU, runs one command in it, and brings back its output and exit code."""
+"""Starts the guest under QEMU, runs one command in it, and brings back its output and exit code.
+
+`python -m tests.guest.boot COMMAND` does that by hand, with all that the guest says.
+"""
 
 import os
 import platform
@@ -8,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +57,7 @@ def accelerator() -> list[str]:
     return ["-accel", "tcg,thread=multi", "-cpu", "max"]
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What a command in the guest sees: the fetched packages, used from where they were unpacked."""
     tree = packages.TREE
     return {
@@ -66,14 +69,13 @@ def environment(**more: str) -> dict[str, str]:
         "PYTHONPATH": f"{packages.ROOT}:{tree / PYVERBS}",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
-        **more,
     }
 
 
-def boot(command: Sequence[str], seconds: float, variables: Mapping[str, str] | None = None) -> Run:
-    """Run `command` in a guest that is ended after `seconds`. absence() was None."""
+def boot(command: Sequence[str], seconds: float, tell: Callable[[str], None] = lambda line: None) -> Run:
+    """Run `command` in a guest that is ended after `seconds`; `tell` hears each line. absence() was None."""
     begin = time.monotonic()
-    settings = dict(variables or environment()) | {"FOLDER": str(packages.ROOT), "COMMAND": shlex.join(command)}
+    settings = environment() | {"FOLDER": str(packages.ROOT), "COMMAND": shlex.join(command)}
     disk = packages.CACHE / f"disk-{os.getpid()}.cpio"
     disk.write_bytes(cpio(entries(packages.TREE, settings)))
     (kernel,) = packages.TREE.glob("boot/vmlinuz-*")
@@ -95,6 +97,7 @@ def boot(command: Sequence[str], seconds: float, variables: Mapping[str, str] | 
                 for raw in guest.stdout:
                     line = raw.decode(errors="replace").rstrip("\r\n")
                     lines.append(line)
+                    tell(line)
                     if line.startswith("GUEST-CODE "):
                         code = int(line.split()[1])
             finally:
@@ -108,5 +111,5 @@ def boot(command: Sequence[str], seconds: float, variables: Mapping[str, str] | 
 if __name__ == "__main__":
     if (reason := absence()) is not None:
         raise SystemExit(reason)
-    done = boot(sys.argv[1:], 180)
-    print("\n".join(done.output), f"\ncode {done.code}, {done.seconds:.1f} s")
+    done = boot(sys.argv[1:], 600, lambda line: print(line, flush=True))
+    print(f"code {done.code}, {done.seconds:.1f} s")

@@ -74,7 +74,7 @@ class RoceUd(LiveRig):
 
     def options(self, room: int = 0) -> dict[str, Any]:
         """Settings of the backend."""
-        return {"mode": "roce-ud", "ring": room or 4096, "loop": self.loop}
+        return {"mode": "roce-ud", "ring": room or 1024, "loop": self.loop}
 
     def open(
         self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
