@@ -7,7 +7,7 @@ import pytest
 from feedhandler.receive import choose
 from tests.conformance.cases import CASES
 from tests.conformance.network import JUMBO_MTU, AfXdpNative, Sockets
-from tests.conformance.rigs import EVERYWHERE, RIGS, load
+from tests.conformance.rigs import ELSEWHERE, EVERYWHERE, RIGS, load
 from tests.conformance.table import BEGIN, DOCUMENT, agrees, run, written
 
 HOSTILE = ("lengths", "untagged", "vlan", "ip_checksum", "udp_checksum", "fragments", "options", "runts", "jumbo")
@@ -26,7 +26,7 @@ def test_receiver(rig: str, case: str, tmp_path: Path) -> None:
     assert agrees(outcome, kind, case), outcome
 
 
-@pytest.mark.parametrize("rig", RIGS)
+@pytest.mark.parametrize("rig", [*RIGS, *ELSEWHERE])
 def test_what_does_not_apply_is_a_case_and_has_its_sentence(rig: str) -> None:
     kind = load(rig)
     assert not set(kind.excused) & set(kind.refuses)

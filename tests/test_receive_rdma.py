@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Address
@@ -16,7 +17,10 @@ from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive import rdma
 from feedhandler.receive.rdma import device, steering, verbs
 from feedhandler.receive.sockets import UdpLine
+from tests.guest import packages
+from tests.required import unavailable
 
+ROOT = Path(__file__).resolve().parent.parent
 LINE = UdpLine("A", "239.1.2.3", 26400, "lo")
 
 
@@ -326,3 +330,44 @@ def test_attachment_says_what_the_device_says() -> None:
     answers["ibv_attach_mcast"] = errno.ENOMEM
     with pytest.raises(BackendError, match=r"line A: cannot attach to 239\.1\.2\.3: .*table of groups"):
         steering.Attachment(known, 1, LINE)  # type: ignore[arg-type]
+
+
+# -- the declarations ---------------------------------------------------------------------------------------------
+
+PAIRS = {
+    "wc": ("wr_id", "status", "byte_len", "wc_flags"),
+    "sge": ("addr", "length", "lkey"),
+    "recv_wr": ("wr_id", "next", "sg_list", "num_sge"),
+    "cq": ("context", "channel", "cq_context", "handle", "cqe"),
+    "qp": ("context", "pd", "send_cq", "recv_cq", "srq", "handle", "qp_num"),
+    "cq_ex": ("status", "wr_id", "start_poll", "next_poll", "end_poll", "read_byte_len", "read_wc_flags",
+              "read_completion_wallclock_ns"),
+}  # fmt: skip
+CONSTANTS = {
+    "FH_WC_SUCCESS": "IBV_WC_SUCCESS", "FH_WC_LOC_LEN_ERR": "IBV_WC_LOC_LEN_ERR", "FH_WC_GRH": "IBV_WC_GRH",
+    "FH_WC_WR_FLUSH_ERR": "IBV_WC_WR_FLUSH_ERR", "FH_GRH_BYTES": "sizeof(struct ibv_grh)",
+}  # fmt: skip
+
+
+def test_our_offsets_are_those_of_verbs_h(tmp_path: Path) -> None:
+    include = packages.TREE / "usr/include"
+    if not (include / "infiniband/verbs.h").exists():
+        unavailable(f"there is no infiniband/verbs.h in {include}: scripts/setup test fetches it")
+    same = [
+        (f"offsetof(struct fh_{name}, {field})", f"offsetof(struct ibv_{name}, {field})")
+        for name, fields in PAIRS.items()
+        for field in fields
+    ]
+    same += [
+        (f"offsetof(struct fh_context, {call})", f"offsetof(struct ibv_context, ops.{call})")
+        for call in ("poll_cq", "req_notify_cq", "post_send", "post_recv")
+    ]
+    same += [(f"sizeof(struct fh_{name})", f"sizeof(struct ibv_{name})") for name in ("wc", "sge", "recv_wr")]
+    same += [("offsetof(struct fh_channel, fd)", "offsetof(struct ibv_comp_channel, fd)"), *CONSTANTS.items()]
+    lines = ["#include <infiniband/verbs.h>", '#include "verbs_abi.h"']
+    lines += [f'_Static_assert({ours} == {theirs}, "{theirs}");' for ours, theirs in same]
+    source = tmp_path / "offsets.c"
+    source.write_text("\n".join(lines) + "\n")
+    command = ["gcc", "-fsyntax-only", f"-I{include}", f"-I{ROOT / 'ext/include'}", str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conformance.cases import CASES
+from tests.conformance.rig import until
 from tests.conformance.rigs import load
 from tests.conformance.table import agrees
 from tests.guest import boot, packages
 from tests.guest.image import Entry, cpio, modules
 from tests.guest.inside import BY_PYVERBS
+from tests.guest.nic import VARIABLE, RawEth
 from tests.guest.outcomes import Outcomes, outcomes, unavailable
 from tests.guest.roce import RoceUd, RoceUdByPyverbs
 from tests.guest.verbs_cases import BEFORE
 from tests.guest.verbs_cases import CASES as VERBS
+from tests.namespaces import NETWORK, in_namespace
 from tests.required import unavailable as left_out
 
 ALL = [
@@ -45,10 +50,6 @@ def test_in_the_guest(guest: Outcomes, suite: str, case: str) -> None:
         assert agrees(outcome, RIGS[suite], case), outcome
     else:
         assert outcome == "passes", outcome
-
-
-def test_the_suites_rig_is_the_guests() -> None:
-    assert load(RoceUd.name) is RoceUd
 
 
 # -- the guest itself, where there is none -------------------------------------------------------------------------
@@ -94,3 +95,44 @@ def test_a_guest_that_says_nothing_is_told_from_a_case_that_fails() -> None:
     assert said.of("verbs", "numbers").startswith("fails: no outcome (code None)") and "panic" in said.of(
         "verbs", "numbers"
     )
+
+
+# -- the rig for a NIC, as far as it goes without one --------------------------------------------------------------
+
+
+class BySockets(RawEth):
+    """Two ends of a cable that is none, received by sockets: the rig itself is under test."""
+
+    backend = "sockets"
+
+    def options(self, room: int = 0) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("case", ["order", "unjoined", "source", "ip_checksum", "kill", "feed"])
+def test_the_rig_for_a_nic(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "nic0,nic1")
+
+    def story() -> None:
+        for command in ("link add nic0 type veth peer name nic1", "link set nic0 up", "link set nic1 up"):
+            subprocess.run(["ip", *command.split()], check=True)
+        subprocess.run(["ip", "address", "add", "10.77.0.2/24", "dev", "nic0"], check=True)
+        rig = BySockets(tmp_path)
+        shown = ["ip", "link", "show", "nic0"]
+        until(
+            lambda: "LOWER_UP" in subprocess.run(shown, capture_output=True, text=True, check=True).stdout, "the cable"
+        )
+        try:
+            CASES[case].run(rig)
+        finally:
+            rig.finish()
+
+    in_namespace(NETWORK, story)
+
+
+def test_the_rig_for_a_nic_says_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    with pytest.raises(ValueError, match="FEEDHANDLER_NICS=RECEIVER,SENDER names two network interfaces"):
+        RawEth(tmp_path)
+    for kind in (RawEth, RoceUd):
+        assert load(kind.name) is kind

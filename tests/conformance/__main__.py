@@ -5,13 +5,15 @@ import json
 import sys
 from pathlib import Path
 
-from tests.conformance.rigs import EVERYWHERE, RIGS, load
+from tests.conformance.rigs import ELSEWHERE, EVERYWHERE, RIGS, load
 from tests.conformance.table import DOCUMENT, outcomes, written
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.conformance", description=__doc__)
-    parser.add_argument("rig", nargs="?", choices=[*RIGS, *EVERYWHERE], help="the receiver whose cases are to run")
+    parser.add_argument(
+        "rig", nargs="?", choices=[*RIGS, *EVERYWHERE, *ELSEWHERE], help="the receiver whose cases are to run"
+    )
     parser.add_argument("--json", metavar="FILE", help="write {case: outcome} there")
     parser.add_argument("--write", action="store_true", help=f"write the table into {DOCUMENT.name}")
     arguments = parser.parse_args()

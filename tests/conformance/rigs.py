@@ -18,9 +18,16 @@ EVERYWHERE = {"sockets, loopback": "tests.conformance.network:Loopback"}
 """What needs no root, beside it: no column of the table, for it is the same receiver."""
 
 
+ELSEWHERE = {
+    "rdma roce-ud": "tests.guest.roce:RoceUd",  # in the guest, by tests/test_receive_rdma_guest.py
+    "rdma raw-eth": "tests.guest.nic:RawEth",  # by hand, where there is a NIC for it: docs/backends.md
+}
+"""What this host cannot run by itself."""
+
+
 def load(name: str) -> type[Rig]:
     """The rig of that name."""
-    module, _, found = (RIGS | EVERYWHERE)[name].partition(":")
+    module, _, found = (RIGS | EVERYWHERE | ELSEWHERE)[name].partition(":")
     rig: type[Rig] = getattr(import_module(module), found)
     assert rig.name == name
     return rig

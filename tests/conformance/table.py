@@ -60,7 +60,7 @@ def outcomes(kind: type[Rig], tell: Callable[[str, str], None] = lambda name, ou
 
 def table() -> str:
     """Every case on every receiver, as Markdown, with the sentences below."""
-    rigs = {name: load(name) for name in RIGS}
+    rigs = {name: load(name) for name in (*RIGS, "rdma roce-ud")}
     notes: dict[str, int] = {}
 
     def cell(kind: type[Rig], case: str) -> str:

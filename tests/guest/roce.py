@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,35 +13,10 @@ from feedhandler.handler import Handler
 from feedhandler.receive import rdma
 from feedhandler.receive._receiver import Receiver
 from tests.conformance.feed import GROUPS
-from tests.conformance.rig import Flow, LiveRig, Sent
+from tests.conformance.rig import Flow, Holder, LiveRig, Sent
 from tests.guest.world import ADDRESS, DATAGRAM_MAX, INTERFACE, OTHER, Sender
 
 _FRAMES = "Only the device sees frames: it hands on datagrams that it has found whole and sound."
-
-
-class Forked:
-    """A child that receives these lines until it is killed: a fork, since a new interpreter takes the guest seconds."""
-
-    def __init__(self, flows: Sequence[Flow], options: rdma.Options) -> None:
-        ready, tell = os.pipe()
-        self.child = os.fork()
-        if self.child == 0:
-            try:
-                with rdma.receiver(flows, options) as receiver:
-                    os.write(tell, b"r")
-                    while True:  # what arrives stays where it is: the process dies with a full ring
-                        receiver.wait_for(1.0)
-                        receiver.drain(1)
-            finally:
-                os._exit(1)
-        os.close(tell)
-        assert os.read(ready, 1) == b"r"
-        os.close(ready)
-
-    def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
-        os.kill(self.child, signal.SIGKILL)
-        os.waitpid(self.child, 0)
 
 
 class RoceUd(LiveRig):
@@ -97,8 +70,8 @@ class RoceUd(LiveRig):
         while self._senders:
             self._senders.popitem()[1].close()
 
-    def hold(self, flows: Sequence[Flow]) -> Forked:
-        return Forked(flows, rdma.Options(**self.options()))
+    def hold(self, flows: Sequence[Flow]) -> Holder:
+        return Holder(lambda: rdma.receiver(flows, rdma.Options(**self.options())))
 
     @contextmanager
     def handler(self, config: Config, room: int = 0) -> Iterator[Handler]:
