@@ -22,7 +22,7 @@ class Queue:
     memory: Memory | None
     def open(self) -> None:
         """Make the socket."""
-    def register(self, memory: Memory, chunk: int, headroom: int) -> None:
+    def register(self, memory: Memory, chunk: int, headroom: int, anywhere: bool) -> None:
         """Frames go into chunks of this memory."""
     def rings(self, ring: int, chunk: int) -> None:
         """Map the rings and give all chunks to the kernel."""

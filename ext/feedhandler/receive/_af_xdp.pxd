@@ -32,13 +32,14 @@ cdef extern from "xsk.h" nogil:
         int zero_copy
         uint64_t drops
     int64_t fh_xsk_stamp(const fh_xsk_note *note)
+    uint8_t *fh_xsk_frame(uint8_t *memory, const fh_xsk_desc *desc)
     uint32_t fh_xsk_waiting(fh_xsk *x)
     void fh_xsk_give(fh_xsk *x)
     int fh_xsk_sleeps(const fh_xsk *x)
     void fh_xsk_wake(const fh_xsk *x)
     int64_t fh_epoch_of_monotonic(int64_t known)
     int fh_xsk_open(fh_xsk *x)
-    int fh_xsk_register(fh_xsk *x, void *memory, uint64_t size, uint32_t chunk, uint32_t headroom)
+    int fh_xsk_register(fh_xsk *x, void *memory, uint64_t size, uint32_t chunk, uint32_t headroom, int anywhere)
     int fh_xsk_rings(fh_xsk *x, uint32_t ring, uint32_t chunk)
     int fh_xsk_bind(fh_xsk *x, uint32_t interface, uint32_t queue, uint16_t flags)
     int fh_xsk_dropped(const fh_xsk *x, uint64_t *out)

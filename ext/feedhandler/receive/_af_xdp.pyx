@@ -124,9 +124,9 @@ cdef class Queue:
         fh_xsk_close(&self.xsk)
         refuse(fh_xsk_open(&self.xsk))
 
-    def register(self, Memory memory not None, uint32_t chunk, uint32_t headroom):
-        """Frames go into chunks of this memory, so many bytes behind HEADROOM."""
-        refuse(fh_xsk_register(&self.xsk, memory.base, memory.size // chunk * chunk, chunk, headroom))
+    def register(self, Memory memory not None, uint32_t chunk, uint32_t headroom, bint anywhere):
+        """Frames go into chunks of this memory, so many bytes behind HEADROOM. `anywhere`: chunks may begin anywhere."""
+        refuse(fh_xsk_register(&self.xsk, memory.base, memory.size // chunk * chunk, chunk, headroom, anywhere))
         self.memory = memory
 
     def rings(self, uint32_t ring, uint32_t chunk):
@@ -292,13 +292,13 @@ cdef class AfXdpReceiver(Receiver):
             fetched = at
         while at != end:
             while fetched != seen and fetched - at < FETCH_AHEAD:
-                data = memory + received[fetched & mask].address
+                data = fh_xsk_frame(memory, &received[fetched & mask])
                 FH_FETCH_TO_WRITE(data - sizeof(fh_xsk_note))
                 FH_FETCH_TO_READ(data + HEADERS)
                 fetched += 1
             desc = &received[at & mask]
             at += 1
-            data = memory + desc.address
+            data = fh_xsk_frame(memory, desc)
             note = <fh_xsk_note *> (data - sizeof(fh_xsk_note))
             line = note.line
             if FH_UNLIKELY(note.mark != FH_XSK_NOTE_MARK or line >= lines or note.ip > FARTHEST_IP):

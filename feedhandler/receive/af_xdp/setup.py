@@ -258,7 +258,8 @@ class _Port:
             with _Step(attempt, "memory"):
                 memory = Memory(options.ring * options.frame_bytes, options.huge_pages)
             with _Step(attempt, "register"):
-                queue.register(memory, options.frame_bytes, 0 if zero_copy else ALIGNING_HEADROOM)
+                headroom = 0 if zero_copy else ALIGNING_HEADROOM
+                queue.register(memory, options.frame_bytes, headroom, anywhere=not zero_copy)
             with _Step(attempt, "rings"):
                 queue.rings(options.ring, options.frame_bytes)
             with _Step(attempt, "bind"):

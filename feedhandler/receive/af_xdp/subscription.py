@@ -27,11 +27,11 @@ class Subscription:
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             taken = self._receiver.batch()
-            left = 1.0 if end is None else end - time.monotonic()
+            left = 0.1 if end is None else end - time.monotonic()
             if taken or left <= 0 or self._receiver.ended:
                 self.times = [when for _, when, _ in taken]
                 return [view for _, _, view in taken]
-            self._receiver.wait_for(min(left, 0.001))
+            self._receiver.wait_for(min(left, 0.1))
 
     def __iter__(self) -> Iterator[list[memoryview]]:
         """Batches until the subscription is closed, each valid until the next."""
