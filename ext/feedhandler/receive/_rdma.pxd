@@ -25,6 +25,7 @@ cdef struct Port:               # one device's port: a completion queue, a queue
     uint32_t lkey
     int first_line              # that counts what belongs to no line of this port
     uint64_t lines              # bit per line
+    uint64_t drops              # of the device, counted so far
     int fd                      # of the completion channel
     bint extended               # the queue is an ibv_cq_ex ...
     bint stamps                 # ... whose completions have the NIC's time

@@ -223,12 +223,16 @@ cdef class RdmaReceiver(Receiver):
     def count_drops(self):
         """Packets for which the devices had no posted slot, where they count them: on the port's first line."""
         cdef int number
+        cdef uint64_t drops
+        cdef Port *port
         if self.closed:
             return
         for number in range(self.ports):
-            drops = self.places[number].drops()
-            if drops is not None:
-                self.counters[self.table[number].first_line * self.counter_stride + LN_KERNEL_DROPS] = drops
+            port, told = &self.table[number], self.places[number].drops()
+            if told is not None:
+                drops = told                                # the join sockets' are in the same word
+                self.counters[port.first_line * self.counter_stride + LN_KERNEL_DROPS] += drops - port.drops
+                port.drops = drops
 
     # ---- counters are shared with the join sockets: the same thread counts both ----
 
@@ -272,12 +276,16 @@ cdef class RdmaReceiver(Receiver):
         self.since_joined += n
         if n == 0 and failed == self.ports:
             return -EIO
-        if n == 0 and self.joined_lines > 0 and fh_realtime_ns() - self.joined_at >= JOINED_NS:
-            return self.take_joined(out, capacity)
+        if n == 0:
+            self.release()                                  # what was refused: nobody else would
+            if self.joined_lines > 0 and fh_realtime_ns() - self.joined_at >= JOINED_NS:
+                return self.take_joined(out, capacity)
         return n
 
     cdef void release(self) noexcept nogil:
         cdef int number
+        if self.closed:                                     # the queues are gone
+            return
         if self.lent:
             self.lent = False
             self.joined.release()
