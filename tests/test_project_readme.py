@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 import feedhandler as fh
+from feedhandler.book import OrderBook
+from feedhandler.publish import Segment
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))]
@@ -60,3 +62,11 @@ def test_the_manual_names_every_field_flag_and_state_of_an_event() -> None:
         assert f"`{chr(action)}`{action.name.lower()[1:]}" in table
     for reason in fh.Reason:
         assert reason in (fh.Reason.NONE, fh.Reason.START) or reason.name in page
+
+
+def test_the_memory_that_the_readme_states_is_what_the_defaults_take() -> None:
+    """Two million orders and 16,384 instruments: books and segment together."""
+    with Segment.anonymous(depth=10, instruments=16384, ring_events=65536) as segment:
+        taken = OrderBook(segment.books, depth=10, orders=2_000_000).memory_bytes
+        total = len(segment.memory) + taken["orders"] + taken["levels"] + taken["sides"]  # the slots are the segment's
+    assert f"take {total / 1e6:.0f} MB" in " ".join(ROOT.joinpath("README.md").read_text().split())
