@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from feedhandler.errors import BackendError
-from feedhandler.receive import af_xdp
+from feedhandler.receive import af_xdp, joins
 from feedhandler.receive.af_xdp import setup
 from feedhandler.receive.sockets import UdpLine
 from tests.namespaces import Veth, veth
@@ -84,3 +84,22 @@ def test_a_later_queue_without_zero_copy_is_a_refusal_like_any_other(monkeypatch
         with pytest.raises(BackendError, match=r"queue 1 of rx.*zero_copy = false"):
             opened(cable, NATIVE)
         opened(cable, replace(NATIVE, zero_copy=False)).close()
+
+
+TITLE = "VLAN Dev name    | VLAN ID\nName-Type: VLAN_NAME_TYPE_RAW_PLUS_VID_NO_PAD\n"
+
+
+def test_where_tags_are_taken_off_an_untagged_line_is_not_mixed_with_vlans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = tmp_path / "config"
+    listed.write_text(TITLE + "feed | 100 | rx\n")
+    monkeypatch.setattr(joins, "VLANS", listed)
+    with veth() as cable:
+        with pytest.raises(BackendError, match=r"has VLANs \(feed\).*: ethtool -K rx rxvlan off"):
+            opened(cable, NATIVE)
+        cable.receiver.run("ethtool", "-K", "rx", "rxvlan", "off")
+        opened(cable, NATIVE).close()
+        cable.receiver.run("ethtool", "-K", "rx", "rxvlan", "on")
+        listed.write_text(TITLE + "feed | 100 | other\n")
+        opened(cable, NATIVE).close()

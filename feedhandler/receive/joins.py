@@ -90,16 +90,26 @@ def _joined_on(line: sockets.LineSettings, notes: list[str]) -> tuple[sockets.Li
 
 def vlan_interface(below: str, ids: Sequence[int]) -> str:
     """The interface of a VLAN (of one in another: outer first) on the interface `below`, however named; "" for none."""
-    try:
-        rows = [[word.strip() for word in row.split("|")] for row in VLANS.read_text().splitlines()[2:]]
-    except OSError:
-        rows = []
-    made = {(row[2], row[1]): row[0] for row in rows if len(row) == 3}
+    made = {(lower, number): name for name, number, lower in _vlans()}
     name = below
     for one in ids:
         name = made.get((name, str(one)), "")
     named = ".".join((below, *map(str, ids)))  # of those that the kernel does not list there, by its name
     return named if not name and named in set(sockets.interfaces()) - set(made.values()) else name
+
+
+def vlans_on(below: str) -> list[str]:
+    """The interfaces of VLANs on the interface `below`."""
+    return [name for name, _, lower in _vlans() if lower == below]
+
+
+def _vlans() -> list[tuple[str, str, str]]:
+    """Name, id, and the interface below of each VLAN's interface."""
+    try:
+        rows = [[word.strip() for word in row.split("|")] for row in VLANS.read_text().splitlines()[2:]]
+    except OSError:
+        return []
+    return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]
 
 
 def _silence(sock: socket.socket) -> None:

@@ -22,7 +22,7 @@ from feedhandler.receive._frame import Steering
 from feedhandler.receive.af_xdp import hardware, system
 from feedhandler.receive.af_xdp.filter import FLOW_KEY, Flow, program
 from feedhandler.receive.af_xdp.refusals import Attempt, Step
-from feedhandler.receive.joins import join, vlan_of
+from feedhandler.receive.joins import join, vlan_of, vlans_on
 
 T = TypeVar("T")
 BUSY_SECONDS = 0.5
@@ -142,7 +142,7 @@ class _Port:
         try:
             with _Step(self.attempt, "socket"):
                 self.queues = self.attempt.queues = system.receive_queues(interface)
-            self._warn()
+            self._look()
             self._attach_filter()
         except BaseException:
             self.close()
@@ -165,7 +165,8 @@ class _Port:
         for queue in self.opened:
             queue.close()
 
-    def _warn(self) -> None:
+    def _look(self) -> None:
+        """Notes on what is too small, or may not work; BackendError where other packets would pass for a line's."""
         options, name = self.options, self.interface
         needed = options.stall_ms * options.packets_per_second // 1000
         if options.ring < needed:
@@ -181,7 +182,14 @@ class _Port:
                 f"af_xdp: the MTU of {name} is {mtu}; frames of more than {room} bytes are dropped and counted"
                 + (" (frame_bytes = 4096 takes more)" if options.frame_bytes == 2048 else "")
             )
-        if any(flow.vlan for flow in self.flows) and system.strips_vlan_tags(name):
+        if not system.strips_vlan_tags(name):
+            return
+        if (others := vlans_on(name)) and not all(flow.vlan for flow in self.flows):
+            raise BackendError(
+                f"af_xdp: {name} may take VLAN tags off before they can be seen, and has VLANs ({', '.join(others)}): "
+                f"their packets would pass for a line's: ethtool -K {name} rxvlan off"
+            )
+        if any(flow.vlan for flow in self.flows):
             self.notes.append(
                 f"af_xdp: {name} may take VLAN tags off before they can be seen; if nothing comes: "
                 f"ethtool -K {name} rxvlan off"
