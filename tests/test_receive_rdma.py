@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 
+from feedhandler.cli.simulate import to_lines
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive import rdma
 from feedhandler.receive.rdma import device, steering, verbs
 from feedhandler.receive.sockets import UdpLine
+from feedhandler.simulate import Exchange, MulticastSender
+from feedhandler.simulate.rdma import RdmaSender
+from feedhandler.simulate.venue import Venue
 from tests.guest import packages
 from tests.required import unavailable
 
@@ -330,6 +334,32 @@ def test_attachment_says_what_the_device_says() -> None:
     answers["ibv_attach_mcast"] = errno.ENOMEM
     with pytest.raises(BackendError, match=r"line A: cannot attach to 239\.1\.2\.3: .*table of groups"):
         steering.Attachment(known, 1, LINE)  # type: ignore[arg-type]
+
+
+# -- the sender -------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_sends_by_rdma_when_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sends is seen in the guest; here, that it is asked to, with the same words as over UDP."""
+    made: list[dict[str, Any]] = []
+
+    class Sender(MulticastSender):
+        def __init__(self, lines: Any, **options: Any) -> None:
+            made.append({"lines": lines} | options)
+            super().__init__(lines, **options)
+
+    monkeypatch.setattr("feedhandler.simulate.rdma.RdmaSender", Sender)
+    options = {"interface": "lo", "ttl": 0, "rate": None, "end_repeats": 1}
+    exchange = Exchange(symbols=2, messages=300)
+    to_lines(["239.78.9.9:26400"], exchange, options, 0, Venue(None, None), "rdma")
+    assert made[0]["lines"] == [("239.78.9.9", 26400)] and made[0]["interface"] == "lo"
+    to_lines(["239.78.9.9:26400"], Exchange(symbols=2, messages=300), options, 0, Venue(None, None))
+    assert len(made) == 1
+
+
+def test_the_sender_says_what_the_receiver_says() -> None:
+    with pytest.raises(BackendError, match=r"^python3-pyverbs is not installed"):
+        RdmaSender(interface="lo")
 
 
 # -- the declarations ---------------------------------------------------------------------------------------------
