@@ -82,9 +82,11 @@ class RdmaSender(MulticastSender):
 
     def run(self, source: BlockSource | Receiver, progress: Callable[[int], None] | None = None) -> None:
         """Send all of `source`; as MulticastSender. Raises ReceiverError when the device refuses a datagram."""
-        self._relay.start(self.stop)
-        super().run(source, progress)
-        self._relay.check()
+        self._relay.start()
+        try:
+            super().run(source, progress)
+        finally:
+            self._relay.check()  # what went wrong there says more than the broken pipe that came of it
 
     def close(self) -> None:
         """Send what is under way, then close sockets and device; run() does so by itself."""
@@ -153,9 +155,9 @@ class Relay:
         self._stack.callback(handle.close)
         self._lines[source.fileno()] = (source, handle)
 
-    def start(self, stop: Callable[[], None]) -> None:
-        """Begin; `stop` is called when sending has failed."""
-        self._thread = threading.Thread(target=self._work, args=(stop,), name="feedhandler-roce", daemon=True)
+    def start(self) -> None:
+        """Begin. When sending fails the sockets are closed: who writes to them is told so."""
+        self._thread = threading.Thread(target=self._work, name="feedhandler-roce", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
@@ -173,7 +175,7 @@ class Relay:
         """Give the device back. Harmless when done twice."""
         self._stack.close()
 
-    def _work(self, stop: Callable[[], None]) -> None:
+    def _work(self) -> None:
         try:
             poll = select.poll()
             for number in self._lines:
@@ -191,7 +193,8 @@ class Relay:
                 self._collect()
         except Exception as error:
             self._error = error
-            stop()
+            for source, _ in self._lines.values():
+                source.close()
 
     def _drain(self, source: socket.socket, handle: Any) -> None:
         """Send what waits in a socket, at most as much as the device can have on its way."""

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from feedhandler.errors import BackendError, ConfigError
+from feedhandler.errors import BackendError, ConfigError, ReceiverError
 from feedhandler.receive import choose, rdma, sockets
 from feedhandler.receive._rdma import pointers
 from feedhandler.receive._receiver import Receiver
@@ -336,6 +336,19 @@ def simulated_day() -> None:
     counts = [int.from_bytes(data[18:20], "big") for data in first]
     assert sum(count for count in counts if count != 0xFFFF) == 1000 and counts[-1] == 0xFFFF
     assert max(map(len, first)) <= 900 and sender.stats["too_large"] == 0
+
+
+@case
+def sender_in_error() -> None:
+    """A device that refuses ends the sending, and says why; a full socket does not wait for it."""
+    sender = RdmaSender([(GROUP, 26400)], interface=INTERFACE)
+    sender._relay._pair.modify(verbs.load().QPAttr(qp_state=6), 1)  # IBV_QPS_ERR, IBV_QP_STATE
+    try:
+        sender.run(Exchange(symbols=5, messages=3000))
+    except ReceiverError as error:
+        assert str(error).startswith("simulate: sending over rxe0 port 1 failed: "), error
+    else:
+        raise AssertionError("nothing was refused")
 
 
 @case

@@ -64,7 +64,7 @@ class Sender:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._relay.add(IPv4Address(group), theirs)
             self._ways[group] = ours
-        self._relay.start(lambda: None)
+        self._relay.start()
 
     def send(self, sent: Sequence[tuple[str, bytes]]) -> None:
         """Send (group, payload), each group's in this order; all have left the device when it returns."""
