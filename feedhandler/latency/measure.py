@@ -249,7 +249,7 @@ def _roce(interface: str) -> Iterator[socket.socket]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with closing(relay), ours:
         relay.add(IPv4Address(GROUP), theirs)
-        relay.start(lambda: None)
+        relay.start()
         try:
             yield ours
         finally:
