@@ -15,9 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedhandler.receive import sockets
+from feedhandler.errors import BackendError
+from feedhandler.receive import rdma, sockets
 from feedhandler.receive._frame import Steering
 from feedhandler.receive._rdma import RdmaReceiver, parse_grh
+from feedhandler.receive.rdma import verbs
 from feedhandler.records import TimestampKind
 from tests.frames import Frame
 from tests.verbs_fake import SLOT_BYTES, Device
@@ -108,6 +110,16 @@ def test_slots_are_posted_in_batches_and_all_of_them_when_it_is_idle(kind: str, 
     assert receiver.drain() == [] and len(device.posted) == 256
     if kind != "pyverbs":
         assert device.chains == [40, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_slots_of_what_is_refused_go_back_before_the_ring_is_empty(kind: str, make: Make) -> None:
+    receiver, device = make(kind)
+    for _ in range(40):
+        for _ in range(8):
+            device.deliver(grh("239.9.9.9") + b"another group")
+        assert receiver.drain() == [] and len(device.posted) > 32
+    assert device.lost == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -279,6 +291,40 @@ def test_what_was_not_steered_comes_by_the_join_sockets(make: Make, free_udp_por
             taken += [data for _, _, data in receiver.drain()]
         assert sorted(taken) == [b"a fragment made whole", b"steered"]
         assert receiver.counts(0)["packets"] == 2 and receiver.counts(0)["bytes"] == 28
+
+
+def test_the_devices_drops_are_added_to_those_of_the_join_sockets(free_udp_port: int) -> None:
+    device = Device("compiled", steering(1, port=free_udp_port), [0])
+    line = sockets.UdpLine("A", "127.0.0.1", free_udp_port)
+    joined = sockets.receiver([line], sockets.Options(receive_buffer=4096))
+    with (
+        RdmaReceiver(1, [device], joined, raw=True) as receiver,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        device.dropped = 0
+        for _ in range(100):
+            sender.sendto(bytes(1000), ("127.0.0.1", free_udp_port))
+        end = time.monotonic() + 20
+        while receiver.counts(0)["kernel_drops"] == 0 and time.monotonic() < end:
+            sender.sendto(b"which tells", ("127.0.0.1", free_udp_port))
+            receiver.wait_for(0.01)
+            receiver.drain()
+        by_the_kernel = receiver.counts(0)["kernel_drops"]
+        assert by_the_kernel > 0
+        for device.dropped in (5, 5, 7):
+            assert receiver.counts(0)["kernel_drops"] == by_the_kernel + device.dropped
+
+
+def test_a_device_that_takes_no_slot_is_a_refusal_at_the_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = Device("compiled", steering(1, port=26400), [0])
+    device.post_error = errno.ENOMEM
+    monkeypatch.setattr(verbs, "load", lambda: None)
+    monkeypatch.setattr(verbs, "devices", lambda loaded: ["played0"])
+    monkeypatch.setattr(rdma.device, "find", lambda *_: "played0 port 1")
+    monkeypatch.setattr(rdma, "open_port", lambda *_: device)
+    with pytest.raises(BackendError, match=r"played0 port 1 takes no slots: Cannot allocate memory \(a smaller ring"):
+        rdma.receiver([sockets.UdpLine("A", GROUPS[0], 26400, "lo")])
+    assert device.closed
 
 
 # -- hostile bytes ------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ Both keep ordinary multicast joins open: they are what switches hear of.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address
@@ -71,6 +72,9 @@ def receiver(
             for place, own in places.items()
         ]
         made = RdmaReceiver(len(lines), opened, joined, raw=raw, mode=options.mode)
+        for place, own in places.items():
+            if error := made.line_status(own[0][0])["error"]:
+                raise BackendError(f"{place} takes no slots: {os.strerror(error)} (a smaller ring: [rdma] ring)")
         stack.pop_all()
     return made
 
