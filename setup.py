@@ -27,8 +27,13 @@ JOBS = int(os.environ.get("FEEDHANDLER_JOBS") or len(os.sched_getaffinity(0)))
 DEBUG = os.environ.get("FEEDHANDLER_DEBUG") == "1"  # bounds checks, -O1 -g; used by the sanitizer build
 SANITIZE = os.environ.get("FEEDHANDLER_SANITIZE", "")  # e.g. "address,undefined"
 
-FLAGS = ["-O1", "-g1", "-fno-omit-frame-pointer"] if DEBUG else ["-O3", "-g0"]
-FLAGS += ["-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
+HOT, COLD = (["-O1", "-g1", "-fno-omit-frame-pointer"],) * 2 if DEBUG else (["-O3", "-g0"], ["-O1", "-g0"])
+FLAGS = ["-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
+# Off the way from receive to read: the other end of the wire, rehearsals, doors for tests. Optimised, they would take
+# half of the build's time.
+COLD_MODULES = re.compile(r"feedhandler\.(rehearse\.|simulate\.|_records$|line\._door$|receive\._frame$)")
+SHARED = "feedhandler._shared"  # Cython's own code for memory views, once instead of in every module that has one ...
+NOT_SHARED = ("feedhandler._records", "feedhandler.book._book")  # ... but where Cython 3.3 then forgets their types
 LINK: list[str] = []
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
@@ -43,7 +48,7 @@ DIRECTIVES = {
     "embedsignature": True,
     "freethreading_compatible": False,
 }
-SWITCHES, STAMP = f"{DEBUG} {FLAGS}\n", Path("build/.switches")
+SWITCHES, STAMP = f"{DEBUG} {HOT} {COLD} {FLAGS} {SHARED}\n", Path("build/.switches")
 
 
 def render_decoders() -> None:
@@ -64,26 +69,31 @@ def render_decoders() -> None:
             del sys.modules[name]
 
 
+def extension(name: str, source: Path) -> Extension:
+    """One module."""
+    cold = name == SHARED or COLD_MODULES.match(name) is not None
+    return Extension(
+        name,
+        [str(source)],
+        include_dirs=["ext/include", np.get_include()],
+        depends=[str(h) for h in sorted(Path("ext/include").glob("*.h"))],
+        # FEEDHANDLER_CFLAGS, at the end of FLAGS, has the last word
+        extra_compile_args=[*(COLD if cold else HOT), *FLAGS],
+        extra_link_args=LINK,
+        define_macros=[
+            ("CYTHON_USE_TYPE_SPECS", "0"),
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+        ],
+    )
+
+
 def extensions() -> list[Extension]:
-    """One extension for each .pyx below ext/ and build/generated/; its place is its module name."""
-    found = []
+    """One extension for each .pyx below ext/ and build/generated/; its place is its module name. And Cython's own."""
+    found = [extension(SHARED, Path("_shared.c"))]
     for root in (EXT, GENERATED):
         for pyx in sorted(root.rglob("*.pyx")):
             name = ".".join(pyx.relative_to(root).with_suffix("").parts)
-            found.append(
-                Extension(
-                    name,
-                    [str(pyx)],
-                    include_dirs=["ext/include", np.get_include()],
-                    depends=[str(h) for h in sorted(Path("ext/include").glob("*.h"))],
-                    extra_compile_args=FLAGS,
-                    extra_link_args=LINK,
-                    define_macros=[
-                        ("CYTHON_USE_TYPE_SPECS", "0"),
-                        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-                    ],
-                )
-            )
+            found.append(extension(name, pyx))
     return found
 
 
@@ -137,15 +147,20 @@ class BuildExt(build_ext):
 
     def finalize_options(self) -> None:
         with no_performance_hints():
-            self.distribution.ext_modules = cythonize(
-                extensions(),
-                include_path=["ext", str(GENERATED)],
-                build_dir=str(CYTHONIZED),
-                annotate=DEBUG and not SANITIZE,
-                force=changed_switches(),
-                nthreads=JOBS,
-                compiler_directives=DIRECTIVES,
-            )
+            switches = {
+                "include_path": ["ext", str(GENERATED)],
+                "build_dir": str(CYTHONIZED),
+                "annotate": DEBUG and not SANITIZE,
+                "force": changed_switches(),
+                "nthreads": JOBS,
+                "compiler_directives": DIRECTIVES,
+            }
+            made = extensions()
+            alone = cythonize([e for e in made if e.name in NOT_SHARED], **switches)
+            others = [e for e in made if e.name not in NOT_SHARED]
+            self.distribution.ext_modules = alone + cythonize(others, shared_utility_qualified_name=SHARED, **switches)
+        # the largest first, so that the last ones are short
+        self.distribution.ext_modules.sort(key=lambda made: -Path(made.sources[0]).stat().st_size)
         self.force = self.force or changed_switches()
         super().finalize_options()
 
