@@ -239,6 +239,7 @@ def parse(document: str, source: str = "<config>") -> Config:
     ]
     targets = [place.at("group" if line.group else "host") for line, place in lines]
     _none_twice((_target(line) for line, _ in lines), "an address", targets)
+    _none_shadowed([line for line, _ in lines], targets)
     if len(channels) > CHANNELS_MAX:
         raise place.at("channel", CHANNELS_MAX).error(f"at most {CHANNELS_MAX} channels", f"{len(channels)}")
     if len(lines) > LINES_MAX:
@@ -306,12 +307,25 @@ def _tables(table: Mapping[str, Any], key: str, example: str, place: Place) -> l
     return found
 
 
+def _flow(line: Line) -> str:
+    """A multicast flow, whoever sends it."""
+    return f"{line.group}:{line.port} on {line.interface}" + (f" VLAN {line.vlan}" if line.vlan else "")
+
+
 def _target(line: Line) -> str:
     """Where a line's packets come from: no two lines may share it."""
     if line.group:
-        where = f"{line.group}:{line.port} on {line.interface}" + (f" VLAN {line.vlan}" if line.vlan else "")
-        return where + (f" from {line.source}" if line.source else "")
+        return _flow(line) + (f" from {line.source}" if line.source else "")
     return f"{line.host}:{line.port}"
+
+
+def _none_shadowed(lines: list[Line], places: list[Place]) -> None:
+    """No line of any sender beside one of a single sender of the same flow: whose packets they are must be plain."""
+    chosen = {_flow(line): line.source for line in lines if line.group and line.source}
+    for line, place in zip(lines, places, strict=True):
+        if line.group and not line.source and _flow(line) in chosen:
+            other = f"another line that takes {chosen[_flow(line)]} of it"
+            raise place.error("a flow of its own, or a source for each of its lines", f"{_flow(line)} beside {other}")
 
 
 def _none_twice(values: Iterable[str], what: str, places: list[Place]) -> None:

@@ -221,6 +221,18 @@ def test_one_group_on_two_vlans_is_two_lines() -> None:
     assert [line.vlan for line in channel.lines] == ["200.100", ""]
 
 
+def test_a_line_of_any_source_beside_one_of_a_source_is_refused() -> None:
+    twice = EXAMPLE.replace("239.192.0.2", "239.192.0.1")
+    one = twice.replace('source = "" ', 'source = "10.0.0.1"', 1)
+    with pytest.raises(
+        ConfigError, match=r"line\[1\].group: expected a flow of its own, or a source for each .* 10.0.0.1"
+    ):
+        config.parse(one)
+    before, interface, after = one.rpartition('interface = "lo"')
+    [channel] = config.parse(f'{before}{interface}\nsource = "10.0.0.2"{after}').channels
+    assert [line.source for line in channel.lines] == ["10.0.0.1", "10.0.0.2"]
+
+
 def test_no_channel_and_too_many_lines() -> None:
     with pytest.raises(ConfigError, match=r"expected at least one \[\[channel\]\] .* found nothing"):
         config.parse('[shm]\nname = "x"')
