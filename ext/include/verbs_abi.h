@@ -4,6 +4,7 @@
  */
 #ifndef FH_VERBS_ABI_H
 #define FH_VERBS_ABI_H
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -68,7 +69,7 @@ struct fh_poll_attr {           /* ibv_poll_cq_attr */
 
 struct fh_cq_ex {               /* ibv_cq_ex: completions with the NIC's time */
     struct fh_cq cq;
-    uint8_t locks[100];
+    uint8_t locks[sizeof(pthread_mutex_t) + sizeof(pthread_cond_t) + 12];   /* a mutex has 40 bytes on x86-64, 48 on aarch64 */
     uint32_t status;
     uint64_t wr_id;
     int (*start_poll)(struct fh_cq_ex *cq, struct fh_poll_attr *attr);
