@@ -19,6 +19,7 @@ from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLA
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
                                    PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord,
                                    Event, LineRecord, Message, Packet, Run)
+from feedhandler._seqlock cimport fh_pause
 from feedhandler._wire cimport fh_be16
 from feedhandler._witness cimport Witness
 from feedhandler.book._book cimport Books
@@ -33,16 +34,9 @@ from feedhandler.errors import ReceiverError
 
 cdef extern from *:
     """
-    #if defined(__x86_64__)
-    #include <immintrin.h>
-    #define fh_pause() _mm_pause()
-    #else
-    #define fh_pause() ((void)0)
-    #endif
     static inline int fh_load_flag(const int *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
     static inline void fh_store_flag(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
     """
-    void fh_pause() nogil
     int fh_load_flag(const int *p) nogil
     void fh_store_flag(int *p, int v) nogil
 

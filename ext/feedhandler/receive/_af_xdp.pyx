@@ -19,6 +19,7 @@ from libc.string cimport memset
 import os
 from feedhandler._counters cimport LN_BAD_FRAMES, LN_BYTES, LN_FOREIGN, LN_KERNEL_DROPS, LN_PACKETS
 from feedhandler._records cimport LINE_DOWN, LINE_UP, TS_CLOCK, TS_HARDWARE, TS_KERNEL, Packet
+from feedhandler._seqlock cimport fh_pause
 from feedhandler.receive._frame cimport (FH_FRAME_OK, FH_STEER_NONE, Steering, fh_frame, fh_frame_ip, fh_frame_known_ip,
                                          fh_frame_udp, fh_steer_blame, fh_steer_line)
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH
@@ -42,17 +43,6 @@ cdef extern from "hints.h" nogil:
     void FH_FETCH_TO_WRITE(const void *p)
     void FH_FETCH_TO_READ(const void *p)
     bint FH_UNLIKELY(bint condition)
-
-cdef extern from *:
-    """
-    #if defined(__x86_64__)
-    #include <immintrin.h>
-    #define fh_pause() _mm_pause()
-    #else
-    #define fh_pause() ((void)0)
-    #endif
-    """
-    void fh_pause() nogil
 
 cdef enum:
     HUGE_PAGE = 2097152
