@@ -1,5 +1,8 @@
 """OrderBook equals the plain-dict reference, event for event and slot for slot, under valid and invalid streams."""
 
+import os
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -145,31 +148,31 @@ def batches_of(message: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 DEPTHS = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 10, 10, 10, 13, 64])
-WIDTHS = sorted({make(vectors=bits).vectors for bits in (128, 256, 512)})  # those that this processor has
+WIDTHS: list[Any] = list(dict.fromkeys(make(vectors=v).vectors for v in ("plain", 128, 256, 512)))  # this processor's
 VECTORS = st.sampled_from(WIDTHS)
 
 
 @given(batches_of(messages()), DEPTHS, st.sampled_from([3, 12, 100]), VECTORS)
 @settings(deadline=None)
-def test_book_is_the_reference_on_whole_messages(batches: Any, depth: int, orders: int, vectors: int) -> None:
+def test_book_is_the_reference_on_whole_messages(batches: Any, depth: int, orders: int, vectors: Any) -> None:
     assert_same(batches, depth, orders, vectors=vectors)
 
 
 @pytest.mark.wire
 @given(batches_of(hostile()), DEPTHS, st.sampled_from([1, 4, 100]), st.integers(0, 127), VECTORS)
 @settings(deadline=None)
-def test_book_is_the_reference_on_any_events(batches: Any, depth: int, orders: int, policy: int, vectors: int) -> None:
+def test_book_is_the_reference_on_any_events(batches: Any, depth: int, orders: int, policy: int, vectors: Any) -> None:
     assert_same(batches, depth, orders, policy=policy, vectors=vectors)
 
 
 @pytest.mark.parametrize("depth", [*range(1, 20), 31, 32, 33, 63, 64])
 @pytest.mark.parametrize("prefetch", [True, False])
 def test_every_depth_on_a_long_random_stream(depth: int, prefetch: bool) -> None:
-    for vectors in WIDTHS if depth == 10 else WIDTHS[-1:]:
+    for vectors in dict.fromkeys(make(depth, vectors=v).vectors for v in WIDTHS):
         assert_long_random_stream(depth, prefetch, vectors)
 
 
-def assert_long_random_stream(depth: int, prefetch: bool, vectors: int) -> None:
+def assert_long_random_stream(depth: int, prefetch: bool, vectors: Any) -> None:
     rng = np.random.default_rng(depth)
     live: list[int] = []
     batch: list[dict[str, Any]] = []
@@ -188,7 +191,7 @@ def assert_long_random_stream(depth: int, prefetch: bool, vectors: int) -> None:
 
 @pytest.mark.parametrize("vectors", WIDTHS)
 @pytest.mark.parametrize("side", [BID, ASK])
-def test_thousands_of_levels_come_and_go_in_any_order(side: int, vectors: int) -> None:
+def test_thousands_of_levels_come_and_go_in_any_order(side: int, vectors: Any) -> None:
     rng = np.random.default_rng(5)
     prices = rng.permutation(3000)
     adds = [event("A", int(p), side=side, price=int(p) * 100_000, size=int(p) + 1) for p in prices]
@@ -203,6 +206,30 @@ def test_thousands_of_levels_come_and_go_in_any_order(side: int, vectors: int) -
         books.apply_events(records([event("C", int(p), size=SIZE_REST) for p in going[step : step + 250]]))
     assert books.live_orders == 0
     assert not books.book(1)[1].size and not books.book(1)[2].size
+
+
+def test_vectors_are_those_asked_for_or_the_next_narrower() -> None:
+    assert make(vectors="plain").vectors == make(depth=3, vectors="plain").vectors == "plain"
+    assert make(depth=3, vectors=512).vectors == (128 if os.uname().machine == "x86_64" else "plain")
+    wrong: Any
+    for wrong in (0, 64, 129, "avx2", None):
+        with pytest.raises(ConfigError, match=r"expected 128, 256, 512 or 'plain'"):
+            make(vectors=wrong)
+
+
+def test_plain_c_needs_nothing_of_x86(tmp_path: Path) -> None:
+    """What other processors compile: FH_X86 is 0 there by itself."""
+    source = tmp_path / "plain.c"
+    source.write_text(
+        '#include "levels_run.h"\nint main(void) { fh_levels l = {.depth = 10}; return fh_levels_choose(&l, 512); }\n'
+    )
+    command = ["gcc", "-std=gnu11", "-O2", "-Wall", "-Werror", "-Wno-unused-function", "-DFH_X86=0"]
+    include = Path(__file__).parents[1] / "ext/include"
+    program = tmp_path / "plain"
+    subprocess.run([*command, f"-I{include}", str(source), "-o", str(program)], check=True)
+    subprocess.run([str(program)], check=True)  # 0: no vectors were chosen
+    headers = subprocess.run([*command, f"-I{include}", "-M", str(source)], check=True, capture_output=True, text=True)
+    assert "intrin.h" not in headers.stdout
 
 
 def test_the_whole_price_range_of_itch() -> None:

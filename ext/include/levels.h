@@ -8,7 +8,16 @@
  */
 #ifndef FH_LEVELS_H
 #define FH_LEVELS_H
+#ifndef FH_X86                         /* 0: plain C, whatever the machine */
+#ifdef __x86_64__
+#define FH_X86 1
+#else
+#define FH_X86 0
+#endif
+#endif
+#if FH_X86
 #include <immintrin.h>
+#endif
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -170,6 +179,19 @@ static const uint64_t fh_after[64] __attribute__((aligned(64))) = {
 #define FH_FN__(name, suffix) FH_FN_(name, suffix)
 #define FH_FN(name) FH_FN__(name, FH_SUFFIX)
 
+#define FH_SUFFIX any_plain
+#define FH_TARGET
+#define FH_TEN 0
+#define FH_WIDTH 0
+#include "levels_change.h"
+
+#define FH_SUFFIX ten_plain
+#define FH_TARGET
+#define FH_TEN 1
+#define FH_WIDTH 0
+#include "levels_change.h"
+
+#if FH_X86
 #define FH_SUFFIX any
 #define FH_TARGET
 #define FH_TEN 0
@@ -193,24 +215,38 @@ static const uint64_t fh_after[64] __attribute__((aligned(64))) = {
 #define FH_TEN 1
 #define FH_WIDTH 512
 #include "levels_change.h"
+#endif
 
-/* The bits of a processor that a variant was built for. 128, 256 or 512, at most `widest`. */
+/* The vectors of this processor that a variant was built for: 128, 256 or 512 bits, at most `widest`; 0 = plain C. */
 static inline int fh_levels_width(int widest)
 {
+#if FH_X86
     if (widest >= 512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
         && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("bmi2"))
         return 512;
-    return widest >= 256 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? 256 : 128;
+    if (widest >= 256 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2"))
+        return 256;
+    return widest >= 128 ? 128 : 0;
+#else
+    (void)widest;
+    return 0;
+#endif
 }
 
-/* Choose the code for this depth and this machine, vectors of `widest` bits at most. -> the bits chosen. */
+/* Choose the code for this depth and this machine, vectors of `widest` bits at most, 0 = plain C. -> the bits chosen. */
 static inline int fh_levels_choose(fh_levels *l, int widest)
 {
-    int width = l->depth == 10 ? fh_levels_width(widest) : 128;
-    l->change = l->depth != 10 ? fh_levels_change_any : width == 512 ? fh_levels_change_ten_avx512
-                : width == 256 ? fh_levels_change_ten_avx2 : fh_levels_change_ten;
-    l->fetch = l->depth != 10 ? fh_levels_fetch_any : width == 512 ? fh_levels_fetch_ten_avx512
-               : width == 256 ? fh_levels_fetch_ten_avx2 : fh_levels_fetch_ten;
+    int ten = l->depth == 10, width = fh_levels_width(ten || widest < 128 ? widest : 128);
+    l->change = ten ? fh_levels_change_ten_plain : fh_levels_change_any_plain;
+    l->fetch = ten ? fh_levels_fetch_ten_plain : fh_levels_fetch_any_plain;
+#if FH_X86
+    if (width) {
+        l->change = !ten ? fh_levels_change_any : width == 512 ? fh_levels_change_ten_avx512
+                    : width == 256 ? fh_levels_change_ten_avx2 : fh_levels_change_ten;
+        l->fetch = !ten ? fh_levels_fetch_any : width == 512 ? fh_levels_fetch_ten_avx512
+                   : width == 256 ? fh_levels_fetch_ten_avx2 : fh_levels_fetch_ten;
+    }
+#endif
     return width;
 }
 #endif

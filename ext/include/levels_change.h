@@ -2,7 +2,7 @@
  *     FH_SUFFIX   the variant's name
  *     FH_TARGET   its function attribute
  *     FH_TEN      1 = sides of ten levels: every loop has a fixed length, and no branch
- *     FH_WIDTH    widest vectors, in bits
+ *     FH_WIDTH    widest vectors, in bits; 0 = plain C, all there is off x86-64: the compiler makes what vectors it can of it
  * Keys of a side lie best first, so places are ranks: how many keys are better. */
 #if FH_TEN
 #define FH_DEPTH(l) 10u
@@ -19,6 +19,11 @@ FH_INLINE uint32_t FH_FN(fh_near_rank)(const int32_t *keys, uint32_t places, int
     uint32_t better = _mm256_cmpgt_epi32_mask(_mm256_load_si256((const __m256i *)keys), _mm256_set1_epi32(key));
     better |= (uint32_t)_mm_cmpgt_epi32_mask(_mm_load_si128((const __m128i *)(keys + 8)), _mm_set1_epi32(key)) << 8;
     return (uint32_t)__builtin_popcount(better);
+#elif FH_WIDTH == 0
+    uint32_t better = 0;
+    for (uint32_t i = 0; i < places; i++)
+        better += keys[i] > key;
+    return better;
 #else
     __m128i k = _mm_set1_epi32(key), better = _mm_setzero_si128();
     for (uint32_t i = 0; i < places; i += 4)
@@ -34,6 +39,11 @@ FH_INLINE uint32_t FH_FN(fh_line_better)(const int32_t *keys, int32_t key)
 {
 #if FH_WIDTH == 512
     return _mm512_cmpgt_epi32_mask(_mm512_load_si512(keys), _mm512_set1_epi32(key));
+#elif FH_WIDTH == 0
+    uint32_t better = 0;
+    for (uint32_t i = 0; i < FH_LINE_KEYS; i++)
+        better |= (uint32_t)(keys[i] > key) << i;
+    return better;
 #else
     const __m128i k = _mm_set1_epi32(key), *at = (const __m128i *)keys;
     __m128i a = _mm_cmpgt_epi32(_mm_load_si128(at), k), b = _mm_cmpgt_epi32(_mm_load_si128(at + 1), k);
@@ -92,7 +102,7 @@ FH_INLINE void FH_FN(fh_keys_insert)(int32_t *keys, uint32_t i, int32_t key, uin
     (void)depth;
     __mmask16 others = (__mmask16)(0x3ff & ~(1u << i));
     FH_FN(fh_keys_store)(keys, _mm512_mask_expand_epi32(_mm512_set1_epi32(key), others, FH_FN(fh_keys_load)(keys)));
-#elif FH_TEN
+#elif FH_TEN && FH_WIDTH
     (void)depth;
     __m128i *at = (__m128i *)keys;
     __m128i a = _mm_load_si128(at), b = _mm_load_si128(at + 1), c = _mm_load_si128(at + 2);
@@ -121,7 +131,7 @@ FH_INLINE void FH_FN(fh_keys_remove)(int32_t *keys, uint32_t i, int32_t key, uin
     (void)depth;
     __mmask16 others = (__mmask16)(0x3ff & ~(1u << i));
     FH_FN(fh_keys_store)(keys, _mm512_mask_compress_epi32(_mm512_set1_epi32(key), others, FH_FN(fh_keys_load)(keys)));
-#elif FH_TEN
+#elif FH_TEN && FH_WIDTH
     (void)depth;
     __m128i *at = (__m128i *)keys;
     __m128i a = _mm_load_si128(at), b = _mm_load_si128(at + 1), c = _mm_load_si128(at + 2);
@@ -154,6 +164,9 @@ FH_INLINE void FH_FN(fh_slot_open_gap)(fh_level *levels, uint32_t i, uint32_t de
         v[c] = _mm512_mask_loadu_epi64(_mm512_loadu_si512(words + 8 * c), (__mmask8)(moved >> 8 * c), words + 8 * c - 3);
     for (int c = 0; c < 4; c++)
         _mm512_storeu_si512(words + 8 * c, v[c]);
+#elif FH_WIDTH == 0
+    for (uint32_t w = 3 * depth - 1; w >= 3 * i + 3; w--)
+        fh_put64(&words[w], words[w - 3]);
 #elif FH_TEN && FH_WIDTH == 256
     (void)depth;
     const uint64_t *mask = fh_after + 32 - (3 * i + 3);
@@ -188,6 +201,9 @@ FH_INLINE void FH_FN(fh_slot_close_gap)(fh_level *levels, uint32_t i, uint32_t d
         v[c] = _mm512_mask_loadu_epi64(_mm512_loadu_si512(words + 8 * c), (__mmask8)(moved >> 8 * c), words + 8 * c + 3);
     for (int c = 0; c < 4; c++)
         _mm512_storeu_si512(words + 8 * c, v[c]);
+#elif FH_WIDTH == 0
+    for (uint32_t w = 3 * i; w < 3 * depth - 3; w++)
+        fh_put64(&words[w], words[w + 3]);
 #elif FH_TEN && FH_WIDTH == 256
     (void)depth;
     const uint64_t *mask = fh_after + 32 - 3 * i;

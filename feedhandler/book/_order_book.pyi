@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Literal, final
 
 from feedhandler.book._book import Books
 
@@ -18,11 +18,11 @@ class OrderBook(Books):
         crossed_ms: int = 1000,
         price_quantum: int = 100_000,
         prefetch: bool = True,
-        vectors: int = 512,
+        vectors: int | Literal["plain"] = 512,
     ) -> None: ...
     @property
-    def vectors(self) -> int:
-        """Bits of the widest vectors in use: 128, 256 or 512."""
+    def vectors(self) -> int | Literal["plain"]:
+        """Bits of the widest vectors in use: 128, 256 or 512; or "plain"."""
     @property
     def live_orders(self) -> int:
         """Orders that rest in all books together."""

@@ -94,7 +94,7 @@ cdef class OrderBook(Books):
     cdef uint64_t reciprocal                # of the quantum: price -> key without a division
     cdef uint64_t size_limit                # sizes at or above it are refused: sums of a level stay below 2**63
     cdef bint prefetch
-    cdef readonly int vectors               # bits of the widest vectors used
+    cdef int width                          # bits of the widest vectors used; 0 = plain C
     cdef fh_change *changes
     cdef uint32_t *homes
     cdef fh_run run                         # the second pass: the slot that is open, the event that touched it last

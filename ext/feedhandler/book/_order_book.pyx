@@ -46,17 +46,20 @@ cdef class OrderBook(Books):
     price_quantum  price units of one step of a book's price key: prices are 0 to (2**32 - 1) * price_quantum.
                    ITCH's four decimals in units of 1e-9: 100000
     prefetch       fetch the cache lines of a batch ahead (off: for measuring what it brings)
-    vectors        bits of the widest vectors to use, 128, 256 or 512, as far as the processor and depth 10 allow them
+    vectors        bits of the widest vectors to use, 128, 256 or 512, as far as the processor and depth 10 allow them;
+                   "plain" for C without any, all there is off x86-64
 
     Time priority within a level (queue position) has its place beside fh_bucket: two links an order, first and last of
     each level.
     """
-    def __cinit__(self, slots, *, orders=1 << 20, level_bytes=None, price_quantum=100_000, prefetch=True, int vectors=512, **_):
+    def __cinit__(self, slots, *, orders=1 << 20, level_bytes=None, price_quantum=100_000, prefetch=True, vectors=512, **_):
         cdef uint32_t i
         if not 1 <= orders <= 1 << 31:
             raise errors.ConfigError(f"orders is {orders}: expected 1 to 2**31")
         if not 1 <= price_quantum < 1 << 31:
             raise errors.ConfigError(f"price_quantum is {price_quantum}: expected 1 to 2**31 - 1 price units")
+        if vectors not in (128, 256, 512, "plain"):
+            raise errors.ConfigError(f"vectors is {vectors!r}: expected 128, 256, 512 or 'plain'")
         level_bytes = 14 * orders + 320 * self.instruments + (1 << 20) if level_bytes is None else level_bytes
         if not 0 <= level_bytes < 1 << 38:
             raise errors.ConfigError(f"level_bytes is {level_bytes}: expected 0 to 2**38")
@@ -80,7 +83,7 @@ cdef class OrderBook(Books):
         self.homes = <uint32_t *>(self.changes + CHUNK)
         for i in range(2 * self.instruments):
             fh_levels_clear(&self.levels, i)
-        self.vectors = fh_levels_choose(&self.levels, vectors)
+        self.width = fh_levels_choose(&self.levels, 0 if vectors == "plain" else vectors)
         self.reciprocal = -((-(1 << 63)) // price_quantum)       # rounded up: exact for every whole key, see add()
         self.prefetch = prefetch
         self.replaced = NO_OWNER
@@ -98,6 +101,11 @@ cdef class OrderBook(Books):
             munmap(self.levels.arena, self.levels.arena_bytes + FH_ARENA_SPARE)
         if self.changes:
             munmap(self.changes, CHUNK * sizeof(fh_change) + HOMES * sizeof(uint32_t))
+
+    @property
+    def vectors(self):
+        """Bits of the widest vectors in use: 128, 256 or 512; or "plain"."""
+        return self.width or "plain"
 
     @property
     def live_orders(self):
