@@ -46,6 +46,7 @@ cdef extern from "hints.h" nogil:
 
 cdef enum:
     HUGE_PAGE = 2097152
+    MAP_HUGE_2MB = 21 << 26                 # of this size, whatever the machine's default is
     HEADERS = 42                            # Ethernet, IP and UDP: how far the payload is from the frame's start
     FETCH_AHEAD = 6                         # frames
     IDLE_POLLS = 256                        # so many without a packet, and the clock is read
@@ -75,7 +76,8 @@ cdef class Memory:
         cdef size_t whole = rounded + HUGE_PAGE
         self.size = size
         if huge:
-            self.mapped = mmap(NULL, rounded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0)
+            self.mapped = mmap(NULL, rounded, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_HUGE_2MB, -1, 0)
             if self.mapped != MAP_FAILED:
                 self.mapped_bytes = rounded
                 self.base = <uint8_t *> self.mapped
