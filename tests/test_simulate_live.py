@@ -54,7 +54,15 @@ def run(listeners, source, **options) -> tuple[MulticastSender, list[list[bytes]
 
 
 HARD = LineFault(
-    loss=0.1, burst_loss=0.05, burst_packets=3, duplicate=0.1, duplicate_us=500, reorder=0.1, truncate=0.05, corrupt=0.1
+    loss=0.1,
+    burst_loss=0.05,
+    burst_packets=3,
+    duplicate=0.1,
+    duplicate_us=500,
+    reorder=0.1,
+    truncate=0.05,
+    corrupt=0.1,
+    wrong_checksum=0.05,
 )
 
 
