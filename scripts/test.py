@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "--durations=5", "--durations-min=3")
+PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "-rs", "--durations=5", "--durations-min=3")
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "60")
 
 
