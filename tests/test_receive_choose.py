@@ -166,7 +166,8 @@ STEPS: dict[str, Step] = {
 
 def test_the_page_has_the_sentences_that_are_said() -> None:
     page = (Path(__file__).parent.parent / "docs/backends.md").read_text()
-    rows = re.findall(r"^\| (E[A-Z]+(?:, E[A-Z]+)*), ([^|]+?) \| ([^|]+?)(?: \(with[^|]*| \(after[^|]*)? \|$", page, re.MULTILINE)
+    row = r"^\| (E[A-Z]+(?:, E[A-Z]+)*), ([^|]+?) \| ([^|]+?)(?: \(with[^|]*| \(after[^|]*)? \|$"
+    rows = re.findall(row, page, re.MULTILINE)
     attempt = Attempt("eth0", 1 << 30, memory=128 << 20)  # an interface that is not there has no MTU to name
     seen = 0
     for numbers, where, sentence in rows:
