@@ -50,7 +50,7 @@ class Outcome:
         return (passed, 0) if self.counts else (1, 0)
 
 
-# seconds; "tests" with two minutes for the ways past the kernel (a guest boots, networks are made), "fuzz" with its start
+# seconds; "tests" with two minutes for the ways past the kernel (a guest, networks), "fuzz" with its own start
 BUDGETS = {"build": 240, "tests": 360 + 120, "asan": 240, "fuzz": 60 + 15}
 PARTS = (
     Part("lint", ("-m", "ruff", "check", "--quiet", ".")),
