@@ -43,6 +43,7 @@ cdef class Exercise:
             self.messages[i].data = <const uint8_t *> PyBytes_AsString(message)
             self.messages[i].len = <uint32_t> PyBytes_GET_SIZE(message)
         memset(&self.frame, 0, sizeof(Frame))
+        self.frame.offset = -1
         memcpy(self.frame.session, PyBytes_AsString(session), len(session))
         self.frame.kind = FRAME_DATA
         self.frame.count = <int> len(messages)
