@@ -233,6 +233,13 @@ def test_a_line_of_any_source_beside_one_of_a_source_is_refused() -> None:
     assert [line.source for line in channel.lines] == ["10.0.0.1", "10.0.0.2"]
 
 
+def test_a_name_that_the_segment_takes_is_one_that_the_configuration_takes() -> None:
+    longest = "n" * 63
+    assert config.parse(EXAMPLE.replace('name = "nasdaq"', f'name = "{longest}"')).shm.name == longest
+    with pytest.raises(ConfigError, match="at most 63 of them"):
+        config.parse(EXAMPLE.replace('name = "nasdaq"', f'name = "{longest}n"'))
+
+
 def test_no_channel_and_too_many_lines() -> None:
     with pytest.raises(ConfigError, match=r"expected at least one \[\[channel\]\] .* found nothing"):
         config.parse('[shm]\nname = "x"')
