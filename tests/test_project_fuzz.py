@@ -13,9 +13,8 @@ REGRESSIONS = Path(__file__).parent / "data" / "regressions"
 
 
 @pytest.mark.wire
-@pytest.mark.parametrize("path", sorted(REGRESSIONS.glob("*-*")), ids=lambda path: path.name)
-def test_what_once_broke_something_does_so_no_more(path: Path) -> None:
-    replay([path])
+def test_what_once_broke_something_does_so_no_more() -> None:
+    replay(sorted(REGRESSIONS.glob("*-*")))  # none yet: the fuzzer puts them there
 
 
 @pytest.mark.wire

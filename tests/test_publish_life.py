@@ -124,7 +124,7 @@ def test_a_writer_that_lives_and_does_not_run_is_not_live(name: str) -> None:
     with segment:
         feed = attach(name)
         segment.directory[1]["symbol"] = b"AAA"
-        book = feed.book(1)
+        book = feed.book(1, timeout=20)
         segment.books[1][56], segment.books[1][58] = Quality.LIVE, Reason.NONE
         assert book.state == Quality.LIVE  # it has never beaten: not a handler's hot thread
         for age, state, reason in ((0, "LIVE", "NONE"), (4, "STALE", "SILENT"), (0, "LIVE", "NONE")):
@@ -239,7 +239,7 @@ def test_a_dead_name_is_taken_over_and_readers_follow(name: str) -> None:
     try:
         feed = attach(name, timeout=20)
         old = feed.header["generation"]
-        book = feed.book(1)
+        book = feed.book(1, timeout=20)
         events = feed.events(timeout=20)
         assert len(next(events))
     finally:
@@ -278,7 +278,7 @@ def test_events_go_on_with_the_successor(name: str) -> None:
 def test_stop_is_told_apart_from_death(name: str) -> None:
     segment, _ = make(name)
     feed = attach(name)
-    book = feed.book(1)
+    book = feed.book(1, timeout=20)
     segment.close(unlink=False)
     assert (feed.status, book.state, book.reason) == ("stopped", Quality.INIT, Reason.STOPPED)
     assert list(feed.events()) == []
