@@ -100,6 +100,7 @@ def environment() -> dict[str, str]:
     """The environment in which an interpreter runs the copy."""
     made = os.environ | OPTIONS | {"LD_PRELOAD": runtimes(), "FEEDHANDLER_ASAN": "1"}
     made["PYTHONPATH"] = str(COPY)  # before the editable install of the checkout
+    made.pop("FEEDHANDLER_DEBUG", None)  # a switch of the build; of the command, it shows tracebacks
     data = Path(os.environ.get("FEEDHANDLER_DATA") or ROOT.parent / "shared" / "data")
     return made | {"FEEDHANDLER_DATA": str(data)} if data.is_dir() else made
 

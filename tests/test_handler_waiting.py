@@ -176,6 +176,7 @@ def test_the_warning_says_what_is_starved(tmp_path: Path) -> None:
     assert said.endswith("and there is no bound to it (kernel.sched_rt_runtime_us is -1 or all of its period)")
 
 
+@pytest.mark.skipif("FEEDHANDLER_ASAN" in os.environ, reason="AddressSanitizer makes nothing of mlockall")
 def test_memory_is_locked_on_request(multicast_group: str, free_udp_port: int) -> None:
     line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
     libc = ctypes.CDLL(None, use_errno=True)

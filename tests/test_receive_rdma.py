@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -379,6 +380,7 @@ CONSTANTS = {
 }  # fmt: skip
 
 
+@pytest.mark.skipif("FEEDHANDLER_ASAN" in os.environ, reason="a check of the compiler's: the ordinary run has made it")
 def test_our_offsets_are_those_of_verbs_h(tmp_path: Path) -> None:
     include = packages.TREE / "usr/include"
     if not (include / "infiniband/verbs.h").exists():
