@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,11 +25,28 @@ _NO_ROOM = "A file is read at the reader's pace: nothing is lost for want of roo
 _DEAD = "A file is the same before and after its reader was killed."
 
 
-class Capture(Rig):
+class File(Rig):
+    """A rig that writes everything into a file, and opens it then."""
+
+    live = False
+
+    @abstractmethod
+    def written(self) -> Receiver:
+        """Write what was sent; what reads it."""
+
+    @property
+    def receiver(self) -> Receiver:
+        if self._receiver is None:
+            self._receiver = self.written()
+        return self._receiver
+
+    def end(self) -> None: ...
+
+
+class Capture(File):
     """A pcap, written before it is read."""
 
     name = "capture"
-    live = False
     source = SOURCE[0]
     suffix: ClassVar[str] = ".pcap"
     excused: ClassVar[Mapping[str, str]] = {
@@ -56,30 +74,18 @@ class Capture(Rig):
     def frames(self, frames: Sequence[Frame | bytes]) -> None:
         self.packets += frames
 
-    @property
-    def receiver(self) -> Receiver:
-        if self._receiver is None:
-            with capture.PcapWriter(self.path) as file:
-                for i, packet in enumerate(self.packets):
-                    if isinstance(packet, tuple):
-                        file.write(FIRST_TS + i, *packet)
-                    else:
-                        seconds, rest = divmod(FIRST_TS + i, 1_000_000_000)
-                        size = len(bytes(packet))
-                        file.file.write(struct.pack("<IIII", seconds, rest, size, size) + bytes(packet))
-            self._receiver = capture.receiver(
-                self.path, [(f.group, f.port, f.source) if f.source else (f.group, f.port) for f in self.flows]
-            )
-        return self._receiver
-
-    _receiver: Receiver | None = None
-
-    def end(self) -> None: ...
-
-    def close(self) -> None:
-        if self._receiver is not None:
-            self._receiver.close()
-            self._receiver = None
+    def written(self) -> Receiver:
+        with capture.PcapWriter(self.path) as file:
+            for i, packet in enumerate(self.packets):
+                if isinstance(packet, tuple):
+                    file.write(FIRST_TS + i, *packet)
+                else:
+                    seconds, rest = divmod(FIRST_TS + i, 1_000_000_000)
+                    size = len(bytes(packet))
+                    file.file.write(struct.pack("<IIII", seconds, rest, size, size) + bytes(packet))
+        return capture.receiver(
+            self.path, [(f.group, f.port, f.source) if f.source else (f.group, f.port) for f in self.flows]
+        )
 
     @contextmanager
     def handled(self, feed: Feed) -> Iterator[Handler]:
@@ -99,12 +105,11 @@ class PackedCapture(Capture):
     suffix = ".pcap.zst"
 
 
-class BinaryFile(Rig):
+class BinaryFile(File):
     """A Nasdaq BinaryFILE."""
 
     name = "binaryfile"
     datagrams = False
-    live = False
     lines = 1
     excused: ClassVar[Mapping[str, str]] = {
         "busy": "A BinaryFILE is one line.",
@@ -133,23 +138,11 @@ class BinaryFile(Rig):
     def within(self, payload: bytes) -> bytes:
         return len(payload).to_bytes(2, "big") + payload
 
-    @property
-    def receiver(self) -> Receiver:
-        if self._receiver is None:
-            with capture.BinaryFileWriter(self.folder / "messages") as file:
-                for message in self.messages:
-                    file.write(message)
-            self._receiver = capture.receiver(self.folder / "messages")
-        return self._receiver
-
-    _receiver: Receiver | None = None
-
-    def end(self) -> None: ...
-
-    def close(self) -> None:
-        if self._receiver is not None:
-            self._receiver.close()
-            self._receiver = None
+    def written(self) -> Receiver:
+        with capture.BinaryFileWriter(self.folder / "messages") as file:
+            for message in self.messages:
+                file.write(message)
+        return capture.receiver(self.folder / "messages")
 
     @contextmanager
     def handled(self, feed: Feed) -> Iterator[Handler]:
@@ -182,32 +175,25 @@ class Stream(LiveRig):
         self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
     ) -> None:
         self.close()
-        self._receiver = stream.receiver(len(flows))
+        self._receiver = self.stream = stream.receiver(len(flows))
         self.pairs = [socket.socketpair() for _ in flows]
         for line, (ours, there) in enumerate(self.pairs):
             there.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-            assert self._receiver.connect(line, ours.fileno())
+            assert self.stream.connect(line, ours.fileno())
 
-    _receiver: stream.StreamReceiver | None = None
     pairs: Sequence[tuple[socket.socket, socket.socket]] = ()
-
-    @property
-    def receiver(self) -> stream.StreamReceiver:
-        assert self._receiver is not None
-        return self._receiver
 
     def send(self, sent: Sent, source: int = 0) -> None:
         for line, payload in sent:
             self.pairs[line][1].sendall(payload)
 
     def end(self) -> None:
-        self.receiver.finish()
+        self.stream.finish()
         for _, there in self.pairs:
             there.close()
 
     def close(self) -> None:
-        if self._receiver is not None:
-            self._receiver.close()
+        super().close()
         for pair in self.pairs:
             for one in pair:
                 one.close()

@@ -7,6 +7,7 @@ import functools
 import os
 import socket
 import struct
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -16,7 +17,6 @@ from typing import Any, ClassVar
 from feedhandler.config import Config
 from feedhandler.handler import Handler
 from feedhandler.receive import choose
-from feedhandler.receive._receiver import Receiver
 from tests.conformance.rig import Flow, Holder, LiveRig, Sent
 from tests.frames import Frame, Wire
 from tests.namespaces import Network, Veth, veth
@@ -36,11 +36,9 @@ class OnCable(LiveRig):
     backend: ClassVar[str]
     interface = "rx"
 
-    _receiver: Receiver | None = None
-
+    @abstractmethod
     def options(self, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False) -> dict[str, Any]:
         """Settings of the backend."""
-        raise NotImplementedError
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -60,11 +58,6 @@ class OnCable(LiveRig):
     def inside(self) -> AbstractContextManager[None]:
         """Where the receiver is."""
         return self.network.inside() if self.network else contextlib.nullcontext()
-
-    @property
-    def receiver(self) -> Receiver:
-        assert self._receiver is not None
-        return self._receiver
 
     def open(
         self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
@@ -95,11 +88,6 @@ class OnCable(LiveRig):
         options = {self.backend: self.options()}
         return Holder(lambda: choose.choose(flows, self.backend, options).receiver, self.network)
 
-    def close(self) -> None:
-        if self._receiver is not None:
-            self._receiver.close()
-            self._receiver = None
-
     def finish(self) -> None:
         super().finish()
         if self.network and self.world.mtu != 1500:
@@ -118,9 +106,9 @@ class OnCable(LiveRig):
             assert handler.backend.startswith(self.name.partition(",")[0]), handler.backend
             yield handler
 
+    @abstractmethod
     def configured(self, config: Config, room: int) -> Config:
         """The configuration with the backend's own settings."""
-        raise NotImplementedError
 
 
 class Sockets(OnCable):

@@ -8,13 +8,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
 from feedhandler.config import Config
 from feedhandler.handler import Handler
 from feedhandler.receive._receiver import Receiver
+from feedhandler.receive.sockets import UdpLine
 from tests.conformance.feed import GROUPS, PORT, Feed
 from tests.frames import Frame
 from tests.namespaces import Network, Veth
@@ -27,16 +28,8 @@ FIRST_TS = 1_700_000_000_000_000_000
 PATIENCE = 20.0
 
 
-@dataclass(frozen=True)
-class Flow:
-    """What a receiver is told of a line (`sockets.LineSettings`)."""
-
-    name: str
-    group: str
-    port: int
-    interface: str = ""
-    source: str = ""
-    vlan: str = ""
+class Flow(UdpLine):
+    """What a receiver is told of a line."""
 
     def but(self, **changes: Any) -> Self:
         return replace(self, **changes)
@@ -66,10 +59,13 @@ class Rig(ABC):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    _receiver: Receiver | None = None
+
     @property
-    @abstractmethod
     def receiver(self) -> Receiver:
         """What open() has opened."""
+        assert self._receiver is not None
+        return self._receiver
 
     @abstractmethod
     def open(
@@ -81,9 +77,11 @@ class Rig(ABC):
     def send(self, sent: Sent, source: int = 0) -> None:
         """Send payloads on the lines; `source` 1: from another address than all the others."""
 
-    @abstractmethod
     def close(self) -> None:
         """Close the receiver; twice is harmless. open() does so first."""
+        if self._receiver is not None:
+            self._receiver.close()
+            self._receiver = None
 
     def finish(self) -> None:
         """The case is over."""

@@ -47,12 +47,6 @@ class RawEth(LiveRig):
         self._interface, sender = names
         self._wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._wire.bind((sender, 0))
-        self._receiver: Receiver | None = None
-
-    @property
-    def receiver(self) -> Receiver:
-        assert self._receiver is not None
-        return self._receiver
 
     def flow(self, number: int = 0) -> Flow:
         return super().flow(number).but(interface=self._interface)
@@ -82,11 +76,6 @@ class RawEth(LiveRig):
 
     def hold(self, flows: Sequence[Flow]) -> Holder:
         return Holder(lambda: self._open(flows))
-
-    def close(self) -> None:
-        if self._receiver is not None:
-            self._receiver.close()
-            self._receiver = None
 
     def finish(self) -> None:
         super().finish()

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from feedhandler.config import Config
 from feedhandler.handler import Handler
 from feedhandler.receive import rdma
-from feedhandler.receive._receiver import Receiver
 from tests.conformance.feed import GROUPS
 from tests.conformance.rig import Flow, Holder, LiveRig, Sent
 from tests.guest.world import ADDRESS, DATAGRAM_MAX, INTERFACE, OTHER, Sender
@@ -37,13 +36,7 @@ class RoceUd(LiveRig):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._receiver: Receiver | None = None
         self._senders: dict[int, Sender] = {}
-
-    @property
-    def receiver(self) -> Receiver:
-        assert self._receiver is not None
-        return self._receiver
 
     def options(self, room: int = 0) -> dict[str, Any]:
         """Settings of the backend."""
@@ -59,11 +52,6 @@ class RoceUd(LiveRig):
         if source not in self._senders:
             self._senders[source] = Sender(GROUPS, (ADDRESS, OTHER)[source])
         self._senders[source].send([(self.flow(line).group, payload) for line, payload in sent])
-
-    def close(self) -> None:
-        if self._receiver is not None:
-            self._receiver.close()
-            self._receiver = None
 
     def finish(self) -> None:
         super().finish()
