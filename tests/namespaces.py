@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
+from feedhandler.latency.cable import inside, new_namespace
 from tests.required import unavailable
 
 NETWORK, MOUNTS = 0x40000000, 0x00020000  # CLONE_NEWNET, CLONE_NEWNS
 _PRIVATE = 0x4000 | 0x40000  # MS_REC | MS_PRIVATE
 _GET_FLAGS, _SET_FLAGS, _UP = 0x8913, 0x8914, 1  # SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP
 _libc = ctypes.CDLL(None, use_errno=True)
-_OWN = "/proc/thread-self/ns/net"  # the calling thread's network namespace
 
 
 def in_namespace(kind: int, story: Callable[[], None]) -> None:
@@ -77,21 +77,7 @@ class Network:
     """A network namespace. It has no name: it lives as long as this, its sockets and its processes do."""
 
     def __init__(self) -> None:
-        made: list[int] = []
-        refused: list[int] = []
-
-        def make() -> None:
-            if _libc.unshare(NETWORK) != 0:
-                refused.append(ctypes.get_errno())
-            else:
-                made.append(os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC))
-
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        if refused:
-            raise OSError(refused[0], os.strerror(refused[0]))
-        self.fd = made[0]
+        self.fd = new_namespace()
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -101,15 +87,8 @@ class Network:
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
         """This thread is in the network while the block runs, and so is what it starts: sockets, threads, processes."""
-        before = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _enter(self.fd)
-            try:
-                yield
-            finally:
-                _enter(before)
-        finally:
-            os.close(before)
+        with inside(self.fd):
+            yield
 
     def run(self, *command: str, text: str | None = None) -> str:
         """What a command says that is run in the network, `text` its input; AssertionError when it fails."""
@@ -118,12 +97,6 @@ class Network:
             done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, env=environment)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
         return done.stdout
-
-
-def _enter(fd: int) -> None:
-    if _libc.setns(fd, NETWORK) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"setns: {os.strerror(error)}")
 
 
 class Veth:

@@ -52,28 +52,39 @@ class Cable:
         self.close()
 
     def _namespace(self) -> int:
-        made: list[int] = []
-        refused: list[int] = []
-
-        def make() -> None:  # in a thread of its own, which ends in there
-            if _libc.unshare(CLONE_NEWNET) != 0:
-                refused.append(ctypes.get_errno())
-            else:
-                made.append(os.open(OWN, os.O_RDONLY | os.O_CLOEXEC))
-
-        thread = threading.Thread(target=make)
-        thread.start()
-        thread.join()
-        if refused:
-            raise BackendError(f"no network namespace can be made: {os.strerror(refused[0])} (root can)")
-        self._fds += made
-        return made[0]
+        try:
+            self._fds.append(new_namespace())
+        except OSError as error:
+            raise BackendError(f"no network namespace can be made: {error.strerror} (root can)") from None
+        return self._fds[-1]
 
     def _ip(self, namespace: int, arguments: str) -> None:
         with inside(namespace):
             done = subprocess.run(["ip", *arguments.split()], capture_output=True, text=True, check=False)
         if done.returncode:
             raise BackendError(f"ip {arguments}: {done.stderr.strip()}")
+
+
+def new_namespace() -> int:
+    """The descriptor of a new network namespace, which lives as long as that, its sockets and its processes do.
+
+    Raises OSError where the kernel refuses.
+    """
+    made: list[int] = []
+    refused: list[int] = []
+
+    def make() -> None:  # in a thread of its own, which ends in there
+        if _libc.unshare(CLONE_NEWNET) != 0:
+            refused.append(ctypes.get_errno())
+        else:
+            made.append(os.open(OWN, os.O_RDONLY | os.O_CLOEXEC))
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if refused:
+        raise OSError(refused[0], os.strerror(refused[0]))
+    return made[0]
 
 
 @contextmanager
