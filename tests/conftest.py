@@ -1,5 +1,6 @@
 """Fixtures, hypothesis profiles and the count of real-data tests, for every test file."""
 
+import builtins
 import itertools
 import json
 import os
@@ -154,3 +155,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     report = os.environ.get("FEEDHANDLER_TEST_REPORT")
     if report:
         Path(report).write_text(json.dumps({"all": _all, "real_data": _real_data}))
+
+
+@pytest.fixture
+def without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation without it."""
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any, **more: Any) -> Any:
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return real(name, *rest, **more)
+
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(builtins, "__import__", refuse)

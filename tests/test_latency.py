@@ -1,13 +1,11 @@
 """bench latency: the stages of each packet, what is left out and why, the table and the picture."""
 
-import builtins
 import json
 import os
 import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -59,17 +57,8 @@ def test_table_and_picture(tmp_path: Path) -> None:
         latency.plot(report, tmp_path / "absent" / "latency.png")
 
 
-def test_without_matplotlib_one_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name: str, *rest: Any, **more: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
-
-    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", refuse)
+@pytest.mark.usefixtures("without_matplotlib")
+def test_without_matplotlib_one_sentence_says_how_to_get_it() -> None:
     with pytest.raises(ConfigError, match=r"bench: --plot needs matplotlib.* pip install 'feedhandler\[plot\]'"):
         latency.figures()
 

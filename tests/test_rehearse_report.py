@@ -1,8 +1,6 @@
 """What a rehearsal says, and where its packets come from."""
 
-import builtins
 import json
-import sys
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -90,17 +88,8 @@ def test_a_plot_is_a_picture(tmp_path: Path) -> None:
         plot(report(), tmp_path / "x.nothing")
 
 
-def test_without_matplotlib_one_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    real = builtins.__import__
-
-    def absent(name: str, *arguments: Any, **named: Any) -> Any:
-        if name.startswith("matplotlib"):
-            raise ImportError(name)
-        return real(name, *arguments, **named)
-
-    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(builtins, "__import__", absent)
+@pytest.mark.usefixtures("without_matplotlib")
+def test_without_matplotlib_one_sentence_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"pip install 'feedhandler\[plot\]'"):
         plot(report(), tmp_path / "gaps.png")
 

@@ -5,24 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from feedhandler.errors import ConfigError
+from feedhandler import picture
 from feedhandler.latency.measure import STAGES, Report
 
 if TYPE_CHECKING:
     from rich.console import Group
 
-MISSING = "bench: --plot needs matplotlib, which is not installed; install it with: pip install 'feedhandler[plot]'"
 COLOURS = {"wire_receive": "#4477aa", "receive_publish": "#ccbb44", "publish_strategy": "#66ccee"}
 LINES = ("#aa3377", "#ee6677", "#228833", "#4477aa", "#bbbbbb")
 
 
 def figures() -> Any:
-    """matplotlib's Figure, drawing to files only. Raises ConfigError when matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError(MISSING) from None
-    return Figure
+    """matplotlib's Figure. Raises ConfigError when matplotlib is not installed."""
+    return picture.figures("bench")
 
 
 def label(stage: str) -> str:
@@ -42,12 +37,7 @@ def plot(report: Report, path: str | Path) -> None:
     figure.suptitle(
         f"{report.machine}; {report.packets:,} packets, {report.rate:,.0f} a second, one at a time", fontsize=10
     )
-    try:
-        figure.savefig(path, dpi=120)
-    except ValueError as error:
-        raise ConfigError(f"bench: --plot {path}: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"bench: --plot {path}: cannot be written: {error.strerror}") from None
+    picture.save(figure, path, "bench")
 
 
 def _bars(axis: Any, report: Report) -> None:

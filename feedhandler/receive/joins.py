@@ -7,7 +7,6 @@ import ctypes
 import socket
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from feedhandler import settings
@@ -19,18 +18,6 @@ VLANS = Path("/proc/thread-self/net/vlan/config")
 """The VLANs' interfaces here: a line "name | id | below" each, behind two lines of title."""
 _SO_ATTACH_FILTER = 26
 _OPTIONS = sockets.Options(timestamps="kernel", receive_buffer=1 << 20)
-
-
-@dataclass(frozen=True)
-class _Joined:
-    """A line as its join socket takes it."""
-
-    name: str
-    group: str
-    port: int
-    interface: str
-    source: str
-    vlan: str = ""
 
 
 def tags(line: sockets.LineSettings) -> tuple[int, ...]:
@@ -80,12 +67,12 @@ def _joined_on(line: sockets.LineSettings, notes: list[str]) -> tuple[sockets.Li
     if not line.vlan:
         return line, True
     if name := vlan_interface(line.interface, tags(line)):
-        return _Joined(line.name, line.group, line.port, name, line.source), True
+        return sockets.UdpLine(line.name, line.group, line.port, name, line.source), True
     notes.append(
         f"line {line.name}: VLAN {line.vlan} has no interface {line.interface}.{line.vlan} here, so the group is "
         f"joined untagged on {line.interface}, and the line's fragments and packets with IP options are not received"
     )
-    return _Joined(line.name, line.group, line.port, line.interface, line.source), False
+    return sockets.UdpLine(line.name, line.group, line.port, line.interface, line.source), False
 
 
 def vlan_interface(below: str, ids: Sequence[int]) -> str:

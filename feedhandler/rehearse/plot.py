@@ -5,19 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from feedhandler.errors import ConfigError
+from feedhandler import picture
 from feedhandler.rehearse.report import WAYS, Report
-
-MISSING = "rehearse: --plot needs matplotlib, which is not installed; install it with: pip install 'feedhandler[plot]'"
 
 
 def figures() -> Any:
-    """matplotlib's Figure, drawing to files only. Raises ConfigError when matplotlib is not installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ConfigError(MISSING) from None
-    return Figure
+    """matplotlib's Figure. Raises ConfigError when matplotlib is not installed."""
+    return picture.figures("rehearse")
 
 
 def plot(report: Report, path: str | Path) -> None:
@@ -48,9 +42,4 @@ def plot(report: Report, path: str | Path) -> None:
     spread.set(xscale="log", xlabel="time to recovery, ms", ylabel="share of gaps")
     if report.gaps:
         along.legend(fontsize="small", title="filled by")
-    try:
-        figure.savefig(path, dpi=120)
-    except ValueError as error:
-        raise ConfigError(f"rehearse: --plot {path}: {error}") from None
-    except OSError as error:
-        raise ConfigError(f"rehearse: --plot {path}: cannot be written: {error.strerror}") from None
+    picture.save(figure, path, "rehearse")
