@@ -19,7 +19,7 @@ def figures(command: str) -> Any:
 
 
 def save(figure: Any, path: str | Path, command: str) -> None:
-    """Write it. Raises ConfigError when matplotlib does not know the ending of `path`, or the file cannot be written."""
+    """Write it. Raises ConfigError when matplotlib does not know the ending of `path`, or it cannot be written."""
     try:
         figure.savefig(path, dpi=120)
     except ValueError as error:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,9 @@ from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.errors import BackendError
 from feedhandler.handler import Handler
 from tests.required import unavailable
+from tests.waiting import SLEEPS, Waiting, assert_waits, beats, hot_thread, sleeps
 
 HEARTBEAT = b"SESSION001" + (1).to_bytes(8, "big") + bytes(2)  # of MoldUDP64
-SLEEPS = 20  # that a thread must have taken to count as one that sleeps
-
-
-Waiting = Callable[..., Any]
 
 
 @contextmanager
@@ -46,40 +43,13 @@ def sending() -> Iterator[socket.socket]:
         yield sender
 
 
-def hot_thread(handler: Handler, wait_for: Waiting) -> int:
-    """Its number in /proc, once it runs."""
-    thread = handler._thread
-    wait_for(lambda: int(handler.segment.header["hot_heartbeat"]) > 0)
-    assert thread is not None and thread.native_id is not None
-    return thread.native_id
-
-
-def sleeps(thread: int) -> int:
-    """How often the thread has given its CPU up by itself."""
-    status = Path(f"/proc/self/task/{thread}/status").read_text()
-    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
-
-
-def beats(handler: Handler, wait_for: Waiting, count: int) -> None:
-    """Wait for so many of the idle thread's turns, at least."""
-    for _ in range(count):
-        before = int(handler.segment.header["hot_heartbeat"])
-        wait_for(lambda before=before: int(handler.segment.header["hot_heartbeat"]) != before)
-
-
 @pytest.mark.parametrize("wait", ["spin", "adaptive", "block"])
 def test_a_packet_is_taken_however_the_thread_waits(
     wait: str, multicast_group: str, free_udp_port: int, wait_for: Waiting
 ) -> None:
     line = Line(name="A", group=multicast_group, port=free_udp_port, interface="lo")
     with running(line, backend="sockets", wait=wait) as handler, sending() as sender:
-        thread = hot_thread(handler, wait_for)
-        before = sleeps(thread)
-        if wait == "spin":
-            beats(handler, wait_for, SLEEPS)
-            assert sleeps(thread) - before < SLEEPS
-        else:
-            wait_for(lambda: sleeps(thread) >= before + SLEEPS)
+        assert_waits(handler, wait, wait_for)
         for count in range(1, 4):
             sender.sendto(HEARTBEAT, (multicast_group, free_udp_port))
             wait_for(lambda count=count: handler.receiver.counts(0)["packets"] == count)

@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,11 +21,11 @@ from feedhandler.records import TimestampKind
 from feedhandler.top import take
 from tests.namespaces import Veth, veth
 from tests.required import unavailable
-from tests.test_handler_waiting import HEARTBEAT, SLEEPS, beats, hot_thread, sleeps
+from tests.test_handler_waiting import HEARTBEAT
+from tests.waiting import Waiting, assert_waits
 
 GROUP, PORT = "239.255.4.1", 26404
 SMALL = {"af_xdp": {"ring": 256}}
-Waiting = Callable[..., Any]
 
 
 @pytest.fixture
@@ -135,13 +135,7 @@ def running(cable: Veth, **run: Any) -> Iterator[Handler]:
 def test_a_packet_is_taken_however_the_thread_waits(cable: Veth, wait: str, wait_for: Waiting) -> None:
     with running(cable, wait=wait) as handler:
         assert handler.status()["backend"] == "af_xdp native copy"
-        thread = hot_thread(handler, wait_for)
-        before = sleeps(thread)
-        if wait == "spin":
-            beats(handler, wait_for, SLEEPS)
-            assert sleeps(thread) - before < SLEEPS
-        else:
-            wait_for(lambda: sleeps(thread) >= before + SLEEPS)
+        assert_waits(handler, wait, wait_for)
         with cable.sender.inside(), socket.socket(type=socket.SOCK_DGRAM) as sender:
             sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(Veth.SENDER))
             for count in range(1, 4):

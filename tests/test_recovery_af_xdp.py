@@ -16,12 +16,13 @@ from feedhandler.config import AfXdp, Books, Channel, Config, Line, RecoverySett
 from feedhandler.counters import CHANNEL, by_name
 from feedhandler.handler import Handler
 from feedhandler.read import attach_local
-from feedhandler.records import Quality, Reason
+from feedhandler.records import Quality
 from feedhandler.rehearse import from_simulation
 from feedhandler.rehearse.truth import Truth
 from feedhandler.simulate import Exchange, GlimpseServer, MessageStore, RequestServer, SnapshotSource
 from tests.background import beside
 from tests.namespaces import Veth, veth
+from tests.why import Why
 
 DAY = date(2026, 11, 20)
 SYMBOLS, MESSAGES, SEED, DEPTH = 8, 12_000, 11, 10
@@ -115,7 +116,7 @@ def test_what_nftables_drops_comes_back_and_no_book_is_live_and_wrong(
             return bool(live == SYMBOLS and channel["next_seq"] == MESSAGES + 1 and channel["quality"] == Quality.LIVE)
 
         with beside(lambda: sender.run(Exchange(symbols=SYMBOLS, messages=MESSAGES, seed=SEED)), sender.stop):
-            wait_for(whole, what=Why(handler))
+            wait_for(whole, what=Why(handler, MESSAGES))
         assert handler.error is None
         counts = by_name(CHANNEL, channel)
         if way == "requests":
@@ -126,15 +127,3 @@ def test_what_nftables_drops_comes_back_and_no_book_is_live_and_wrong(
         drops = [handler.receiver.counts(line) for line in (0, 1)]
         assert all(each["kernel_drops"] == 0 for each in drops), "what was lost was lost by nftables"
     assert not any(thread.name == "feedhandler-recovery" for thread in threading.enumerate())
-
-
-class Why:
-    """What is wrong, looked at when it is asked for."""
-
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-
-    def __str__(self) -> str:
-        channel, status = self.handler.segment.channels[0], self.handler.status()
-        state = f"{channel['next_seq']} {Quality(int(channel['quality'])).name} {Reason(int(channel['reason'])).name}"
-        return f"LIVE at {MESSAGES + 1} ({state} {status['recovery']} {status['notes'][-5:]})"

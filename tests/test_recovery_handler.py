@@ -16,6 +16,7 @@ from feedhandler.handler import Handler, run_capture
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, GlimpseServer, MessageStore, RequestServer, SnapshotSource
 from feedhandler.simulate.faults import GlimpseFault, LineFault, Outage, RequestFault
+from tests.why import Why
 
 DAY = date(2026, 11, 20)
 MARKET = simulate.Market(symbols=12, messages=30_000, seed=7)
@@ -115,19 +116,6 @@ def whole(handler: Handler) -> bool:
     return bool(channel["next_seq"] == MARKET.messages + 1 and channel["quality"] == Quality.LIVE)
 
 
-class Why:
-    """What is wrong, looked at when it is asked for."""
-
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-
-    def __str__(self) -> str:
-        channel, status = self.handler.segment.channels[0], self.handler.status()
-        state = f"{channel['next_seq']} {Quality(int(channel['quality'])).name} {Reason(int(channel['reason'])).name}"
-        rest = [status["recovery"], status["notes"][-5:], counts(self.handler)]
-        return f"LIVE at {MARKET.messages + 1} ({state} {rest})"
-
-
 BAD = RequestFault(silence=0.2, fewer=0.3, malformed=0.1, other_session=0.1, other_sequence=0.1, more=0.1)
 
 
@@ -138,7 +126,7 @@ def test_what_both_lines_lost_is_had_from_the_request_server(
     with RequestServer(market.store, faults=faults) as server:
         config = market.config(servers=(f"127.0.0.1:{server.port}",), request_timeout_ms=20, attempts=20)
         with running(config) as handler, market.sending(faults=Faults(all=LineFault(loss=0.05))):
-            wait_for(lambda: whole(handler), what=Why(handler))
+            wait_for(lambda: whole(handler), what=Why(handler, MARKET.messages))
             total = counts(handler)
             assert total["missing"] == total["recovered"] > 0 and total["lost"] == 0
             assert books_of(handler) == lossless[0]
@@ -154,7 +142,7 @@ def test_a_silent_server_leads_to_the_next(
         servers = (f"127.0.0.1:{free_udp_port + 7}", f"127.0.0.1:{server.port}")
         config = market.config(servers=servers, request_timeout_ms=20)
         with running(config) as handler, market.sending(faults=Faults(all=LineFault(loss=0.05))):
-            wait_for(lambda: whole(handler), what=Why(handler))
+            wait_for(lambda: whole(handler), what=Why(handler, MARKET.messages))
             assert books_of(handler) == lossless[0]
 
 
@@ -168,7 +156,7 @@ def test_an_outage_is_bridged_by_a_snapshot(
     with GlimpseServer(market.source, join=join) as server:
         config = market.config(snapshot=f"127.0.0.1:{server.port}", gap_limit=500, join=join)
         with running(config) as handler, market.sending(faults=OUTAGE):
-            wait_for(lambda: whole(handler), what=Why(handler))
+            wait_for(lambda: whole(handler), what=Why(handler, MARKET.messages))
             assert counts(handler)["snapshots"] >= 1
             assert books_of(handler) == lossless[0]
             assert any("joins the feed at message" in note for note in handler.notes)
@@ -180,7 +168,7 @@ def test_a_snapshot_that_fails_is_tried_again(
     with GlimpseServer(market.source, faults=GlimpseFault(cut=0.5, refuse=0.3)) as server:
         config = market.config(snapshot=f"127.0.0.1:{server.port}", gap_limit=500)
         with running(config) as handler, market.sending(faults=OUTAGE):
-            wait_for(lambda: whole(handler), what=Why(handler))
+            wait_for(lambda: whole(handler), what=Why(handler, MARKET.messages))
             assert books_of(handler) == lossless[0]
 
 
@@ -196,7 +184,7 @@ def test_a_late_start_is_the_same_thing(
         with market.sending():
             wait_for(lambda: market.store.last > 5000, what="the first messages")
             with running(config) as handler:
-                wait_for(lambda: whole(handler), what=Why(handler))
+                wait_for(lambda: whole(handler), what=Why(handler, MARKET.messages))
                 assert (counts(handler)["snapshots"] > 0) is (gap_limit == 100)
                 assert books_of(handler) == lossless[0]
 
@@ -207,7 +195,7 @@ def test_without_any_rung_left_it_is_stale_and_says_why(
     config = market.config(servers=(f"127.0.0.1:{free_udp_port + 7}",), request_timeout_ms=5, attempts=2)
     with running(config) as handler, market.sending(faults=OUTAGE):
         channel = handler.segment.channels[0]
-        wait_for(lambda: channel["next_seq"] == MARKET.messages + 1, what=Why(handler))
+        wait_for(lambda: channel["next_seq"] == MARKET.messages + 1, what=Why(handler, MARKET.messages))
         assert (channel["quality"], channel["reason"]) == (Quality.STALE, Reason.GAP)
         assert counts(handler)["lost"] == counts(handler)["missing"] > 0
         assert any("STALE: messages" in note and "could not be had of one server" in note for note in handler.notes)
@@ -218,7 +206,10 @@ def test_a_wrong_join_is_named(market: Market, wait_for: Callable[..., Any]) -> 
     with GlimpseServer(market.source, join="after") as server:
         config = market.config(snapshot=f"127.0.0.1:{server.port}", gap_limit=500, join="at")
         with running(config) as handler, market.sending(faults=OUTAGE):
-            wait_for(lambda: handler.segment.channels[0]["next_seq"] == MARKET.messages + 1, what=Why(handler))
+            wait_for(
+                lambda: handler.segment.channels[0]["next_seq"] == MARKET.messages + 1,
+                what=Why(handler, MARKET.messages),
+            )
             total = counts(handler)
             if total["duplicate_order"] + total["unknown_order"]:  # else the message that came twice leaves no trace
                 wait_for(lambda: any("join = 'at' is wrong" in note for note in handler.notes), what="the note")
