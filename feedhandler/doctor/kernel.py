@@ -3,9 +3,7 @@
 Each answer is None where the kernel, the driver or the privileges do not give one.
 """
 
-import array
 import ctypes
-import fcntl
 import os
 import resource
 import socket
@@ -15,9 +13,10 @@ from typing import NamedTuple
 
 from feedhandler.doctor import netlink
 from feedhandler.errors import BackendError
+from feedhandler.receive.interface import SIOCETHTOOL, request
 
 AF_XDP = 44
-SIOCETHTOOL, SIOCGHWTSTAMP = 0x8946, 0x89B1
+SIOCGHWTSTAMP = 0x89B1
 ETHTOOL_GDRVINFO, ETHTOOL_GCHANNELS, ETHTOOL_GET_TS_INFO = 0x3, 0x3C, 0x41
 HARDWARE_RECEIVE = 1 << 2  # SOF_TIMESTAMPING_RX_HARDWARE
 BASIC, REDIRECT, ZERO_COPY, SCATTER = 1, 2, 8, 32  # NETDEV_XDP_ACT_* of linux/netdev.h
@@ -88,10 +87,8 @@ class Kernel:
 
     def stamping_on(self, interface: str) -> bool | None:
         """Whether the NIC stamps all that it receives now."""
-        config = array.array("B", bytes(12))  # struct hwtstamp_config: flags, tx_type, rx_filter
-        if not _ioctl(interface, SIOCGHWTSTAMP, config):
-            return None
-        return bool(struct.unpack_from("i", config, 8)[0])
+        config = _request(interface, SIOCGHWTSTAMP, bytes(12))  # struct hwtstamp_config: flags, tx_type, rx_filter
+        return None if config is None else bool(struct.unpack_from("i", config, 8)[0])
 
     def clock_offset(self, clock: int) -> float | None:
         """Seconds by which the NIC's clock /dev/ptpN is ahead of the system's."""
@@ -180,15 +177,11 @@ class Kernel:
 
 def _ethtool(interface: str, command: int, size: int) -> bytes | None:
     """An answer of ethtool's, the command's four bytes first."""
-    memory = array.array("B", struct.pack("I", command) + bytes(size))
-    return memory.tobytes() if _ioctl(interface, SIOCETHTOOL, memory) else None
+    return _request(interface, SIOCETHTOOL, struct.pack("I", command) + bytes(size))
 
 
-def _ioctl(interface: str, request: int, memory: "array.array[int]") -> bool:
-    argument = struct.pack("16sP16x", interface.encode()[:15], memory.buffer_info()[0])
+def _request(interface: str, number: int, structure: bytes) -> bytes | None:
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            fcntl.ioctl(udp, request, argument)
+        return request(interface, number, structure)
     except OSError:
-        return False
-    return True
+        return None

@@ -10,7 +10,7 @@ import struct
 from array import array
 from pathlib import Path
 
-from feedhandler.receive.af_xdp import system
+from feedhandler.receive.interface import ethtool
 
 _KFUNC = b"bpf_xdp_metadata_rx_timestamp"
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -35,7 +35,7 @@ _RX_HARDWARE = 1 << 2  # SOF_TIMESTAMPING_RX_HARDWARE
 def stamps(interface: str) -> bool:
     """Whether the NIC can stamp what it receives."""
     try:
-        answer = system.ethtool(interface, struct.pack("=11I", 0x41, *[0] * 10))  # ETHTOOL_GET_TS_INFO
+        answer = ethtool(interface, struct.pack("=11I", 0x41, *[0] * 10))  # ETHTOOL_GET_TS_INFO
     except OSError:
         return False
     return bool(int(struct.unpack("=11I", answer)[1]) & _RX_HARDWARE)

@@ -1,19 +1,18 @@
 """The kernel's calls that Python has no names for: bpf(2), and what an interface says about itself.
 
-Structures and numbers of <linux/bpf.h>, <linux/ethtool.h> and <linux/if_link.h>, which are fixed for good. Every
-function raises OSError with the kernel's errno.
+Structures and numbers of <linux/bpf.h> and <linux/if_link.h>, which are fixed for good. Every function raises OSError
+with the kernel's errno.
 """
 
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import platform
-import socket
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
+
+from feedhandler.receive.interface import attributes, ethtool, link
 
 _BPF = {"x86_64": 321, "aarch64": 280}  # the number of the call bpf(2)
 _MAP_CREATE, _MAP_UPDATE, _PROG_LOAD, _LINK_CREATE = 0, 2, 5, 28
@@ -103,30 +102,14 @@ class Attached(NamedTuple):
 
 def link_state(index: int) -> Attached:
     """An interface by number, asked of rtnetlink."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
-        body = struct.pack("=BxHiII", socket.AF_UNSPEC, 0, index, 0, 0)
-        netlink.send(struct.pack("=IHHII", 16 + len(body), 18, 1, 1, 0) + body)  # RTM_GETLINK, NLM_F_REQUEST
-        answer = netlink.recv(1 << 16)
-    if struct.unpack_from("=H", answer, 4)[0] == 2:  # NLMSG_ERROR
-        number = -struct.unpack_from("=i", answer, 16)[0]
-        raise OSError(number, os.strerror(number))
     mtu = program = 0
-    for kind, value in _attributes(answer[32:]):
+    for kind, value in link(index).items():
         if kind == 4:  # IFLA_MTU
             mtu = struct.unpack("=I", value)[0]
         elif kind == 43:  # IFLA_XDP
-            nested = dict(_attributes(value))
+            nested = dict(attributes(value))
             program = struct.unpack("=I", nested.get(4, bytes(4)))[0]  # IFLA_XDP_PROG_ID
     return Attached(mtu, program)
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    while len(data) >= 4:
-        length, kind = struct.unpack_from("=HH", data)
-        if length < 4:
-            return
-        yield kind & 0x3FFF, data[4:length]
-        data = data[(length + 3) & ~3 :]
 
 
 def receive_queues(interface: str) -> int:
@@ -147,12 +130,3 @@ def strips_vlan_tags(interface: str) -> bool:
     except OSError:
         return False
     return bool(flags & 1 << 8)  # ETH_FLAG_RXVLAN
-
-
-def ethtool(interface: str, command: bytes) -> bytes:
-    """What the driver answers to a command of <linux/ethtool.h>: the same structure, filled in."""
-    space = ctypes.create_string_buffer(command, len(command))
-    request = struct.pack("=16sQ16x", interface.encode(), ctypes.addressof(space))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, 0x8946, request)  # SIOCETHTOOL
-    return space.raw
