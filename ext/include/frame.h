@@ -49,10 +49,28 @@ static inline uint64_t fh_sum(const uint8_t *p, uint32_t len)
     return len & 1 ? sum + *p : sum;
 }
 
+/* Of the first 20 bytes of an IP header. */
+static inline uint64_t fh_ip_sum(const uint8_t *ip)
+{
+    return (uint64_t)fh_le32(ip) + fh_le32(ip + 4) + fh_le32(ip + 8) + fh_le32(ip + 12) + fh_le32(ip + 16);
+}
+
+/* Where the payload is, behind IP and UDP headers that are there: FH_FRAME_OK, or FH_FRAME_LENGTHS. */
+static inline int fh_frame_payload(const uint8_t *ip, uint32_t header, uint32_t len, struct fh_frame *out)
+{
+    uint32_t total = fh_be16(ip + 2), stated = fh_be16(ip + header + 4);
+
+    if (total > len || stated < 8 || header + stated > total)
+        return FH_FRAME_LENGTHS;
+    out->payload = ip + header + 8;
+    out->len = stated - 8;
+    return FH_FRAME_OK;
+}
+
 /* `ip` is the first byte of the IP header, `len` what there is from it on. Sets all of `out` but the VLAN. */
 static inline int fh_frame_ip(const uint8_t *ip, uint32_t len, int check_udp_sum, struct fh_frame *out)
 {
-    uint32_t header = 20, total, stated;
+    uint32_t header = 20;
     uint64_t sum;
 
     out->source = out->group = 0;
@@ -75,21 +93,17 @@ static inline int fh_frame_ip(const uint8_t *ip, uint32_t len, int check_udp_sum
     if (fh_le16(ip + 6) & 0xff1f)               /* 0x1fff, the offset, in network byte order: no ports in here */
         return FH_FRAME_FRAGMENT;
     out->port = fh_le16(ip + header + 2);
-    sum = (uint64_t)fh_le32(ip) + fh_le32(ip + 4) + fh_le32(ip + 8) + fh_le32(ip + 12) + fh_le32(ip + 16);
+    sum = fh_ip_sum(ip);
     if (header > 20)
         sum += fh_sum(ip + 20, header - 20);
     if (!fh_sum_good(sum))
         return FH_FRAME_CHECKSUM;
     if (ip[6] & 0x20)                           /* more fragments */
         return FH_FRAME_FRAGMENT;
-    total = fh_be16(ip + 2);
-    stated = fh_be16(ip + header + 4);
-    if (total > len || stated < 8 || header + stated > total)
+    if (fh_frame_payload(ip, header, len, out) != FH_FRAME_OK)
         return FH_FRAME_LENGTHS;
-    out->payload = ip + header + 8;
-    out->len = stated - 8;
     if (check_udp_sum && fh_le16(ip + header + 6) != 0) {       /* 0 = the sender computed none */
-        sum = fh_sum(ip + 12, 8) + fh_le16(ip + header + 4) + (17u << 8) + fh_sum(ip + header, stated);
+        sum = fh_sum(ip + 12, 8) + fh_le16(ip + header + 4) + (17u << 8) + fh_sum(ip + header, out->len + 8);
         if (!fh_sum_good(sum))
             return FH_FRAME_UDP_CHECKSUM;
     }
@@ -100,15 +114,7 @@ static inline int fh_frame_ip(const uint8_t *ip, uint32_t len, int check_udp_sum
  * 28 bytes. Sets payload and length only. */
 static inline int fh_frame_known_ip(const uint8_t *ip, uint32_t len, struct fh_frame *out)
 {
-    uint32_t total = fh_be16(ip + 2), stated = fh_be16(ip + 24);
-
-    if (!fh_sum_good((uint64_t)fh_le32(ip) + fh_le32(ip + 4) + fh_le32(ip + 8) + fh_le32(ip + 12) + fh_le32(ip + 16)))
-        return FH_FRAME_CHECKSUM;
-    if (total > len || stated < 8 || 20 + stated > total)
-        return FH_FRAME_LENGTHS;
-    out->payload = ip + 28;
-    out->len = stated - 8;
-    return FH_FRAME_OK;
+    return fh_sum_good(fh_ip_sum(ip)) ? fh_frame_payload(ip, 20, len, out) : FH_FRAME_CHECKSUM;
 }
 
 static inline int fh_is_tag(uint16_t type)

@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from feedhandler._records cimport MESSAGES_MAX, Message, Run
 from feedhandler.line._arbiter cimport TAKE_NOTHING, TAKE_RUN, Arbiter, Piece
-from feedhandler.session._framing cimport FRAME_DATA, Frame, Framing
+from feedhandler.session._framing cimport FRAME_DATA, Frame, Framing, begin
 
 cdef extern from "floor.h" nogil:
     uint64_t fh_cpu_ns()
@@ -43,9 +43,8 @@ cdef class Exercise:
             self.messages[i].data = <const uint8_t *> PyBytes_AsString(message)
             self.messages[i].len = <uint32_t> PyBytes_GET_SIZE(message)
         memset(&self.frame, 0, sizeof(Frame))
-        self.frame.offset = -1
+        begin(&self.frame, FRAME_DATA)
         memcpy(self.frame.session, PyBytes_AsString(session), len(session))
-        self.frame.kind = FRAME_DATA
         self.frame.count = <int> len(messages)
 
     def __dealloc__(self):

@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from feedhandler._records cimport Message, Packet
 from feedhandler._wire cimport fh_be16
-from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_NONE, Frame, Framing
+from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_NONE, Frame, Framing, begin
 from feedhandler.session._stitch cimport FH_BLOCK_MAX, fh_stitch_advance, fh_stitch_clear, fh_stitch_peek
 
 cdef enum:
@@ -41,18 +41,12 @@ cdef class BinaryFileFraming(Framing):
         cdef const uint8_t *block
         cdef uint32_t length = 0
         cdef int count = 0
-        frame.kind = FRAME_NONE
-        frame.more = 0
-        frame.detail = 0
-        frame.send_time = 0
-        frame.offset = -1
-        frame.bytes = 0
+        begin(frame, FRAME_NONE)
         frame.session[0] = 0
         frame.session[1] = 0
         frame.first_seq = self.next_seq
         if self.ended:
             frame.kind = FRAME_BAD if packet.len > 0 else FRAME_NONE
-            frame.count = 0
             return
         if self.stitch.held_bytes == 0 and self.stitch.position < packet.len:
             count = self.whole(packet, out, capacity if capacity < AT_ONCE else AT_ONCE)

@@ -24,6 +24,16 @@ cdef struct Frame:
     int64_t offset              # bytes of messages, lengths included, before this packet's; -1 = the protocol does not say
     uint32_t bytes              # of this packet's messages, where there is an offset
 
+cdef inline void begin(Frame *frame, int32_t kind) noexcept nogil:
+    """No message yet, and nothing of what not every protocol says. Session and first_seq are the framing's to write."""
+    frame.kind = kind
+    frame.count = 0
+    frame.more = 0
+    frame.detail = 0
+    frame.send_time = 0
+    frame.offset = -1
+    frame.bytes = 0
+
 cdef class Framing:
     """One per line. Datagram framings keep no state; stream framings hold the unfinished message between packets."""
     cdef readonly str name

@@ -9,7 +9,7 @@ cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint16_t, uint64_t
 from feedhandler._records cimport Message, Packet
 from feedhandler._wire cimport fh_le16, fh_le64
-from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_HEARTBEAT, Frame, Framing, split
+from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_HEARTBEAT, Frame, Framing, begin, split
 
 cdef enum:
     HEADER_LENGTH = 40
@@ -34,12 +34,7 @@ cdef class IexTpFraming(Framing):
         cdef const uint8_t *p = packet.data
         cdef uint64_t session
         cdef int count
-        frame.kind = FRAME_BAD
-        frame.count = 0
-        frame.more = 0
-        frame.detail = 0
-        frame.offset = -1
-        frame.bytes = 0
+        begin(frame, FRAME_BAD)
         if (packet.len < HEADER_LENGTH or p[0] != VERSION or fh_le16(p + 2) != self.protocol_id
                 or fh_le16(p + 12) != packet.len - HEADER_LENGTH):
             return

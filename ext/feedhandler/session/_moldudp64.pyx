@@ -7,7 +7,7 @@ from libc.stdint cimport INT64_MAX, uint8_t, uint16_t, uint64_t
 from feedhandler._records cimport Message, Packet
 from feedhandler._wire cimport fh_be16, fh_be64, fh_le16, fh_le64
 from feedhandler.session._framing cimport (FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_UNSEQUENCED, Frame,
-                                           Framing, split)
+                                           Framing, begin, split)
 
 cdef enum:
     HEADER_LENGTH = 20
@@ -27,13 +27,7 @@ cdef class MoldUdp64Framing(Framing):
     cdef void parse(self, const Packet *packet, Frame *frame, Message *out, int capacity) noexcept nogil:
         cdef const uint8_t *p = packet.data
         cdef int count
-        frame.kind = FRAME_BAD
-        frame.count = 0
-        frame.more = 0
-        frame.detail = 0
-        frame.send_time = 0
-        frame.offset = -1
-        frame.bytes = 0
+        begin(frame, FRAME_BAD)
         if packet.len < HEADER_LENGTH:
             return
         frame.session[0] = fh_le64(p)

@@ -10,7 +10,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from feedhandler._records cimport Message, Packet
 from feedhandler.session._framing cimport (FRAME_BAD, FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_LOGIN, FRAME_NONE,
-                                           FRAME_REJECTED, FRAME_UNSEQUENCED, Frame, Framing)
+                                           FRAME_REJECTED, FRAME_UNSEQUENCED, Frame, Framing, begin)
 from feedhandler.session._stitch cimport FH_BLOCK_MAX, fh_stitch_advance, fh_stitch_clear, fh_stitch_peek
 
 cdef enum:
@@ -43,13 +43,7 @@ cdef class SoupBinTcpFraming(Framing):
         cdef const uint8_t *block
         cdef uint32_t length = 0
         cdef int count = 0
-        frame.kind = FRAME_NONE
-        frame.count = 0
-        frame.more = 0
-        frame.detail = 0
-        frame.send_time = 0
-        frame.offset = -1
-        frame.bytes = 0
+        begin(frame, FRAME_NONE)
         if self.broken:
             frame.kind = FRAME_BAD
             return
