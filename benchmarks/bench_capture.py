@@ -10,8 +10,12 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import harness
+
+if TYPE_CHECKING:
+    from feedhandler.receive.sockets import Timestamps
 
 TARGETS = [("239.1.1.1", 26400), ("239.1.1.2", 26400)]
 PACKETS_WAITING = 1000
@@ -99,10 +103,10 @@ def recvmmsg_unstamped(size: int) -> harness.Round:
     return _recvmmsg(size, "clock")
 
 
-def _recvmmsg(size: int, timestamps: str) -> harness.Round:
+def _recvmmsg(size: int, timestamps: "Timestamps") -> harness.Round:
     from feedhandler.receive import sockets
 
-    options = sockets.Options(receive_buffer=4 << 20, timestamps=timestamps)  # type: ignore[arg-type]
+    options = sockets.Options(receive_buffer=4 << 20, timestamps=timestamps)
     one = sockets.open_socket(sockets.UdpLine("A", "127.0.0.1", 0), options, [])
     receiver = sockets.SocketReceiver(1, [one], [b""])
     _, sender, payload = loopback(size)

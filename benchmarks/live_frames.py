@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Self
 
 from feedhandler.receive.af_xdp.assembler import Alu, Assembler, If, Label, Reg, Size
-from feedhandler.receive.af_xdp.system import load_program
+from feedhandler.receive.af_xdp.system import bpf, load_program
 from tests.frames import group_mac
 from tests.namespaces import Veth
 
@@ -30,13 +30,12 @@ PACKED = 8 + PAYLOAD
 STAMP_AT = 24  # in the payload: where a paced packet has its time, behind the type and number of a message
 HEADERS = 14 + 20 + 8
 
-_BPF, _MAP_CREATE, _TEST_RUN = 321, 0, 10
+_MAP_CREATE, _TEST_RUN = 0, 10
 _ARRAY, _MMAPABLE, _LIVE_FRAMES = 2, 1 << 10, 1 << 1
 _LOOK_UP, _KTIME, _REDIRECT = 1, 5, 23
 _XDP_DROP = 1
 _NEXT, _DUE, _INTERVAL = 0, 8, 16  # words of the state
 _SPINS = 6000  # turns of the waiting loop, which the verifier wants to be bounded: about 150 us
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class LiveFrames:
@@ -71,7 +70,7 @@ class LiveFrames:
                                  packets, 0, 0, 0, 0, 0, _LIVE_FRAMES, 0, 1 if self.paced else 64)  # fmt: skip
         space = ctypes.create_string_buffer(attributes, 80)
         with self.world.sender.inside():
-            _bpf(_TEST_RUN, space)
+            bpf(_TEST_RUN, space)
         return int(struct.unpack_from("=I", space, 36)[0])
 
     def close(self) -> None:
@@ -177,17 +176,9 @@ def _look_up(a: Assembler, descriptor: int) -> None:
 def _shared_array(value_bytes: int, entries: int) -> tuple[int, mmap.mmap]:
     """An array that the program and we have before us: its descriptor, and its memory."""
     attributes = struct.pack("=IIIIIII16s", _ARRAY, 4, value_bytes, entries, _MMAPABLE, 0, 0, b"live_frames")
-    fd = _bpf(_MAP_CREATE, ctypes.create_string_buffer(attributes, len(attributes)))
+    fd = bpf(_MAP_CREATE, ctypes.create_string_buffer(attributes, len(attributes)))
     size = (value_bytes * entries + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
     return fd, mmap.mmap(fd, size)
-
-
-def _bpf(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
-    result = int(_libc.syscall(ctypes.c_long(_BPF), command, attributes, ctypes.c_uint(len(attributes))))
-    if result < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"bpf: {os.strerror(error)}")
-    return result
 
 
 def _address(text: str) -> bytes:

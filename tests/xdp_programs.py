@@ -42,10 +42,6 @@ def run(program: int, frame: bytes) -> tuple[int, bytes]:
                      ctypes.addressof(out), 1, 0)  # fmt: skip
     struct.pack_into("=IIQQ", attributes, 40, 24, 24, ctypes.addressof(context), ctypes.addressof(context))
     space = ctypes.create_string_buffer(bytes(attributes), len(attributes))
-    libc = ctypes.CDLL(None, use_errno=True)
-    number = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
-    if libc.syscall(ctypes.c_long(number), _TEST_RUN, space, len(attributes)) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+    system.bpf(_TEST_RUN, space)
     verdict, _, length = struct.unpack_from("=III", space.raw, 4)
     return verdict, out.raw[:length]

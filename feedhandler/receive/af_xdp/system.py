@@ -30,16 +30,21 @@ class VerifierError(OSError):
     log = ""
 
 
-def _bpf(command: int, attributes: bytes) -> int:
+def bpf(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    """bpf(2), which may answer in `attributes`, too."""
     number = _BPF.get(platform.machine())
     if number is None:
         raise OSError(errno.ENOSYS, f"the number of bpf(2) on {platform.machine()} is not known here")
-    space = ctypes.create_string_buffer(attributes, len(attributes))
-    result = int(_libc.syscall(ctypes.c_long(number), ctypes.c_int(command), space, ctypes.c_uint(len(attributes))))
+    size = ctypes.c_uint(len(attributes))
+    result = int(_libc.syscall(ctypes.c_long(number), ctypes.c_int(command), attributes, size))
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     return result
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    return bpf(command, ctypes.create_string_buffer(attributes, len(attributes)))
 
 
 def create_map(kind: int, key_bytes: int, value_bytes: int, entries: int) -> int:
