@@ -8,6 +8,8 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from feedhandler.cli import app, main
+from feedhandler.cli import app, common, main
 from feedhandler.cli import inspect as inspecting
 from feedhandler.decode import interpret, protocol
 from feedhandler.errors import ConfigError
@@ -359,3 +361,34 @@ def test_a_pipe_is_no_capture(tmp_path: Path) -> None:
     for path in ("/dev/null", "/dev/zero"):
         done = run("inspect", path)
         assert done.returncode == 1 and "not a regular file" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_what_needs_a_lock_that_the_main_thread_holds(number: signal.Signals) -> None:
+    lock, stopped = threading.Lock(), threading.Event()
+
+    def stop() -> None:
+        with lock:
+            stopped.set()
+
+    with common.stopped_by_signals(stop):
+        with lock:
+            os.kill(os.getpid(), number)
+            time.sleep(0.01)  # its handler runs here
+            assert not stopped.is_set()
+        assert stopped.wait(20)
+
+
+def test_a_second_signal_interrupts_what_hangs() -> None:
+    forever = threading.Event()
+
+    def hang() -> None:
+        forever.wait()
+
+    try:
+        with pytest.raises(KeyboardInterrupt), common.stopped_by_signals(hang):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(20)
+    finally:
+        forever.set()

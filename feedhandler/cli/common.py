@@ -69,18 +69,36 @@ def progress(title: str, total: int | None, unit: str = "") -> Iterator[Callable
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM call `stop` while the block runs; a second one interrupts whatever hangs."""
+    """Ctrl-C and SIGTERM have `stop` called while the block runs; a second one interrupts whatever hangs.
+
+    By a thread of its own: a signal's handler runs in the middle of what the main thread is at, which may hold the very
+    lock that `stop`, or a thread that it waits for, has to take.
+    """
+    asked, ask = os.pipe()
+
+    def when_asked() -> None:
+        word = os.read(asked, 1)
+        os.close(asked)
+        if word:
+            stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        stop()
+        os.write(ask, b"!")
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    stopper = threading.Thread(target=when_asked, name="feedhandler-stopper", daemon=True)
+    stopper.start()
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    interrupted = True
     try:
         yield
+        interrupted = False
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(ask)
+        if not interrupted:
+            stopper.join()
 
 
 @contextmanager
