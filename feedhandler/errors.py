@@ -25,6 +25,10 @@ class CaptureError(FeedError):
     """A capture file is damaged or of an unknown kind. Every whole packet before the damage has been given out."""
 
 
+class RecordingError(FeedError):
+    """A recording cannot be written or read: its folder, its manifest or the disk; the message gives the remedy."""
+
+
 class SegmentError(FeedError):
     """A shared segment cannot be made or attached to: absent, in use, no room, no permission."""
 
