@@ -26,14 +26,26 @@ UNUSED = {
 
 def complaints(segment: "Segment") -> list[str]:
     """A sentence for each thing that keeps the books of a capture from being whole, and what mends it."""
+    counts = _counted(segment)
+    sentences = [f"{counts[name]:,} {what}: raise --{key}" for name, (key, what) in ROOM.items() if counts.get(name)]
+    return sentences + [f"{counts[name]:,} {what}" for name, what in UNUSED.items() if counts.get(name)]
+
+
+def unusable(segment: "Segment") -> int:
+    """Messages, and packets of them, of which the channels' protocols could make nothing."""
+    counts = _counted(segment)
+    return sum(counts.get(name, 0) for name in UNUSED)
+
+
+def _counted(segment: "Segment") -> dict[str, int]:
+    """The counters of all channels, and of all lines the packets that were refused."""
     counts: dict[str, int] = {}
     for table, rows in ((LINE, segment.lines), (CHANNEL, segment.channels)):
         for row in rows:
             for name, count in by_name(table, row).items():
                 if table is CHANNEL or name == "bad_packets":
                     counts[name] = counts.get(name, 0) + count
-    sentences = [f"{counts[name]:,} {what}: raise --{key}" for name, (key, what) in ROOM.items() if counts.get(name)]
-    return sentences + [f"{counts[name]:,} {what}" for name, what in UNUSED.items() if counts.get(name)]
+    return counts
 
 
 class News:

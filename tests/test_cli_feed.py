@@ -91,6 +91,12 @@ def test_books_of_a_cut_file_are_given_and_then_the_error(day: Path, tmp_path: P
     assert str(cut) in done.stderr
 
 
+def test_books_of_another_protocol_are_an_error(day: Path) -> None:
+    done = run("books", day, "--protocol", "iex_deep")
+    assert done.returncode == 1
+    assert "messages cannot be read as iex_deep: leave out --protocol, or name another" in done.stderr
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize("stem", ["esh4-20231225", "esh4-20231224", "bats-part1"])
 def test_books_of_real_order_flow(shared_data: Path, stem: str) -> None:

@@ -110,3 +110,9 @@ def test_a_venue_that_cannot_have_its_ports_gives_back_those_it_has() -> None:
             Venue(0, 1 << 20)
     with pytest.raises(ConfigError, match="a session is"):
         Venue(0, 0, session="")
+
+
+@pytest.mark.parametrize("option", ["--soupbintcp", "--requests", "--glimpse"])
+def test_a_port_that_is_none_is_wrong_usage(option: str) -> None:
+    done = run("simulate", *DAY, option, "-5")
+    assert done.returncode == 2 and option in done.stderr

@@ -39,9 +39,10 @@ def books(
     as_json: Annotated[bool, typer.Option("--json", help="All levels as JSON, prices in units of 1e-9.")] = False,
 ) -> None:
     """Print the books as they stand at the end of a capture, and how many messages of each type it had."""
+    from feedhandler.errors import CaptureError
     from feedhandler.figures import kinds_text
     from feedhandler.handler import run_capture
-    from feedhandler.news import complaints
+    from feedhandler.news import complaints, unusable
     from feedhandler.read import attach_local
 
     sizes: dict[str, Any] = {"depth": depth, "orders": orders, "instruments": instruments}
@@ -65,8 +66,16 @@ def books(
             talk(f"{result.messages:,} messages: {kinds_text(result.types)}")
         for sentence in complaints(result.segment):
             talk(sentence)
+        unread = unusable(result.segment)
     if result.error is not None:
         raise result.error
+    if unread > result.messages:
+        mend = (
+            f"as {protocol}: leave out --protocol, or name another"
+            if protocol
+            else "; name the protocol with --protocol"
+        )
+        raise CaptureError(f"{capture}: {unread:,} of its {unread + result.messages:,} messages cannot be read {mend}")
 
 
 def named_books(feed: "Feed") -> "dict[str, Book]":

@@ -74,13 +74,24 @@ def simulate(
     ] = "udp",
     skew_us: Annotated[float, typer.Option(min=0, help="Each line this much later than the one before.")] = 0,
     session: Annotated[str, typer.Option(help="Session id, at most 10 characters.")] = "SIMULATED",
-    soupbintcp: Annotated[int, typer.Option(metavar="PORT", help="Serve SoupBinTCP there instead.")] = -1,
+    soupbintcp: Annotated[
+        int | None, typer.Option(metavar="PORT", min=0, max=65535, help="Serve SoupBinTCP there instead.")
+    ] = None,
     requests: Annotated[
-        int, typer.Option(metavar="PORT", help="Beside the lines: a MoldUDP64 request server there; 0 = a free port.")
-    ] = -1,
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Beside the lines: a MoldUDP64 request server there; 0 = a free port.",
+        ),
+    ] = None,
     glimpse: Annotated[
-        int, typer.Option(metavar="PORT", help="Beside the lines: a GLIMPSE snapshot server there; 0 = a free port.")
-    ] = -1,
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Beside the lines: a GLIMPSE snapshot server there; 0 = a free port."
+        ),
+    ] = None,
     faults: Annotated[
         Path | None,
         typer.Option(
@@ -106,13 +117,13 @@ def simulate(
         sys.stdout.write(Faults.example())
         return
     script = Faults.load(faults) if faults is not None else None
-    if (requests >= 0 or glimpse >= 0) and (file is not None or soupbintcp >= 0):
+    if (requests is not None or glimpse is not None) and (file is not None or soupbintcp is not None):
         raise typer.BadParameter("servers stand beside multicast lines: leave out FILE and --soupbintcp")
     if transport not in ("udp", "rdma"):
         raise typer.BadParameter(f"udp or rdma, not {transport}", param_hint="--transport")
-    if transport == "rdma" and (file is not None or soupbintcp >= 0):
+    if transport == "rdma" and (file is not None or soupbintcp is not None):
         raise typer.BadParameter("it is of multicast lines: leave out FILE and --soupbintcp", param_hint="--transport")
-    if script is not None and soupbintcp >= 0:
+    if script is not None and soupbintcp is not None:
         raise typer.BadParameter("faults are of packets: TCP loses none", param_hint="--faults")
     if not messages:
         messages = round(rate * seconds) if file is None and rate and seconds and not speed else DEFAULT_MESSAGES
@@ -120,13 +131,12 @@ def simulate(
     pace = {"speed": speed} if speed else {"rate": rate or None}
     if file is not None:
         outcome = to_file(file, exchange, script, seed)
-    elif soupbintcp >= 0:
+    elif soupbintcp is not None:
         outcome = to_clients(soupbintcp, exchange, session, pace, seconds)
     else:
         options: dict[str, Any] = {"interface": interface, "ttl": ttl, "skew_us": skew_us, "session": session, **pace}
         options |= {"faults": script, "seed": seed, "end_repeats": max(1, round(end_s * 10))}
-        ports = (requests if requests >= 0 else None, glimpse if glimpse >= 0 else None)
-        venue = Venue(*ports, session=session, faults=script, seed=seed, messages=messages)
+        venue = Venue(requests, glimpse, session=session, faults=script, seed=seed, messages=messages)
         outcome = to_lines(group or [], exchange, options, seconds, venue, transport)
     if as_json:
         emit(outcome)
