@@ -10,7 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from feedhandler.config import Books, Channel, Config, Line, Rdma, Ring, Run, Shm
 from feedhandler.errors import BackendError, ConfigError, ReceiverError
+from feedhandler.handler import Handler
 from feedhandler.receive import choose, rdma, sockets
 from feedhandler.receive._rdma import pointers
 from feedhandler.receive._receiver import Receiver
@@ -169,6 +171,26 @@ def sleeps(receiver: Receiver, wakes: bool = True) -> None:
         sender.send([(GROUP, b"before")])  # what came before the sleep ends it at once
         assert not wakes or receiver.wait_for(20.0) is True
         assert one_by_one(receiver) == b"before"
+
+
+@case
+def handler_waits() -> None:
+    """A handler's hot thread takes what comes, however it waits for it."""
+    line = Line(name="A", group=GROUP, port=26400, interface=INTERFACE)
+    channel = Channel("itch", "itch50", "moldudp64", "XNAS", lines=(line,))
+    heartbeat = b"SESSION001" + (1).to_bytes(8, "big") + bytes(2)  # of MoldUDP64
+    for wait in ("spin", "adaptive", "block"):
+        run, way = Run(backend="rdma", wait=wait), Rdma(mode="roce-ud", ring=256)
+        config = Config(Shm("x"), Books(instruments=8, orders=100), Ring(64), run, (channel,), rdma=way)
+        with Handler(config, anonymous=True) as handler, closing(Sender([GROUP])) as sender:
+            handler.start()
+            for count in range(1, 4):
+                sender.send([(GROUP, heartbeat)])
+                end = time.monotonic() + 20.0
+                while handler.receiver.counts(0)["packets"] < count:
+                    assert time.monotonic() < end, f"{wait}: packet {count} did not come"
+                    time.sleep(0.01)
+            assert handler.error is None
 
 
 @case
