@@ -1,9 +1,10 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self, final
 
 from feedhandler.receive._receiver import Receiver
 from feedhandler.simulate._faults import LineFaults
 from feedhandler.simulate._feed import Feed
+from feedhandler.simulate._schedule import Schedule
 from feedhandler.simulate._store import Tap
 
 @final
@@ -23,15 +24,17 @@ class PacketSender:
         end_interval_ns: int = 100_000_000,
         taps: Sequence[Tap] = (),
         faults: Sequence[LineFaults] = (),
+        spin: bool = False,
     ) -> Self: ...
-    def run_feed(self, feed: Feed, progress: Callable[[int], None] | None = None) -> None:
+    def run_feed(self, feed: Feed) -> None:
         """Send the messages of `feed` until it ends or stop() is called, then the end of the session."""
-    def run_packets(
-        self, receiver: Receiver, speed: float | None = None, progress: Callable[[int], None] | None = None
-    ) -> None:
+    def run_packets(self, receiver: Receiver, schedule: Schedule) -> None:
         """Send the packets of `receiver` as they are, each on the line of its number."""
     def stop(self) -> None:
         """End soon; from any thread or a signal handler."""
+    @property
+    def made(self) -> int:
+        """Messages (packets of a capture) made so far."""
     @property
     def statistics(self) -> dict[str, Any]:
         """Counts so far."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import resource
 import socket
 import struct
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from feedhandler.errors import BackendError, ConfigError
+from feedhandler.receive import pin, prioritise
 from feedhandler.receive._receiver import Receiver
 from feedhandler.simulate._feed import BlockSource, Feed
 from feedhandler.simulate._multicast import PacketSender
+from feedhandler.simulate._schedule import Schedule
 from feedhandler.simulate._store import Tap
 from feedhandler.simulate.faults import Faults
 
@@ -20,6 +24,7 @@ LINES = (("239.192.0.1", 26400), ("239.192.0.2", 26400))
 LOOPBACK = "lo"
 SEND_BUFFER = 4 << 20
 MICROSECOND = 1000
+LOOK_S = 0.05  # between two looks at a sender's progress
 
 
 class MulticastSender:
@@ -37,9 +42,12 @@ class MulticastSender:
     goes wrong on the lines, by `seed`; its delays and skew come on top of `skew_us`, its times count from the first
     packet, and sessions, the end and midnight cannot be in it. `framing`: what a capture's packets are, for spoiling.
 
-    run() blocks without the GIL; stop() ends it, from another thread or a signal handler, after what is under way and
-    the end of the session were sent. Used once. Raises ConfigError for bad options, BackendError when the interface
-    cannot be had, ReceiverError when sending fails.
+    `spin`: look at the clock without pause before something is due, for pacing to the microsecond at the price of a
+    CPU; `cpu`, `priority`: where the sending thread runs and under which SCHED_FIFO priority (0 = none).
+
+    run() sends from a thread of its own, without the GIL, and waits for it; stop() ends it, from another thread or a
+    signal handler, after what is under way and the end of the session were sent. Used once. Raises ConfigError for bad
+    options, BackendError when the interface cannot be had, ReceiverError when sending fails.
     """
 
     def __init__(
@@ -60,6 +68,9 @@ class MulticastSender:
         faults: Faults | None = None,
         seed: int = 1,
         framing: str = "moldudp64",
+        spin: bool = False,
+        cpu: Sequence[int] = (),
+        priority: int = 0,
     ) -> None:
         if not 0 <= ttl <= 255:
             raise ConfigError(f"simulate: ttl must be 0 to 255, not {ttl}")
@@ -70,6 +81,11 @@ class MulticastSender:
         self.lines = list(lines)
         self.interface, self.ttl = interface, ttl
         self.rate, self.speed = rate, speed
+        self.schedule = Schedule()
+        """When the packets of a capture are due, and how far from that they were sent."""
+        self.preempted = 0
+        """How often the kernel took the sending thread off its CPU for another."""
+        self._cpu, self._priority = tuple(cpu), priority
         self._taps = tuple(taps)
         self._sockets: list[socket.socket] = []
         delays = _delays(skew_us, len(self.lines))
@@ -90,6 +106,7 @@ class MulticastSender:
                 end_repeats=end_repeats,
                 taps=taps,
                 faults=machines,
+                spin=spin,
             )
         except BaseException:
             self.close()
@@ -99,13 +116,20 @@ class MulticastSender:
         """Where the datagrams of a line are written to; a subclass may take them another way."""
         return _connected(address, port, self.interface, self.ttl)
 
-    def run(self, source: BlockSource | Receiver, progress: Callable[[int], None] | None = None) -> None:
+    def run(
+        self,
+        source: BlockSource | Receiver,
+        progress: Callable[[int], None] | None = None,
+        *,
+        schedule: Schedule | None = None,
+    ) -> None:
         """Send all of `source`; returns when it is exhausted and sent, or after stop().
 
         An Exchange, or another source of messages, becomes MoldUDP64 packets. A receiver of a capture
-        (`receive.capture.receiver`) gives its packets as they are, each on the line of its number, at `speed` times the
-        pace of their times. `progress` is called about twenty times a second with the messages (packets) made so far.
-        Raises CaptureError, after all that came before it, when the source is damaged.
+        (`receive.capture.receiver`) gives its packets as they are, each on the line of its number, when `schedule`
+        says; by default at `speed` times the pace of their times. `progress` is called about twenty times a second
+        with the messages (packets) made so far, in the caller's thread. Raises CaptureError, after all that came
+        before it, when the source is damaged.
         """
         if not self._sockets:
             raise ConfigError("simulate: this sender has run and closed its sockets; make another one")
@@ -115,12 +139,41 @@ class MulticastSender:
                     raise ConfigError("simulate: servers need a source of messages, not the packets of a capture")
                 if self.rate is not None:
                     raise ConfigError("simulate: packets of a capture are paced by speed, not by rate of messages")
-                self._sender.run_packets(source, self.speed, progress)
+                self.schedule = schedule if schedule is not None else Schedule(speed=self.speed)
+                self._send(lambda: self._sender.run_packets(source, self.schedule), progress)
             else:
-                self._sender.run_feed(Feed(source, rate=self.rate, speed=self.speed), progress)
+                feed = Feed(source, rate=self.rate, speed=self.speed)
+                self._send(lambda: self._sender.run_feed(feed), progress)
         error = getattr(source, "error", None)
         if error is not None:
             raise error
+
+    def _send(self, work: Callable[[], None], progress: Callable[[int], None] | None) -> None:
+        """Do the work in a thread that nothing of Python's disturbs; what it raised is raised here."""
+        raised: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                pin(self._cpu)
+                prioritise(self._priority)
+                before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+                work()
+                self.preempted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before
+            except BaseException as error:
+                raised.append(error)
+
+        thread = threading.Thread(target=send, name="feedhandler-sender", daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(LOOK_S)
+                if progress is not None:
+                    progress(self._sender.made)
+        finally:
+            self.stop()
+            thread.join()
+        if raised:
+            raise raised[0]
 
     def stop(self) -> None:
         """End soon, in good order. From any thread or a signal handler, before or during run()."""
@@ -128,7 +181,10 @@ class MulticastSender:
 
     @property
     def stats(self) -> dict[str, Any]:
-        """messages, heartbeats, too_large, latest_ns (how late a message was made at worst), and counts per line."""
+        """messages, heartbeats, too_large, latest_ns (how late a message was made at worst), and counts per line.
+
+        `starved`: how many packets were overdue when their source had them ready at last.
+        """
         return self._sender.statistics
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ from feedhandler.receive._receiver import Receiver
 from feedhandler.receive.rdma import device, verbs
 from feedhandler.receive.rdma.port import mtu_bytes
 from feedhandler.simulate._feed import BlockSource
+from feedhandler.simulate._schedule import Schedule
 from feedhandler.simulate.multicast import LINES, MulticastSender
 
 QUEUE_KEY = 0x01234567
@@ -80,11 +81,17 @@ class RdmaSender(MulticastSender):
             raise
         return ours
 
-    def run(self, source: BlockSource | Receiver, progress: Callable[[int], None] | None = None) -> None:
+    def run(
+        self,
+        source: BlockSource | Receiver,
+        progress: Callable[[int], None] | None = None,
+        *,
+        schedule: Schedule | None = None,
+    ) -> None:
         """Send all of `source`; as MulticastSender. Raises ReceiverError when the device refuses a datagram."""
         self._relay.start()
         try:
-            super().run(source, progress)
+            super().run(source, progress, schedule=schedule)
         finally:
             self._relay.check()  # what went wrong there says more than the broken pipe that came of it
 

@@ -5,21 +5,26 @@ of its own and sends what is due on it, its delay included. So the lines carry t
 A line under a script of faults offers each packet to its FaultyLine and sends what comes back, when it is due; the other
 lines do not notice. Before a packet goes into the ring, taps have seen its messages: a server that is asked for what the
 wire has just carried has it.
+
+Waiting: `spin` looks at the clock without pause for the last millisecond before something is due; without it the thread
+sleeps until shortly before. The error of each packet is counted from when it was due to the return of the call that
+carried it, so that a packet of a batch bears what the batch took: an upper bound.
 """
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
 from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from feedhandler._records cimport Packet
+from feedhandler._seqlock cimport fh_pause
 from feedhandler._wire cimport fh_put_be16, fh_put_be64
 from feedhandler.receive._receiver cimport Receiver
 from feedhandler.simulate._faults cimport SPOIL_ROOM, LineFaults
 from feedhandler.simulate._faulty_line cimport FaultyLine, Pending
 from feedhandler.simulate._feed cimport NEVER, Feed
+from feedhandler.simulate._schedule cimport NOT_NOW, Schedule
 from feedhandler.simulate._store cimport Tap
 
 import os
@@ -58,16 +63,22 @@ cdef extern from "stop_flag.h" nogil:
     void fh_flag_store(int *flag, int value)
 
 cdef enum:
-    SLOTS = 4096                # a power of two; packets between the fastest and the slowest line
+    SLOTS = 65536               # a power of two; packets between the fastest and the slowest line
+    DATA = 1 << 24              # a power of two; bytes of these packets
+    PACKET_ROOM = 65536         # of one packet, whatever its size
     BATCH = 64
     LINES = 16
     HEADER = 20                 # of MoldUDP64
     END_OF_SESSION = 0xFFFF
     SPIN_NS = 60000             # shorter waits are not worth a sleep
-    SLICE_NS = 50000000         # the time between two looks at signals and progress
+    WAKE_NS = 1000000           # spinning: what is left of a longer wait when the thread wakes
+    STOP_NS = 50000000          # the longest sleep: how soon stop() is noticed
+    STARVED_NS = 20000          # until the next look at a source that has nothing ready
 
 cdef struct Slot:
     int64_t due                 # CLOCK_MONOTONIC, ns
+    int64_t wanted              # when it was due by the schedule; NEVER = it is not in the schedule
+    uint64_t begin              # of its bytes, counted from the first byte ever
     uint64_t lines              # bit per line
     uint32_t length
     uint32_t messages
@@ -93,7 +104,7 @@ cdef class PacketSender:
     cdef int line_count
     cdef Slot *slots
     cdef uint8_t *data
-    cdef size_t stride
+    cdef uint64_t wrote                     # bytes ever
     cdef uint64_t head
     cdef mmsghdr headers[BATCH]
     cdef iovec vectors[BATCH]
@@ -111,14 +122,17 @@ cdef class PacketSender:
     cdef Packet packets[BATCH]
     cdef int packet_at, packet_count
     cdef bint receiver_done
-    cdef double speed
-    cdef int64_t start, first_time
+    cdef Schedule schedule
+    cdef bint spin
+    cdef bint starving
+    cdef uint64_t starved                   # packets that were overdue when the source had them ready at last
     cdef Tap first_tap, second_tap
     cdef list faulty_lines
     cdef uint8_t *spoiled                   # where spoiled copies of one batch are made
 
     def __cinit__(self, fds, delays_ns, bytes session, *, int mtu=1400, int64_t flush_ns=100000,
-                  int64_t heartbeat_ns=1000000000, int end_repeats=3, int64_t end_interval_ns=100000000, taps=(), faults=()):
+                  int64_t heartbeat_ns=1000000000, int end_repeats=3, int64_t end_interval_ns=100000000, taps=(), faults=(),
+                  bint spin=False):
         cdef int i
         cdef FaultyLine faulty
         if not 1 <= len(fds) <= LINES or len(delays_ns) != len(fds):
@@ -136,11 +150,12 @@ cdef class PacketSender:
         self.mtu = mtu
         self.flush, self.heartbeat = flush_ns, heartbeat_ns
         self.end_repeats, self.end_interval = end_repeats, end_interval_ns
-        self.stride = 65536                                 # address space; only what packets fill becomes memory
+        self.spin = spin
         self.slots = <Slot *> calloc(SLOTS, sizeof(Slot))
-        self.data = <uint8_t *> calloc(SLOTS, self.stride)
+        self.data = <uint8_t *> malloc(DATA)
         if self.slots == NULL or self.data == NULL:
             raise MemoryError("simulate: no memory for the ring of packets")
+        memset(self.data, 0, DATA)                          # every page is there before the first packet is due
         if len(taps) > 2 or len(faults) not in (0, self.line_count):
             raise ConfigError("simulate: at most two taps, and faults for all lines or none")
         self.first_tap, self.second_tap = [*taps, Tap(), Tap()][:2]
@@ -150,7 +165,7 @@ cdef class PacketSender:
             self.faulty_lines.append(faulty)
             self.lines[i].faulty = <void *> faulty
         if faults:
-            self.spoiled = <uint8_t *> calloc(BATCH, self.stride + SPOIL_ROOM)
+            self.spoiled = <uint8_t *> calloc(BATCH, PACKET_ROOM + SPOIL_ROOM)
             if self.spoiled == NULL:
                 raise MemoryError("simulate: no memory for spoiled packets")
         for i in range(BATCH):
@@ -162,30 +177,26 @@ cdef class PacketSender:
         free(self.data)
         free(self.spoiled)
 
-    def run_feed(self, Feed feed not None, progress=None):
+    def run_feed(self, Feed feed not None):
         """Send the messages of `feed` as MoldUDP64 until it ends or stop() is called, then the end of the session."""
         self.feed, self.receiver = feed, None
-        self.run(progress)
+        self.schedule = Schedule()
+        self.run()
 
-    def run_packets(self, Receiver receiver not None, speed=None, progress=None):
-        """Send the packets of `receiver` as they are, each on the line of its number, at `speed` times their times."""
+    def run_packets(self, Receiver receiver not None, Schedule schedule not None):
+        """Send the packets of `receiver` as they are, each on the line of its number, when `schedule` says."""
         self.feed, self.receiver = None, receiver
-        self.speed = speed if speed is not None else 0
-        self.run(progress)
+        self.schedule = schedule
+        self.run()
 
-    cdef run(self, progress):
-        cdef int rc = 0
-        self.start = self.last_made = self.last_flush = clock()
-        self.first_time = -1
+    cdef run(self):
+        cdef int rc
+        self.last_made = self.last_flush = clock()
         self.ended = False
         if self.feed is not None:
-            self.feed.begin(self.start)
-        while rc == 0:
-            with nogil:
-                rc = self.turn(clock() + SLICE_NS)
-            PyErr_CheckSignals()
-            if progress is not None:
-                progress(self.sequence - 1)
+            self.feed.begin(self.last_made)
+        with nogil:
+            rc = self.turn()
         if rc < 0:
             raise ReceiverError(f"simulate: sending failed: {os.strerror(-rc)}")
 
@@ -193,11 +204,12 @@ cdef class PacketSender:
         """End soon: what is under way is sent, then the end of the session. From any thread or a signal handler."""
         fh_flag_store(&self.stopping, 1)
 
-    cdef int turn(self, int64_t until) noexcept nogil:
-        """Send what falls due before `until`; 1 = all is done, 0 = go on, -errno."""
-        cdef int64_t now = clock(), next_due
+    cdef int turn(self) noexcept nogil:
+        """Send each packet when it is due, until the last one; 0 or -errno."""
+        cdef int64_t now, next_due
         cdef int rc, i
-        while now < until:
+        while True:
+            now = clock()
             next_due = self.gather(now)
             for i in range(self.line_count):
                 if self.lines[i].faulty == NULL:
@@ -207,11 +219,9 @@ cdef class PacketSender:
                 if rc < 0:
                     return rc
             if self.ended and self.slowest() == self.head:
-                return 1
+                return 0
             if next_due > now:
-                self.sleep(min(next_due, until), now)
-            now = clock()
-        return 0
+                self.sleep(min(next_due, now + STOP_NS))
 
     cdef uint64_t slowest(self) noexcept nogil:
         """From where on the ring must stay as it is; `head` when all was sent."""
@@ -223,11 +233,19 @@ cdef class PacketSender:
                 place = min(place, (<FaultyLine> self.lines[i].faulty).oldest())
         return place
 
-    cdef void sleep(self, int64_t until, int64_t now) noexcept nogil:
+    cdef void sleep(self, int64_t until) noexcept nogil:
+        """Let time pass, but wake early enough to be on time for what is due at `until`."""
         cdef timespec t
-        if until - now < SPIN_NS:
-            return
-        until -= SPIN_NS // 2
+        cdef int64_t now = clock()
+        if self.spin:
+            if until - now < 2 * <int64_t> WAKE_NS:
+                fh_pause()
+                return
+            until -= WAKE_NS
+        else:
+            if until - now < SPIN_NS:
+                return
+            until -= SPIN_NS // 2
         t.tv_sec = until // 1000000000
         t.tv_nsec = until % 1000000000
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL)
@@ -245,21 +263,22 @@ cdef class PacketSender:
             return NEVER
         if self.receiver is None and now < self.last_flush + self.flush:    # awake for a line's sake only
             return self.next_look(now)
-        while self.head - behind < SLOTS and made < BATCH:
+        while made < BATCH and self.fits(behind):
             if not (self.make_copy(now) if self.receiver is not None else self.make_packet(now)):
                 break
             made += 1
         if made > 0:
             self.last_flush = now if made < BATCH else now - self.flush     # more is due already
-        if made == BATCH or self.ended or self.head - behind == SLOTS:
+        if made == BATCH or self.ended or not self.fits(behind):
             return now
         return self.next_look(now)
 
     cdef int64_t next_look(self, int64_t now) noexcept nogil:
         cdef int64_t due
         if self.receiver is not None:
-            return NEVER if self.ended else max(now, self.copy_due())
-        if self.head - self.slowest() < SLOTS - BATCH and now - self.last_made >= self.heartbeat:
+            due = NEVER if self.ended else self.copy_due(now)
+            return now + STARVED_NS if due == NOT_NOW else max(now, due)
+        if self.fits(self.slowest()) and now - self.last_made >= self.heartbeat:
             self.make_control(now, 0)
             self.heartbeats += 1
         due = self.feed.due()
@@ -268,12 +287,26 @@ cdef class PacketSender:
             return now
         return min(max(due, self.last_flush + self.flush), self.last_made + self.heartbeat)
 
-    cdef inline uint8_t *room(self) noexcept nogil:
-        return self.data + (self.head & (SLOTS - 1)) * self.stride
+    cdef inline bint fits(self, uint64_t behind) noexcept nogil:
+        """Whether one more packet has room, while all from slot `behind` on must stay."""
+        cdef uint64_t oldest = self.slots[behind & (SLOTS - 1)].begin if behind != self.head else self.wrote
+        return self.head - behind < SLOTS and self.wrote - oldest <= DATA - 2 * PACKET_ROOM
 
-    cdef void put(self, int64_t due, uint32_t length, uint32_t messages, uint64_t lines) noexcept nogil:
+    cdef inline uint8_t *room(self) noexcept nogil:
+        """Where the next packet's bytes go: in one piece."""
+        if DATA - (self.wrote & (DATA - 1)) < PACKET_ROOM:
+            self.wrote += DATA - (self.wrote & (DATA - 1))
+        return self.data + (self.wrote & (DATA - 1))
+
+    cdef inline uint8_t *bytes_of(self, uint64_t place) noexcept nogil:
+        return self.data + (self.slots[place & (SLOTS - 1)].begin & (DATA - 1))
+
+    cdef void put(self, int64_t due, int64_t wanted, uint32_t length, uint32_t messages, uint64_t lines) noexcept nogil:
+        """The packet in room() is made."""
         cdef Slot *slot = &self.slots[self.head & (SLOTS - 1)]
-        slot.due, slot.length, slot.messages, slot.lines = due, length, messages, lines
+        slot.due, slot.wanted, slot.length, slot.messages, slot.lines = due, wanted, length, messages, lines
+        slot.begin = self.wrote
+        self.wrote += (length + 63) & ~<uint64_t> 63        # a cache line is one packet's only
         self.head += 1
         self.last_made = due
 
@@ -297,7 +330,7 @@ cdef class PacketSender:
         self.second_tap.take(out + HEADER, length)
         self.head_of(out, messages)
         self.sequence += messages
-        self.put(now, HEADER + length, messages, ~<uint64_t> 0)
+        self.put(now, due, HEADER + length, messages, ~<uint64_t> 0)
         return True
 
     cdef inline void head_of(self, uint8_t *out, uint32_t count) noexcept nogil:
@@ -308,36 +341,39 @@ cdef class PacketSender:
     cdef void make_control(self, int64_t due, uint32_t count) noexcept nogil:
         """A heartbeat (0) or the end of the session."""
         self.head_of(self.room(), count)
-        self.put(due, HEADER, 0, ~<uint64_t> 0)
+        self.put(due, NEVER, HEADER, 0, ~<uint64_t> 0)
 
     cdef void finish(self, int64_t now) noexcept nogil:
         cdef int i
         self.ended = True
         if self.receiver is None:
             for i in range(self.end_repeats):
-                if self.head - self.slowest() < SLOTS:
+                if self.fits(self.slowest()):
                     self.make_control(now + i * self.end_interval, END_OF_SESSION)
 
-    cdef int64_t copy_due(self) noexcept nogil:
-        cdef int64_t time
+    cdef int64_t copy_due(self, int64_t now) noexcept nogil:
+        """When the next packet is due; NOT_NOW: its time is not known yet; NEVER: there is none."""
+        cdef int64_t due
         if self.packet_at == self.packet_count:
             if self.packet_count > 0:
                 self.receiver.release()
             self.packet_at = 0
             self.packet_count = self.receiver.poll(self.packets, BATCH)
             if self.packet_count <= 0:
+                if self.packet_count == 0:
+                    self.starving = True
+                    return NOT_NOW
                 self.packet_count = 0
                 return NEVER
-        time = self.packets[self.packet_at].ts_recv
-        if self.first_time < 0:
-            self.first_time = time
-        if self.speed <= 0:
-            return self.start
-        return self.start + <int64_t> (<double> (time - self.first_time) / self.speed)
+        due = self.schedule.due(self.packets[self.packet_at].ts_recv, now)
+        if self.starving:
+            self.starving = False
+            self.starved += due < now - STARVED_NS
+        return due
 
     cdef bint make_copy(self, int64_t now) noexcept nogil:
-        """The next packet of the capture, when it is due."""
-        cdef int64_t due = self.copy_due()
+        """The next packet of the source, when it is due."""
+        cdef int64_t due = self.copy_due(now)
         cdef const Packet *packet = &self.packets[self.packet_at]
         if due == NEVER:
             self.finish(now)
@@ -345,13 +381,14 @@ cdef class PacketSender:
         if due > now:
             return False
         self.packet_at += 1
+        self.schedule.take()
         if packet.len > 65507:
             self.too_large += 1
             return True
         self.latest = max(self.latest, now - due)
         memcpy(self.room(), packet.data, packet.len)
         self.sequence += 1
-        self.put(now, packet.len, 0, <uint64_t> 1 << (packet.line % self.line_count))
+        self.put(due, due, packet.len, 0, <uint64_t> 1 << (packet.line % self.line_count))
         return True
 
     # ---- sending ----
@@ -362,6 +399,7 @@ cdef class PacketSender:
         cdef Slot *slot
         cdef uint64_t place = line.place, at
         cdef int n = 0, sent, i
+        cdef int64_t at_last
         cdef uint64_t sent_places[BATCH]
         while place < self.head and n < BATCH:
             slot = &self.slots[place & (SLOTS - 1)]
@@ -369,7 +407,7 @@ cdef class PacketSender:
                 next_due[0] = min(next_due[0], slot.due + line.delay)
                 break
             if slot.lines >> number & 1:
-                self.vectors[n].iov_base = self.data + (place & (SLOTS - 1)) * self.stride
+                self.vectors[n].iov_base = self.bytes_of(place)
                 self.vectors[n].iov_len = slot.length
                 sent_places[n] = place
                 n += 1
@@ -382,12 +420,15 @@ cdef class PacketSender:
         sent = self.transmit(line, n, next_due, now)
         if sent < 0:
             return sent
+        at_last = clock()
         for i in range(sent):
             at = sent_places[i]
             slot = &self.slots[at & (SLOTS - 1)]
             line.packets += 1
             line.bytes += slot.length
             line.messages += slot.messages
+            if slot.wanted != NEVER:
+                self.schedule.sent(slot.wanted + line.delay, at_last)
         line.place = place if sent == n else sent_places[sent]
         return 0
 
@@ -413,11 +454,12 @@ cdef class PacketSender:
         cdef Slot *slot
         cdef Pending batch[BATCH]
         cdef uint8_t *data
+        cdef int64_t at_last
         cdef int n = 0, sent, i
         while line.place < self.head and (<FaultyLine> line.faulty).has_room():
             slot = &self.slots[line.place & (SLOTS - 1)]
             if slot.lines >> number & 1:
-                data = self.data + (line.place & (SLOTS - 1)) * self.stride
+                data = self.bytes_of(line.place)
                 (<FaultyLine> line.faulty).offer(slot.due + line.delay, line.place, data, slot.length)
             line.place += 1
         if self.ended and line.place == self.head:
@@ -436,9 +478,12 @@ cdef class PacketSender:
         sent = self.transmit(line, n, next_due, now)
         if sent < 0:
             return sent
+        at_last = clock()
         for i in range(sent):
             slot = &self.slots[batch[i].copy.place & (SLOTS - 1)]
             line.packets += 1
+            if slot.wanted != NEVER:
+                self.schedule.sent(slot.wanted - slot.due + batch[i].copy.due, at_last)
             line.bytes += self.vectors[i].iov_len
             if batch[i].copy.spoil == 0 and batch[i].copy.length == slot.length:
                 line.messages += slot.messages
@@ -448,14 +493,19 @@ cdef class PacketSender:
 
     cdef inline void fill(self, int n, const Pending *pending, Line *line) noexcept nogil:
         """Let vector `n` be what arrives: the packet, its beginning, or a spoiled copy."""
-        cdef uint8_t *data = self.data + (pending.copy.place & (SLOTS - 1)) * self.stride
-        cdef uint8_t *copy = self.spoiled + n * (self.stride + SPOIL_ROOM)
+        cdef uint8_t *data = self.bytes_of(pending.copy.place)
+        cdef uint8_t *copy = self.spoiled + n * (PACKET_ROOM + SPOIL_ROOM)
         self.vectors[n].iov_base = data
         self.vectors[n].iov_len = pending.copy.length
         if pending.copy.spoil != 0:
             self.vectors[n].iov_base = copy
             self.vectors[n].iov_len = (<FaultyLine> line.faulty).faults.spoil(
                 data, pending.copy.length, pending.copy.spoil, copy)
+
+    @property
+    def made(self):
+        """Messages (packets of a capture) made so far."""
+        return self.sequence - 1
 
     @property
     def statistics(self):
@@ -474,4 +524,4 @@ cdef class PacketSender:
                                       "corrupted": faults.corrupted,
                                       "wrong_checksums": faults.wrong_checksums}
         return {"messages": self.sequence - 1, "heartbeats": self.heartbeats, "too_large": self.too_large,
-                "latest_ns": self.latest, "ended": self.ended, "lines": lines}
+                "latest_ns": self.latest, "starved": self.starved, "ended": self.ended, "lines": lines}

@@ -1,0 +1,184 @@
+"""A recording read ahead by a thread of its own, so that no page fault and no unpacking falls into a sender's time.
+
+Packets are copied once, in order, into a ring in memory (`spsc.h`), and handed out of it in place. The reading thread
+sleeps while the ring is full; the sending one never waits: where nothing is ready it is told so.
+"""
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+from posix.time cimport nanosleep, timespec
+
+from feedhandler._counters cimport LN_BYTES, LN_PACKETS
+from feedhandler._records cimport Packet
+from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
+
+cdef extern from "stop_flag.h" nogil:
+    int fh_flag_load(const int *flag)
+    void fh_flag_store(int *flag, int value)
+
+cdef extern from *:
+    """
+    #include "spsc.h"
+    /* The record at `*at`, which then is behind it; NULL when the producer has put none there. Nothing is given back. */
+    static const uint8_t *fh_ahead_next(struct fh_spsc *r, uint64_t *at)
+    {
+        for (;;) {
+            if (r->head_seen == *at) {
+                r->head_seen = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
+                if (r->head_seen == *at)
+                    return 0;
+            }
+            const struct fh_spsc_record *record = (const struct fh_spsc_record *)(r->bytes + (*at & (r->size - 1)));
+            *at += record->size;
+            if (!record->filler)
+                return (const uint8_t *)(record + 1);
+        }
+    }
+    /* All records before `at` are done with. */
+    static void fh_ahead_took(struct fh_spsc *r, uint64_t at) { __atomic_store_n(&r->tail, at, __ATOMIC_RELEASE); }
+    static int fh_flag_seen(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
+    static void fh_flag_raise(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
+    """
+    ctypedef struct fh_spsc "struct fh_spsc":
+        uint8_t *bytes
+        uint64_t size
+        uint64_t tail
+    uint8_t *fh_spsc_room(fh_spsc *r, uint32_t length) noexcept nogil
+    void fh_spsc_put(fh_spsc *r) noexcept nogil
+    const uint8_t *fh_ahead_next(fh_spsc *r, uint64_t *at) noexcept nogil
+    void fh_ahead_took(fh_spsc *r, uint64_t at) noexcept nogil
+    int fh_flag_seen(const int *flag) noexcept nogil
+    void fh_flag_raise(int *flag) noexcept nogil
+
+cdef enum:
+    FULL_NS = 1000000           # the reader's sleep while there is no room
+    LINES = 256
+    NOT_WANTED = 255            # in the table of lines
+
+cdef struct Head:               # of a packet in the ring
+    int64_t ts_recv
+    uint32_t length, line
+
+
+@cython.final
+cdef class Ahead(Receiver):
+    """Ahead(lines): read() and end() on the reading thread, everything else on the one that takes the packets.
+
+    `room`: bytes of the ring, a power of two.
+    """
+    cdef fh_spsc *ring
+    cdef uint64_t at                        # of what was handed out and is not released yet: its end
+    cdef int over, stopping
+    cdef readonly uint64_t packets          # read so far
+    cdef readonly int64_t first_ts, last_ts # of the packets read, as they are handed out
+
+    def __cinit__(self, int lines=1, *, uint64_t room=1 << 24):
+        if room & (room - 1) or room < 1 << 18:
+            raise ValueError(f"room must be a power of two, 262144 or more, not {room}")
+        self.ring = <fh_spsc *> calloc(1, sizeof(fh_spsc))
+        if self.ring != NULL:
+            self.ring.bytes = <uint8_t *> malloc(room)
+        if self.ring == NULL or self.ring.bytes == NULL:
+            raise MemoryError("replay: no memory to read ahead")
+        self.ring.size = room
+        memset(self.ring.bytes, 0, room)                    # every page is there
+
+    def __dealloc__(self):
+        if self.ring != NULL:
+            free(self.ring.bytes)
+        free(self.ring)
+
+    def read(self, Receiver source not None, lines, int64_t shift=0):
+        """All packets of `source` into the ring, their times moved by `shift` ns; waits for room.
+
+        `lines`: which of ours each line of the source is, None for one that is left out. Ends early after stop().
+        """
+        cdef uint8_t table[LINES]
+        cdef int i, n
+        if len(lines) != source.lines:
+            raise ValueError(f"a place for each of the source's {source.lines} lines, not {len(lines)}")
+        memset(table, NOT_WANTED, LINES)
+        for i, line in enumerate(lines):
+            if line is not None:
+                table[i] = self.check(line)
+        with nogil:
+            n = self.copy(source, table, shift)
+        if n < 0 and n != END_OF_INPUT:
+            raise OSError(-n, "poll() failed")
+
+    def end(self):
+        """Nothing more will come."""
+        fh_flag_raise(&self.over)
+
+    def stop(self):
+        """Have read() end. From any thread."""
+        fh_flag_store(&self.stopping, 1)
+
+    cdef int copy(self, Receiver source, const uint8_t *table, int64_t shift) noexcept nogil:
+        cdef Packet packets[RECEIVE_BATCH]
+        cdef int i, n
+        while not fh_flag_load(&self.stopping):
+            n = source.poll(packets, RECEIVE_BATCH)
+            if n < 0:
+                return n
+            if n == 0:                                      # a file that grows
+                source.wait(FULL_NS)
+                continue
+            for i in range(n):
+                if table[packets[i].line] != NOT_WANTED and not self.put(&packets[i], table[packets[i].line], shift):
+                    return 0
+            source.release()
+        return 0
+
+    cdef bint put(self, const Packet *packet, uint32_t line, int64_t shift) noexcept nogil:
+        """One packet, when there is room; False: nobody wants it any more."""
+        cdef timespec pause
+        cdef Head *head
+        cdef uint8_t *room = fh_spsc_room(self.ring, sizeof(Head) + packet.len)
+        while room == NULL:
+            if fh_flag_load(&self.stopping):
+                return False
+            pause.tv_sec, pause.tv_nsec = 0, FULL_NS
+            nanosleep(&pause, NULL)
+            room = fh_spsc_room(self.ring, sizeof(Head) + packet.len)
+        head = <Head *> room
+        head.ts_recv, head.length, head.line = packet.ts_recv + shift, packet.len, line
+        memcpy(room + sizeof(Head), packet.data, packet.len)
+        fh_spsc_put(self.ring)
+        if self.packets == 0:
+            self.first_ts = head.ts_recv
+        self.last_ts = head.ts_recv
+        self.packets += 1
+        return True
+
+    cdef int poll(self, Packet *out, int capacity) noexcept nogil:
+        cdef const uint8_t *record
+        cdef const Head *head
+        cdef uint64_t *own
+        cdef int n = 0
+        cdef bint over = fh_flag_seen(&self.over)           # before the ring: what was put before the end is found
+        while n < capacity:
+            record = fh_ahead_next(self.ring, &self.at)
+            if record == NULL:
+                break
+            head = <const Head *> record
+            out[n].data = record + sizeof(Head)
+            out[n].len, out[n].line, out[n].ts_recv = head.length, head.line, head.ts_recv
+            own = self.counters + head.line * self.counter_stride
+            own[LN_PACKETS] += 1
+            own[LN_BYTES] += head.length
+            n += 1
+        if n == 0 and capacity > 0 and over:
+            self.ended = True
+            return END_OF_INPUT
+        return n
+
+    cdef void release(self) noexcept nogil:
+        fh_ahead_took(self.ring, self.at)
+
+    cdef int wait(self, int64_t timeout_ns) noexcept nogil:
+        cdef timespec pause
+        pause.tv_sec, pause.tv_nsec = 0, min(timeout_ns, <int64_t> 100000)
+        nanosleep(&pause, NULL)
+        return 1

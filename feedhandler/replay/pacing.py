@@ -1,0 +1,71 @@
+"""How well a replay kept its times."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from feedhandler.figures import duration
+from feedhandler.simulate._schedule import Schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class PacingReport:
+    """The error |sent - due| of every packet, and the mean rate beside the one that was wanted.
+
+    Due times count from one start instant on CLOCK_MONOTONIC. A packet counts as sent when the system call that carried
+    it has returned, so the kernel's own work is part of the error. Percentiles are exact to 1/32. Without a pace (as
+    fast as possible, or step by step) there are no errors and no wanted rate: they are None.
+    """
+
+    packets: int
+    seconds: float
+    """From the first packet sent to the last."""
+    per_second: float
+    wanted_per_second: float | None
+    rate_error: float | None
+    """How much faster than wanted the mean was: 0.001 is 0.1 %."""
+    p50_ns: int | None
+    p99_ns: int | None
+    p999_ns: int | None
+    max_ns: int | None
+    starved: int
+    """How often the next packet was due and had not been read yet: the disk, or the unpacking, was too slow."""
+    preempted: int
+    """How often the kernel took the sending thread off its CPU for another."""
+
+    @classmethod
+    def of(cls, schedule: Schedule, *, starved: int = 0, preempted: int = 0) -> PacingReport:
+        """The report of a schedule that has been kept."""
+        figures = schedule.figures
+        packets, seconds = int(figures["sends"]), figures["sent_ns"] / 1e9
+        rate = (packets - 1) / seconds if packets > 1 and seconds > 0 else 0.0
+        wanted = error = None
+        if schedule.paced and packets:
+            due = figures["due_ns"] / 1e9
+            wanted = (packets - 1) / due if packets > 1 and due > 0 else 0.0
+            error = due / seconds - 1 if seconds > 0 and due > 0 else 0.0
+        errors = [schedule.error_ns(share) if schedule.paced else None for share in (0.5, 0.99, 0.999, 1.0)]
+        p50, p99, p999, worst = errors
+        return cls(packets, seconds, rate, wanted, error, p50, p99, p999, worst, starved, preempted)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+    def sentences(self) -> list[str]:
+        """For people."""
+        if self.p50_ns is None or self.p99_ns is None or self.p999_ns is None or self.max_ns is None:
+            rate = f"{self.per_second:,.0f} a second"
+            return [f"{self.packets:,} packets in {self.seconds:.2f} s ({rate}), without a pace"]
+        said = [
+            f"{self.packets:,} packets in {self.seconds:.2f} s: {self.per_second:,.1f} a second, wanted "
+            f"{self.wanted_per_second:,.1f} ({self.rate_error:+.4%})",
+            f"pacing error |sent - due|: p50 {duration(self.p50_ns)}, p99 {duration(self.p99_ns)}, p99.9 "
+            f"{duration(self.p999_ns)}, max {duration(self.max_ns)}",
+        ]
+        if self.preempted:
+            said.append(f"the sending thread was taken off its CPU {self.preempted:,} times: other programs wanted it")
+        if self.starved:
+            said.append(f"the recording was not read fast enough {self.starved:,} times")
+        return said
