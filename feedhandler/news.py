@@ -75,6 +75,8 @@ class News:
             name = self._channels[i]["name"].decode()
             if quality != Quality.LIVE:
                 sentences.append(f"channel {name}: {quality.name}, {reason.name}")
+            elif self._said[i][1] == Reason.CATCHING_UP:
+                sentences.append(f"channel {name}: caught up, LIVE")
             elif self._said[i][0] != Quality.INIT:
                 sentences.append(f"channel {name}: LIVE again")
             self._said[i] = now[i]

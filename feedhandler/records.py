@@ -129,6 +129,7 @@ class Reason(IntEnum):
     SESSION_ENDED = 15
     STOPPED = 16
     LINE_DOWN = 17
+    CATCHING_UP = 18
 
 
 class TimestampKind(IntEnum):

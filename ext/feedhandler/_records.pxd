@@ -6,7 +6,7 @@ hash of all layouts stands in the header of each shared segment. Widest fields f
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    LAYOUT_VERSION = 2
+    LAYOUT_VERSION = 3
     ALL_INSTRUMENTS = 0         # instrument 0 stands for "none, or the whole channel"; directory entries start at 1
     MESSAGES_MAX = 32768        # a UDP datagram cannot hold more message blocks than this
     MAX_EVENTS_PER_MESSAGE = 4
@@ -71,6 +71,7 @@ cdef enum:                      # why a book or a channel is not LIVE
     REASON_SESSION_ENDED = 15
     REASON_STOPPED = 16         # the writer stopped in good order
     REASON_LINE_DOWN = 17       # every line of the channel is disconnected
+    REASON_CATCHING_UP = 18     # a recording is played before the live feed: what is shown is the past
 
 cdef enum:                      # how ts_recv was taken
     TS_NONE = 0

@@ -6,3 +6,5 @@ class Word:
     first_line: int
     lines: int
     def __init__(self, *args: Any, **options: Any) -> None: ...
+    def catch_up(self) -> None:
+        """What comes from now on is a recording: RECOVERING, CATCHING_UP where it would be LIVE."""

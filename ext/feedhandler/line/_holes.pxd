@@ -100,6 +100,7 @@ cdef class Holes(Word):
     cdef uint32_t gap_reason(self) noexcept nogil
     cdef void freeze(self, bint wanted) noexcept nogil
     cdef void thaw(self) noexcept nogil
+    cdef bint present(self) noexcept nogil
     cdef void look_beyond(self, uint64_t number, int64_t ts_recv) noexcept nogil
 
     cdef inline LineRecord *record_of(self, uint32_t line) noexcept nogil:

@@ -252,6 +252,19 @@ cdef class Holes(Word):
         if self.broken:
             self.judge(QUALITY_STALE, self.gap_reason())
 
+    # -- the end of a recording ----------------------------------------------------------------------------------------
+
+    cdef bint present(self) noexcept nogil:
+        """All that the live lines had brought a moment ago is in: is the channel whole to the present?
+
+        It is when a live line has shown a number that agrees, and nothing below is missing; or when its session has ended.
+        True from then on: it may be LIVE, and is what the numbers say. See resume().
+        """
+        if self.resuming and (self.heard or self.ended) and self.horizon <= self.expected and not self.frozen:
+            self.catching_up = self.resuming = False
+            self.publish_quality()
+        return not self.catching_up
+
     cdef void tick(self, int64_t now) noexcept nogil:
         Word.tick(self, now)
         if self.recovery is not None:

@@ -358,7 +358,7 @@ cdef class Sequence(Holes):
                     if self.quality_due:
                         continue
                 self.plain = not (self.silent or self.suspicion.shown or self.end_due or self.ended
-                                  or self.recovering)
+                                  or self.recovering or self.resuming)
                 self.slice_waited = self.slice_unsequenced = False      # the fast path relies on it
             return TAKE_NOTHING
 

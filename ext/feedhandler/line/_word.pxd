@@ -22,6 +22,9 @@ cdef class Word:
     cdef uint32_t sequence_reason
     cdef uint32_t silent_reason
     cdef bint silent, heard
+    cdef bint catching_up                   # what comes is the past, as far as is known: never LIVE until present()
+    cdef bint resuming                      # ... the recording is over, and the live lines' own packets come
+    cdef int64_t listening                  # silence counts from here at the earliest, ns since the Unix epoch
     cdef bint quality_due                   # the word has changed, and nothing else says so
     cdef Score score                        # of the lines
     cdef Suspicion suspicion                # of a restart
@@ -29,6 +32,7 @@ cdef class Word:
 
     cdef void bind(self, ChannelRecord *channel, LineRecord *lines, Histogram *leads) noexcept
     cdef void tick(self, int64_t now) noexcept nogil
+    cdef void resume(self, int64_t now) noexcept nogil
     cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil
     cdef void leave_fast_path(self) noexcept nogil
     cdef void fall_silent(self, uint32_t reason) noexcept nogil

@@ -5,9 +5,9 @@ anew, is STALE whatever they say. The word is stored by release before anything 
 later event finds it.
 """
 from libc.stdint cimport INT64_MIN, int64_t, uint32_t
-from feedhandler._records cimport (LINE_DOWN, LINE_SILENT, LINE_UP, QUALITY_INIT, QUALITY_STALE, REASON_RESTART,
-                                   REASON_LINE_DOWN, REASON_SILENT, REASON_START, ChannelRecord, Histogram,
-                                   LineRecord)
+from feedhandler._records cimport (LINE_DOWN, LINE_SILENT, LINE_UP, QUALITY_INIT, QUALITY_LIVE, QUALITY_RECOVERING, QUALITY_STALE,
+                                   REASON_CATCHING_UP, REASON_LINE_DOWN, REASON_RESTART, REASON_SILENT, REASON_START,
+                                   ChannelRecord, Histogram, LineRecord)
 from feedhandler.line._recording cimport Records
 from feedhandler.line._score cimport Score
 from feedhandler.line._suspicion cimport LINES_MAX, Suspicion, since
@@ -25,6 +25,7 @@ cdef class Word:
         self.first_line, self.lines = first_line, lines
         self.silence_ns = silence_ms * 1_000_000
         self.suspicion = Suspicion()
+        self.listening = INT64_MIN
         self.own = Records(first_line, lines)
         self.channel = self.own.channel
         self.line_records = self.own.lines
@@ -52,14 +53,31 @@ cdef class Word:
             return
         self.clock = now
         self.agreed_at = min(self.agreed_at, now)           # the clock was set back: count from here
+        self.listening = min(self.listening, now)
         for line in range(self.first_line, self.first_line + self.lines):
             record = &self.line_records[line]
             record.last_packet = min(record.last_packet, now)
-            if record.state == LINE_UP and since(now, record.last_packet) >= self.silence_ns:
+            if (record.state == LINE_UP
+                    and since(now, max(record.last_packet, self.listening)) >= self.silence_ns):
                 record.state = LINE_SILENT
             up = up or record.state == LINE_UP
         if not up and not self.silent:
             self.fall_silent(REASON_SILENT)
+
+    def catch_up(self):
+        """What comes from now on is a recording: the channel is RECOVERING, CATCHING_UP where it would be LIVE.
+
+        Before the shard runs. It ends with resume() and then present(), which the receiver of the recording says.
+        """
+        self.catching_up = True
+        self.publish_quality()
+
+    cdef void resume(self, int64_t now) noexcept nogil:
+        """The recording is over: what comes next was received live, by lines opened at `now` ns since the Unix epoch."""
+        self.leave_fast_path()
+        self.resuming = True
+        self.heard = False
+        self.listening = now
 
     cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil:
         """The line's connection has ended, by `now`. May be said again and again until it is back. Then take()."""
@@ -93,12 +111,15 @@ cdef class Word:
         self.publish_quality()
 
     cdef void publish_quality(self) noexcept nogil:
-        """The channel's word: what the numbers say, unless silence or a suspicion is worse."""
+        """The channel's word: what the numbers say, unless silence or a suspicion is worse, or it is of the past."""
         cdef uint32_t quality = self.sequence_quality
         cdef uint32_t reason = self.sequence_reason
         if quality != QUALITY_INIT and (self.suspicion.suspected or self.silent):
             quality = QUALITY_STALE
             reason = REASON_RESTART if self.suspicion.suspected else self.silent_reason
+        if self.catching_up and quality == QUALITY_LIVE:
+            quality = QUALITY_RECOVERING
+            reason = REASON_CATCHING_UP
         if quality == self.quality and reason == self.reason:
             return
         self.quality = quality

@@ -1,0 +1,629 @@
+"""A recording, then the live lines: two receivers as one, so that one shard and its arbiters take both.
+
+    REPLAY ──► KEPT ──► LIVE
+    recording  memory   live receiver        where poll() takes packets from
+    draining   draining ended                what the other thread does with the live receiver
+
+The live lines are open before the first recorded packet is played. A second thread empties their receiver into a ring of
+memory (spsc.h) until the hot thread takes it over, so what the recording lacks at its end is in the memory or, later, in
+the sockets: every packet goes to the arbiters, in order, and they alone decide what is a copy and what is missing.
+
+*The ring's two ends.* While the recording plays, the draining thread has both: when there is no more room it drops the oldest
+packets, which the recording is the likeliest to have. The hot thread claims the far end (`claim`); once it is granted the
+draining thread only puts packets in, and drops the newest when there is no room. A claim may be withdrawn.
+
+*When to leave a recording that still grows*: when all that is recorded so far has been played, and every channel has come to
+the number from which on the memory has the live lines whole (`Need`, kept by the draining thread: the first packet's first
+number, or what followed the last one dropped). A channel whose lines bring nothing is waited for as long as silence
+is no fault of it; all together no longer than `patience_ns`, since a recorder may have died.
+
+*The seam.* What was kept while the recording was played has mostly been recorded, too. A line's kept packets that lie wholly
+below the channel's number at the end of the recording are copies of recorded ones, and are passed over (`overlap`) up to
+the first that reaches it: the arbiter would take low, rising numbers for a restart. Only those received before the
+recording's last packet, or a second after it: what is low and later may be a restart indeed.
+
+*Holes.* While a channel waits for retransmissions, whose pace is the wire's, no recorded or kept packet is played: they
+would fill its window at the memory's pace. Neither where it has given up, nor where it is frozen for a snapshot, which is of
+the present: it waits for the lines to come to it.
+
+*The present.* In LIVE, when two polls in a row have brought less than half of what they were asked for, nothing old waits:
+Arbiter.present() decides whether its channel is whole. A stream's server sends what is past as fast as it can, so there the
+clock has to say so, too: the last event is no older than events were when they were recorded, give or take a second, or the
+server had nothing to send and sent a heartbeat.
+"""
+cimport cython
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+from posix.mman cimport (MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap)
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
+
+from feedhandler._counters cimport LN_BYTES, LN_HEARTBEATS, LN_PACKETS
+from feedhandler._records cimport MESSAGES_MAX, Message, Packet
+from feedhandler.line._arbiter cimport Arbiter
+from feedhandler.publish._publisher cimport Publisher
+from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, LineStatus, Receiver
+from feedhandler.session._framing cimport FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, Frame, Framing
+
+cdef extern from "spsc.h" nogil:
+    ctypedef struct fh_spsc "struct fh_spsc":
+        uint8_t *bytes
+        uint64_t size
+
+    uint8_t *fh_spsc_room(fh_spsc *r, uint32_t length)
+    void fh_spsc_put(fh_spsc *r)
+    const uint8_t *fh_spsc_look(fh_spsc *r, uint32_t *length)
+    void fh_spsc_took(fh_spsc *r)
+
+cdef extern from "mailbox.h" nogil:
+    int fh_mailbox_look(const int *box)
+    void fh_mailbox_put(int *box, int value)
+
+cdef extern from "stop_flag.h" nogil:
+    int fh_flag_load(const int *flag)
+    void fh_flag_store(int *flag, int value)
+
+cdef extern from *:
+    """
+    #include "spsc.h"
+    static inline uint64_t fh_spsc_tail(const struct fh_spsc *r) { return r->tail; }
+    static inline int fh_spsc_empty(const struct fh_spsc *r)
+    {
+        return __atomic_load_n(&r->head, __ATOMIC_ACQUIRE) == r->tail;
+    }
+    /* The consumer's: the record at *at, which moves behind it, while all from tail on stay; NULL: there is none. */
+    static inline const uint8_t *fh_spsc_peek(struct fh_spsc *r, uint64_t *at, uint32_t *length)
+    {
+        for (;;) {
+            if (r->head_seen == *at) {
+                r->head_seen = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
+                if (r->head_seen == *at)
+                    return 0;
+            }
+            const struct fh_spsc_record *record = (const struct fh_spsc_record *)(r->bytes + (*at & (r->size - 1)));
+            *at += record->size;
+            if (!record->filler) {
+                *length = record->length;
+                return (const uint8_t *)(record + 1);
+            }
+        }
+    }
+    /* All before `at` is done with. */
+    static inline void fh_spsc_took_to(struct fh_spsc *r, uint64_t at)
+    {
+        __atomic_store_n(&r->tail, at, __ATOMIC_RELEASE);
+    }
+    """
+    uint64_t fh_spsc_tail(const fh_spsc *r) nogil
+    int fh_spsc_empty(const fh_spsc *r) nogil
+    const uint8_t *fh_spsc_peek(fh_spsc *r, uint64_t *at, uint32_t *length) nogil
+    void fh_spsc_took_to(fh_spsc *r, uint64_t at) nogil
+
+cdef enum:                      # HandoverReceiver.phase: the hot thread's, who alone goes on to the next
+    PHASE_REPLAY = 0
+    PHASE_KEPT = 1
+    PHASE_LIVE = 2
+
+cdef enum:                      # whose packets poll() gave last
+    LENT_NOTHING = 0
+    LENT_RECORDED = 1
+    LENT_KEPT = 2
+    LENT_LIVE = 3
+
+cdef enum:
+    IDLE_NS = 200_000           # of sleep where a recording has nothing new, or the other thread is waited for
+    LIVE_WAIT_NS = 1_000_000
+    SLACK_NS = 1_000_000_000    # between the clocks of recorder and handler; and of a stream's lag
+    SHORT_POLLS = 2
+    SKIPPED_POLLS = 64          # of packets of nobody's, in one poll of ours
+    MEMORY_LEAST = 1 << 20
+
+cdef struct Kept:               # head of a record of the ring; the payload follows
+    int64_t ts_recv
+    uint32_t line
+    uint32_t reserved
+
+cdef struct Need:               # of a live line: from where on the memory has it whole; the draining thread's
+    uint64_t session[2]
+    uint64_t number
+    int known
+
+cdef struct Seam:               # of a line: where its channel stood when the recording was over
+    uint64_t session[2]
+    uint64_t number
+    bint passed                 # a kept packet has reached it
+
+
+cdef inline int64_t clock(int which) noexcept nogil:
+    cdef timespec now
+    clock_gettime(which, &now)
+    return <int64_t> now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+
+cdef inline void doze(int64_t nanoseconds) noexcept nogil:
+    cdef timespec pause
+    pause.tv_sec = 0
+    pause.tv_nsec = min(nanoseconds, <int64_t> 999_999_999)
+    nanosleep(&pause, NULL)
+
+
+@cython.final
+cdef class HandoverReceiver(Receiver):
+    """HandoverReceiver(lines, recording, live, ...): packets of `recording`, then those of `live`, none lost between.
+
+    `line_of`: for each line of the recording its line of `live`, -1 where there is none. `memory`: bytes in which live
+    packets may wait, rounded up to a power of two; taken as they are needed. `patience_ns`: how long a recording that has no
+    more packets just now, and does not say that it has ended, may keep channels waiting that are behind the live lines.
+    `streaming`: `live` is of streams, which somebody connects when stand_by() has come back; nothing is kept.
+
+    join() before the first poll. stand_by() on a thread of its own, which ends after leave() or when the hot thread has gone
+    over to `live`. Both receivers are closed with this one.
+    """
+    cdef readonly Receiver recording, live
+    cdef Publisher publisher
+    cdef list parts                         # framings and arbiters of the lines, kept alive
+    cdef int channels
+    cdef void **arbiters                    # of each channel
+    cdef int *channel_of                    # of each line
+    cdef void **framings                    # of each line, twice: the draining thread's, then the hot thread's
+    cdef Message *messages                  # room for one packet's, twice
+    cdef Need *needs
+    cdef Seam *seams
+    cdef int32_t *line_of
+    cdef LineStatus *own_status
+    cdef readonly bint streaming
+    cdef fh_spsc ring
+    cdef int64_t patience_ns
+    cdef int64_t opened_at                  # since when the live lines are open, ns since the Unix epoch
+    cdef int64_t lag                        # of events behind the clock, when they were recorded
+
+    cdef int claim, granted                 # mailboxes: the ring's far end is the hot thread's
+    cdef int wanted, handed                 # mailboxes: the live receiver is the hot thread's
+    cdef int left                           # leave() was called
+    cdef int live_failed                    # poll()'s of the live receiver, while it was drained
+
+    # the hot thread's
+    cdef int phase
+    cdef int lent
+    cdef bint recording_over
+    cdef bint awaiting                      # some channel is not known to be whole to the present
+    cdef int short_polls
+    cdef uint64_t at                        # behind the last record given
+    cdef int64_t patient_until              # CLOCK_MONOTONIC; INT64_MIN: the recording has always had more
+    cdef int64_t last_recorded              # ts_recv of the last recorded packet; INT64_MIN = none
+    cdef uint64_t *heartbeats               # of each line, when its connection was begun
+
+    # counts, each written by one thread and read by any
+    cdef readonly uint64_t played           # recorded packets
+    cdef readonly uint64_t overlap          # kept packets passed over: recorded, too
+    cdef readonly uint64_t given            # kept packets that were played
+    cdef readonly uint64_t kept             # packets put into the memory
+    cdef readonly uint64_t kept_bytes       # their payload
+    cdef readonly uint64_t dropped          # of these, for want of room: the oldest
+    cdef readonly uint64_t refused          # and packets that found none: the newest
+
+    def __cinit__(self, int lines, Receiver recording not None, Receiver live not None, list line_of not None, *,
+                  uint64_t memory=1 << 28, int64_t patience_ns=10_000_000_000, bint streaming=False):
+        cdef int i
+        cdef void *at
+        if live.lines != lines or len(line_of) != recording.lines:
+            raise ValueError(f"lines: {lines}, of the live receiver {live.lines}; line_of names a line for each of the "
+                             f"recording's {recording.lines}, not {len(line_of)}")
+        if any(not -1 <= line < lines for line in line_of):
+            raise ValueError(f"line_of: each is -1 to {lines - 1}, not {line_of}")
+        if not MEMORY_LEAST <= memory <= 1 << 40:
+            raise ValueError(f"memory must be {MEMORY_LEAST} to {1 << 40} bytes, not {memory}")
+        self.recording, self.live = recording, live
+        self.patience_ns, self.streaming = patience_ns, streaming
+        self.own_status = self.status
+        self.patient_until = self.last_recorded = INT64_MIN
+        self.needs = <Need *> calloc(lines, sizeof(Need))
+        self.seams = <Seam *> calloc(lines, sizeof(Seam))
+        self.heartbeats = <uint64_t *> calloc(lines, sizeof(uint64_t))
+        self.arbiters = <void **> calloc(lines, sizeof(void *))
+        self.framings = <void **> calloc(2 * lines, sizeof(void *))
+        self.channel_of = <int *> calloc(lines, sizeof(int))
+        self.line_of = <int32_t *> calloc(recording.lines, sizeof(int32_t))
+        self.messages = <Message *> calloc(2 * MESSAGES_MAX, sizeof(Message))
+        if (self.needs == NULL or self.seams == NULL or self.heartbeats == NULL or self.arbiters == NULL
+                or self.framings == NULL or self.channel_of == NULL or self.line_of == NULL or self.messages == NULL):
+            raise MemoryError()
+        for i in range(recording.lines):
+            self.line_of[i] = line_of[i]
+        if not streaming:
+            memory = <uint64_t> 1 << (<int> (memory - 1).bit_length())
+            at = mmap(NULL, memory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+            if at == MAP_FAILED:
+                raise MemoryError(f"{memory:,} bytes to keep live packets in cannot be had")
+            self.ring.bytes = <uint8_t *> at
+            self.ring.size = memory
+        self.opened_at = clock(CLOCK_REALTIME)
+
+    def __dealloc__(self):
+        if self.own_status != NULL:
+            self.status = self.own_status           # which the base frees
+        self.forget()
+        free(self.needs)
+        free(self.seams)
+        free(self.heartbeats)
+        free(self.arbiters)
+        free(self.framings)
+        free(self.channel_of)
+        free(self.line_of)
+        free(self.messages)
+
+    cdef void forget(self) noexcept:
+        if self.ring.bytes != NULL:
+            munmap(self.ring.bytes, self.ring.size)
+            self.ring.bytes = NULL
+
+    def join(self, list framings not None, list channel_of not None, list arbiters not None, Publisher publisher not None):
+        """What the lines lead to. Before the first poll, and after catch_up() of the arbiters.
+
+        `framings`: two of each line, first those of the draining thread, which share nothing with the shard's own.
+        """
+        cdef int i
+        cdef Framing framing
+        cdef Arbiter arbiter
+        if len(framings) != 2 * self.lines or len(channel_of) != self.lines or not 1 <= len(arbiters) <= self.lines:
+            raise ValueError(f"{self.lines} lines: two framings and a channel for each, not {len(framings)} and "
+                             f"{len(channel_of)}")
+        self.parts = [list(framings), list(arbiters)]
+        self.publisher = publisher
+        for i, framing in enumerate(framings):
+            self.framings[i] = <void *> framing
+        for i, arbiter in enumerate(arbiters):
+            self.arbiters[i] = <void *> arbiter
+        self.channels = len(arbiters)
+        for i, channel in enumerate(channel_of):
+            if not 0 <= channel < len(arbiters):
+                raise ValueError(f"line {i} names channel {channel}; there are {len(arbiters)}")
+            self.channel_of[i] = channel
+
+    # -- the draining thread ------------------------------------------------------------------------------------------
+
+    def stand_by(self):
+        """Keep what the live lines bring until the hot thread takes them over. True then; False after leave()."""
+        cdef bint taken
+        with nogil:
+            taken = self.keep_all()
+        if not taken:
+            return False
+        self.live.bind(self.counters, self.counter_stride, self.owner)      # adds what was counted so far
+        fh_mailbox_put(&self.handed, 1)
+        with nogil:
+            while fh_mailbox_look(&self.phase) != PHASE_LIVE and not fh_flag_load(&self.left):
+                doze(IDLE_NS)
+        if fh_mailbox_look(&self.phase) != PHASE_LIVE:
+            return False
+        self.forget()
+        return True
+
+    def leave(self):
+        """Let stand_by() end soon. From any thread."""
+        fh_flag_store(&self.left, 1)
+
+    cdef bint keep_all(self) noexcept nogil:
+        """Keep packets until the hot thread wants the receiver: True; or until leave()."""
+        cdef Packet packets[RECEIVE_BATCH]
+        cdef int i, n
+        while not fh_flag_load(&self.left):
+            if fh_mailbox_look(&self.granted) != fh_mailbox_look(&self.claim):
+                fh_mailbox_put(&self.granted, fh_mailbox_look(&self.claim))
+            if fh_mailbox_look(&self.wanted):
+                return True
+            if self.streaming or self.live_failed:
+                doze(LIVE_WAIT_NS)
+                continue
+            n = self.live.poll(packets, RECEIVE_BATCH)
+            if n > 0:
+                for i in range(n):
+                    self.keep(&packets[i])
+                self.live.release()
+            elif n == 0:
+                self.live.wait(LIVE_WAIT_NS)
+            else:
+                self.live_failed = n                # told when all before it was played
+        return False
+
+    cdef void keep(self, const Packet *packet) noexcept nogil:
+        cdef uint32_t length = <uint32_t> sizeof(Kept) + packet.len
+        cdef uint8_t *room = fh_spsc_room(&self.ring, length)
+        cdef Kept *head
+        while room == NULL:
+            if fh_mailbox_look(&self.granted) or not self.drop_oldest():
+                self.refused += 1
+                return
+            room = fh_spsc_room(&self.ring, length)
+        head = <Kept *> room
+        head.ts_recv = packet.ts_recv
+        head.line = packet.line
+        memcpy(room + sizeof(Kept), packet.data, packet.len)
+        if not self.needs[packet.line].known:
+            self.note(packet, False)
+        fh_spsc_put(&self.ring)
+        self.kept += 1
+        self.kept_bytes += packet.len
+
+    cdef bint drop_oldest(self) noexcept nogil:
+        cdef Packet packet
+        cdef uint32_t length
+        cdef const uint8_t *record = fh_spsc_look(&self.ring, &length)
+        if record == NULL:
+            return False
+        unpack(record, length, &packet)
+        self.note(&packet, True)
+        fh_spsc_took(&self.ring)
+        self.dropped += 1
+        return True
+
+    cdef void note(self, const Packet *packet, bint dropped) noexcept nogil:
+        """From where on the memory has the packet's line: from this one, or from what follows it."""
+        cdef Frame frame
+        cdef Need *need = &self.needs[packet.line]
+        (<Framing> self.framings[packet.line]).parse(packet, &frame, self.messages, MESSAGES_MAX)
+        if frame.kind not in (FRAME_DATA, FRAME_HEARTBEAT, FRAME_END) or frame.first_seq == 0:
+            return
+        need.session[0] = frame.session[0]
+        need.session[1] = frame.session[1]
+        need.number = frame.first_seq + (<uint64_t> frame.count if dropped else 0)
+        fh_mailbox_put(&need.known, 1)
+
+    # -- the hot thread -----------------------------------------------------------------------------------------------
+
+    cdef int poll(self, Packet *out, int capacity) noexcept nogil:
+        cdef int n = 0
+        if self.phase == PHASE_LIVE:
+            return self.poll_live(out, capacity)
+        if capacity <= 0 or self.holes_are_open():
+            return 0
+        if self.phase == PHASE_REPLAY:
+            if not self.recording_over:
+                n = self.poll_recorded(out, capacity)
+            if n > 0:
+                if self.claim:
+                    fh_mailbox_put(&self.claim, 0)
+                return n
+            if not self.recording_is_left():
+                return 0
+            self.sew()
+        n = self.poll_kept(out, capacity)
+        if n != 0 or self.phase != PHASE_LIVE:
+            return n
+        return self.poll_live(out, capacity)
+
+    cdef bint holes_are_open(self) noexcept nogil:
+        """Does a channel wait for retransmissions?"""
+        cdef int channel
+        for channel in range(self.channels):
+            if ((<Arbiter> self.arbiters[channel]).recovering and not (<Arbiter> self.arbiters[channel]).frozen
+                    and not (<Arbiter> self.arbiters[channel]).broken):
+                return True
+        return False
+
+    cdef int poll_recorded(self, Packet *out, int capacity) noexcept nogil:
+        """Packets of the recording's that are some line's of ours; 0: none just now, or it is over."""
+        cdef int i, line, n, ours, skipped
+        cdef uint64_t *counters
+        for skipped in range(SKIPPED_POLLS):
+            n = self.recording.poll(out, capacity)
+            if n <= 0:
+                self.recording_over = n < 0
+                return 0
+            ours = 0
+            for i in range(n):
+                line = self.line_of[out[i].line]
+                if line < 0:
+                    continue
+                out[ours] = out[i]
+                out[ours].line = line
+                counters = self.counters + line * self.counter_stride
+                counters[LN_PACKETS] += 1
+                counters[LN_BYTES] += out[i].len
+                ours += 1
+            if ours > 0:
+                self.last_recorded = out[ours - 1].ts_recv
+                self.played += ours
+                self.lent = LENT_RECORDED
+                return ours
+            self.recording.release()
+        return 0
+
+    cdef bint recording_is_left(self) noexcept nogil:
+        """The recording has no more packets, just now at least: is it time to go on with those kept?"""
+        cdef bint waited = False
+        if self.streaming:
+            return True                             # where it has come to, the server goes on
+        if not self.recording_over:
+            if self.patient_until == INT64_MIN:
+                self.patient_until = clock(CLOCK_MONOTONIC) + self.patience_ns
+            waited = clock(CLOCK_MONOTONIC) >= self.patient_until
+            if not waited and not self.overlaps():
+                if self.claim:
+                    fh_mailbox_put(&self.claim, 0)
+                return False
+        if not self.claim:
+            if fh_mailbox_look(&self.granted):      # a claim that was withdrawn, and is still in effect
+                return False
+            fh_mailbox_put(&self.claim, 1)
+        return fh_mailbox_look(&self.granted) and (self.recording_over or waited or self.overlaps())
+
+    cdef bint overlaps(self) noexcept nogil:
+        """Has every channel come to where the memory has its live lines whole?"""
+        cdef int channel, line
+        cdef bint heard
+        cdef const Need *need
+        for channel in range(self.channels):
+            heard = False
+            for line in range(self.lines):
+                need = &self.needs[line]
+                if self.channel_of[line] == channel and fh_mailbox_look(&need.known):
+                    heard = True
+                    if not self.reaches(<Arbiter> self.arbiters[channel], need):
+                        return False
+            if not heard and (clock(CLOCK_REALTIME) - self.opened_at
+                              < (<Arbiter> self.arbiters[channel]).silence_ns):
+                return False
+        return True
+
+    cdef bint reaches(self, Arbiter arbiter, const Need *need) noexcept nogil:
+        if arbiter.session[0] != need.session[0] or arbiter.session[1] != need.session[1]:
+            return need.number == 1 or arbiter.past.was_left(need.session)
+        return arbiter.expected >= need.number
+
+    cdef void sew(self) noexcept nogil:
+        """The recording is over; the ring's far end is ours."""
+        cdef int line, channel
+        for line in range(self.lines):
+            channel = self.channel_of[line]
+            self.seams[line].session[0] = (<Arbiter> self.arbiters[channel]).session[0]
+            self.seams[line].session[1] = (<Arbiter> self.arbiters[channel]).session[1]
+            self.seams[line].number = (<Arbiter> self.arbiters[channel]).expected
+            self.seams[line].passed = self.last_recorded == INT64_MIN
+            self.heartbeats[line] = self.publisher.lines[line].counters[LN_HEARTBEATS]
+        for channel in range(self.channels):
+            (<Arbiter> self.arbiters[channel]).resume(self.opened_at)
+        if self.streaming and self.publisher.head > 0 and self.last_recorded != INT64_MIN:
+            self.lag = self.last_recorded - self.last_event()
+        self.at = fh_spsc_tail(&self.ring)
+        self.awaiting = True
+        fh_mailbox_put(&self.phase, PHASE_KEPT)
+
+    cdef int64_t last_event(self) noexcept nogil:
+        return self.publisher.slots[self.publisher.head & self.publisher.mask].ts_event
+
+    cdef int poll_kept(self, Packet *out, int capacity) noexcept nogil:
+        """Packets out of the memory. When it is empty, and the live receiver ours, the phase is LIVE."""
+        cdef int n = 0
+        cdef bint last = fh_mailbox_look(&self.handed)      # before the look into the ring: nothing more comes into it
+        cdef const uint8_t *record
+        cdef uint32_t length
+        while n < capacity and not self.streaming:
+            record = fh_spsc_peek(&self.ring, &self.at, &length)
+            if record == NULL:
+                break
+            unpack(record, length, &out[n])
+            if not self.seams[out[n].line].passed and self.was_recorded(&out[n]):
+                self.overlap += 1
+            else:
+                n += 1
+        if n > 0:
+            self.given += n
+            self.lent = LENT_KEPT
+            return n
+        fh_spsc_took_to(&self.ring, self.at)
+        if not last:
+            fh_mailbox_put(&self.wanted, 1)
+            return 0
+        self.status = self.live.status
+        fh_mailbox_put(&self.phase, PHASE_LIVE)
+        return 0
+
+    cdef bint was_recorded(self, const Packet *packet) noexcept nogil:
+        """Is this kept packet a copy of what was recorded? The first of its line that is not passes the seam."""
+        cdef Seam *seam = &self.seams[packet.line]
+        cdef Frame frame
+        (<Framing> self.framings[self.lines + packet.line]).parse(packet, &frame, self.messages + MESSAGES_MAX,
+                                                                  MESSAGES_MAX)
+        if (frame.kind in (FRAME_DATA, FRAME_HEARTBEAT, FRAME_END) and packet.ts_recv - self.last_recorded <= SLACK_NS
+                and frame.session[0] == seam.session[0] and frame.session[1] == seam.session[1]
+                and frame.first_seq + <uint64_t> frame.count < seam.number):
+            return True
+        seam.passed = True
+        return False
+
+    cdef int poll_live(self, Packet *out, int capacity) noexcept nogil:
+        cdef int n
+        if self.awaiting and self.short_polls >= SHORT_POLLS:
+            self.look_at_the_present()
+        n = self.live.poll(out, capacity) if self.live_failed == 0 else self.live_failed
+        if n > 0:
+            self.lent = LENT_LIVE
+        elif n < 0:
+            self.ended = n == END_OF_INPUT
+        if self.awaiting:
+            self.short_polls = self.short_polls + 1 if 2 * n <= capacity else 0
+        return n
+
+    cdef void look_at_the_present(self) noexcept nogil:
+        cdef int channel
+        cdef bint whole = True
+        self.short_polls = SHORT_POLLS
+        if self.streaming and not self.streams_are_present():
+            return
+        for channel in range(self.channels):
+            whole = (<Arbiter> self.arbiters[channel]).present() and whole
+        self.awaiting = not whole
+
+    cdef bint streams_are_present(self) noexcept nogil:
+        """The servers have sent all that is past."""
+        cdef int line
+        for line in range(self.lines):
+            if self.publisher.lines[line].counters[LN_HEARTBEATS] > self.heartbeats[line]:
+                return True
+        return self.publisher.head > 0 and clock(CLOCK_REALTIME) - self.last_event() <= self.lag + SLACK_NS
+
+    cdef void release(self) noexcept nogil:
+        cdef int lent = self.lent
+        self.lent = LENT_NOTHING
+        if lent == LENT_LIVE:
+            self.live.release()
+        elif lent == LENT_RECORDED:
+            self.recording.release()
+        elif lent == LENT_KEPT:
+            fh_spsc_took_to(&self.ring, self.at)
+
+    cdef int wait(self, int64_t timeout_ns) noexcept nogil:
+        if self.phase == PHASE_LIVE:
+            return self.live.wait(timeout_ns)
+        doze(min(timeout_ns, <int64_t> IDLE_NS))
+        return 0
+
+    cdef int64_t now(self) noexcept nogil:
+        """While the past is played time passes with the packets."""
+        return self.live.now() if self.phase == PHASE_LIVE else INT64_MIN
+
+    # -- for people ---------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """Where packets come from: "replay", "kept" or "live"; and "present" once all channels are known to be whole."""
+        cdef int phase = fh_mailbox_look(&self.phase)
+        if phase == PHASE_LIVE and not self.awaiting:
+            return "present"
+        return ("replay", "kept", "live")[phase]
+
+    @property
+    def last_played(self) -> int:
+        """ts_recv of the last recorded packet played, ns since the Unix epoch; 0 = none yet."""
+        return self.last_recorded if self.last_recorded != INT64_MIN else 0
+
+    @property
+    def error(self):
+        """What ended the live input; the recording's own `error` is no end."""
+        return self.live.error
+
+    def describe(self):
+        """The live receiver's."""
+        return self.live.describe()
+
+    def line_status(self, int line):
+        """The live line's; while the past is played its packets' times are those recorded."""
+        status = self.live.line_status(line)
+        if fh_mailbox_look(&self.phase) == PHASE_REPLAY and self.played > 0:
+            status["ts_kind"] = 4                   # TS_FILE
+        return status
+
+    def close(self):
+        """Close both receivers. Not while stand_by() runs."""
+        self.recording.close()
+        self.live.close()
+        self.unbind()
+
+
+cdef inline void unpack(const uint8_t *record, uint32_t length, Packet *packet) noexcept nogil:
+    cdef const Kept *head = <const Kept *> record
+    packet.data = record + sizeof(Kept)
+    packet.len = length - <uint32_t> sizeof(Kept)
+    packet.ts_recv = head.ts_recv
+    packet.line = head.line

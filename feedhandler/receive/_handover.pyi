@@ -1,0 +1,49 @@
+from typing import Any, Self, final
+
+from feedhandler.line._arbiter import Arbiter
+from feedhandler.publish import Publisher
+from feedhandler.receive._receiver import Receiver
+from feedhandler.session import Framing
+
+@final
+class HandoverReceiver(Receiver):
+    """Packets of `recording`, then those of `live`, none lost between."""
+
+    recording: Receiver
+    live: Receiver
+    streaming: bool
+    played: int
+    overlap: int
+    given: int
+    kept: int
+    kept_bytes: int
+    dropped: int
+    refused: int
+    def __new__(
+        cls,
+        lines: int,
+        recording: Receiver,
+        live: Receiver,
+        line_of: list[int],
+        *,
+        memory: int = ...,
+        patience_ns: int = ...,
+        streaming: bool = ...,
+    ) -> Self: ...
+    def join(
+        self, framings: list[Framing], channel_of: list[int], arbiters: list[Arbiter], publisher: Publisher
+    ) -> None:
+        """What the lines lead to; `framings`: two of each line."""
+    def stand_by(self) -> bool:
+        """Keep what the live lines bring until the hot thread takes them over; False after leave()."""
+    def leave(self) -> None:
+        """Let stand_by() end soon."""
+    @property
+    def state(self) -> str:
+        """One of "replay", "kept", "live" or "present"."""
+    @property
+    def last_played(self) -> int:
+        """ts_recv of the last recorded packet played, ns since the Unix epoch; 0 = none yet."""
+    @property
+    def error(self) -> Any:
+        """What ended the live input."""
