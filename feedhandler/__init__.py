@@ -20,6 +20,7 @@ from feedhandler.errors import (
 if TYPE_CHECKING:
     from feedhandler.read import Batch, Book, Feed, Strategy, attach
     from feedhandler.records import BOOK, EVENT, LEVEL, Action, Flag, Quality, Reason, Side, Trading
+    from feedhandler.research import Backtest, backtest
 
 __all__ = [
     "BOOK",
@@ -27,6 +28,7 @@ __all__ = [
     "LEVEL",
     "Action",
     "BackendError",
+    "Backtest",
     "Batch",
     "Book",
     "CaptureError",
@@ -47,6 +49,7 @@ __all__ = [
     "WriterDiedError",
     "__version__",
     "attach",
+    "backtest",
     "get_include",
 ]
 
@@ -54,6 +57,7 @@ __all__ = [
 _LATER = dict.fromkeys(("Batch", "Book", "Feed", "Strategy", "attach"), "feedhandler.read")
 _RECORDS = ("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading")
 _LATER |= dict.fromkeys(_RECORDS, "feedhandler.records")
+_LATER |= dict.fromkeys(("Backtest", "backtest"), "feedhandler.research")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+from feedhandler._walk import Walk
 from feedhandler._witness import Witness
 from feedhandler.book import Books
 from feedhandler.decode._decoder import Decoder
@@ -8,7 +9,7 @@ from feedhandler.publish import Publisher
 from feedhandler.receive._receiver import Receiver
 from feedhandler.session import Framing
 
-class Shard:
+class Shard(Walk):
     """One hot thread's share: a receiver, its lines and channels, and the way into one segment."""
 
     line_count: int

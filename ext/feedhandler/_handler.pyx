@@ -20,6 +20,8 @@ from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLA
                                    PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord,
                                    Event, LineRecord, Message, Packet, Run)
 from feedhandler._seqlock cimport fh_pause
+from feedhandler._walk cimport (WALK_DRAIN, WALK_ENDED, WALK_FINISH, WALK_PARSE, WALK_PASSED, WALK_POLL, WALK_RELEASE,
+                                WALK_RUN, WALK_TICK, Step, Walk)
 from feedhandler._wire cimport fh_be16
 from feedhandler._witness cimport Witness
 from feedhandler.book._book cimport Books
@@ -63,7 +65,7 @@ cdef inline int64_t _clock(int which) noexcept nogil:
     return <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
 
 
-cdef class Shard:
+cdef class Shard(Walk):
     """One hot thread's share: a receiver, its lines and channels, and the way into one segment.
 
     `lines`: for each line of the receiver its (framing, channel index). `channels`: for each channel its
@@ -232,23 +234,28 @@ cdef class Shard:
 
     cdef void deliver_singly(self, int channel, const Run *run, bint live) noexcept nogil:
         """deliver(), one message after the other before the witness."""
-        cdef Run one = run[0]
-        cdef int32_t done = 0, taken
-        cdef int count, i
-        one.count = 1
-        while done < run.count:
-            one.messages = run.messages + done
-            one.first_seq = run.first_seq + <uint64_t> done if run.first_seq > 0 else 0
-            count = (<Decoder> self.decoders[channel]).decode(&one, 0, self.events, EVENT_BATCH, &taken)
-            if taken == 0:
-                break
-            if count > 0:
-                if not live:
-                    for i in range(count):
-                        self.events[i].flags |= FLAG_STALE
-                self.flow(channel, count)
+        cdef int32_t done = 0
+        while done < run.count and self.deliver_one(channel, run, done, live) >= 0:
             done += 1
         (<Arbiter> self.arbiters[channel]).settle(done)
+
+    cdef int deliver_one(self, int channel, const Run *run, int32_t done, bint live) noexcept nogil:
+        """One message of a run: how many events it was, now in `events`; -1: it is malformed."""
+        cdef Run one = run[0]
+        cdef int32_t taken
+        cdef int count, i
+        one.count = 1
+        one.messages = run.messages + done
+        one.first_seq = run.first_seq + <uint64_t> done if run.first_seq > 0 else 0
+        count = (<Decoder> self.decoders[channel]).decode(&one, 0, self.events, EVENT_BATCH, &taken)
+        if taken == 0:
+            return -1
+        if count > 0:
+            if not live:
+                for i in range(count):
+                    self.events[i].flags |= FLAG_STALE
+            self.flow(channel, count)
+        return count
 
     cdef void flow(self, int channel, int count) noexcept nogil:
         """The batch of events through the books into the ring."""
@@ -403,16 +410,21 @@ cdef class Shard:
 
     cdef void tick(self, int64_t now) noexcept nogil:
         """Time has passed: holes may have been open for too long, lines may have fallen silent."""
-        cdef int channel, line
+        cdef int channel
         if now == INT64_MIN:
             return
         self.last_recv = now if now > self.last_recv else self.last_recv
-        for line in range(self.line_count):
-            if self.receiver.status[line].connections > 0 and self.receiver.status[line].state == LINE_DOWN:
-                (<Arbiter> self.arbiters[self.channel_of[line]]).line_down(line, now)
+        self.look_at_lines(now)
         for channel in range(self.channel_count):
             (<Arbiter> self.arbiters[channel]).tick(now)
             self.drain(channel)
+
+    cdef void look_at_lines(self, int64_t now) noexcept nogil:
+        """Tell the arbiters which lines are down."""
+        cdef int line
+        for line in range(self.line_count):
+            if self.receiver.status[line].connections > 0 and self.receiver.status[line].state == LINE_DOWN:
+                (<Arbiter> self.arbiters[self.channel_of[line]]).line_down(line, now)
 
     cdef int loop(self, bint once) noexcept nogil:
         """Turn until stop(), the end of the input, or a failure; -errno of the receiver. `once`: until it is idle."""
@@ -446,6 +458,93 @@ cdef class Shard:
             if rc < 0:
                 return rc
         return 0
+
+    # -- the turn, taken apart: message by message ---------------------------------------------------------------------
+
+    cdef int walk(self, Step *step) noexcept nogil:
+        """turn() and finish() as a machine that stands still after each message; the stages follow each other as there."""
+        cdef int n
+        while True:
+            if self.stage == WALK_RUN:
+                n = -1 if self.done == self.hand.count else self.deliver_one(
+                    self.drained, &self.hand, self.done, self.live)
+                self.done += n >= 0
+                if n < 0:
+                    (<Arbiter> self.arbiters[self.drained]).settle(self.done)
+                    self.stage = WALK_DRAIN
+                elif n > 0:
+                    return self.stepped(step, n)
+            elif self.stage == WALK_DRAIN:
+                n = (<Arbiter> self.arbiters[self.drained]).take(&self.hand)
+                if n == TAKE_RUN:
+                    self.done = 0
+                    self.live = (<Arbiter> self.arbiters[self.drained]).quality == QUALITY_LIVE
+                    self.stage = WALK_RUN
+                elif n == TAKE_NOTHING:
+                    self.stage = self.behind
+                else:
+                    self.notice(self.drained, n)
+                    return self.stepped(step, n != TAKE_QUALITY)
+            elif self.stage == WALK_PARSE:
+                self.parse(&self.packets[self.at])
+            elif self.stage == WALK_PASSED:
+                self.pass_packet()
+            elif self.stage == WALK_TICK:
+                if self.round == self.channel_count:
+                    self.stage = WALK_RELEASE if self.at == self.polled else WALK_PARSE
+                else:
+                    (<Arbiter> self.arbiters[self.round]).tick(self.last_recv)
+                    self.drain_next(WALK_TICK)
+            elif self.stage == WALK_RELEASE:
+                self.packets_taken += self.polled
+                self.receiver.release()
+                self.stage = WALK_POLL
+            elif self.stage == WALK_POLL:
+                n = self.receiver.poll(self.packets, RECEIVE_BATCH)
+                if n == END_OF_INPUT:
+                    self.round = 0
+                    self.stage = WALK_FINISH
+                elif n <= 0:
+                    return n
+                else:
+                    self.at, self.polled, self.stage = 0, n, WALK_PARSE
+            elif self.stage == WALK_FINISH and self.round < self.channel_count:
+                (<Arbiter> self.arbiters[self.round]).finish()
+                self.drain_next(WALK_FINISH)
+            else:
+                self.stage = WALK_ENDED
+                return END_OF_INPUT
+
+    cdef int stepped(self, Step *step, int count) noexcept nogil:
+        step.events, step.count, step.channel = self.events, count, self.drained
+        step.first = self.publisher.head + 1 - <uint64_t> count
+        return 1
+
+    cdef void parse(self, const Packet *packet) noexcept nogil:
+        """The packet in hand, or what follows of it."""
+        self.last_recv = packet.ts_recv
+        (<Framing> self.framings[packet.line]).parse(packet, &self.frame, self.messages, MESSAGES_MAX)
+        self.stage = self.behind = WALK_PARSE if self.frame.more else WALK_PASSED
+        if self.frame.kind == FRAME_BAD:
+            self.count_bad(packet.line)
+        elif self.frame.kind != FRAME_NONE:
+            self.drained = self.channel_of[packet.line]
+            (<Arbiter> self.arbiters[self.drained]).offer(&self.frame, self.messages, packet.ts_recv, packet.line)
+            self.stage = WALK_DRAIN
+
+    cdef void pass_packet(self) noexcept nogil:
+        self.at += 1
+        self.until_tick -= 1
+        self.stage = WALK_RELEASE if self.at == self.polled else WALK_PARSE
+        if self.until_tick == 0:
+            self.until_tick = TICK_PACKETS
+            self.look_at_lines(self.last_recv)
+            self.round, self.stage = 0, WALK_TICK
+
+    cdef void drain_next(self, int behind) noexcept nogil:
+        """Drain channel `round`, and come back to `behind` for the next."""
+        self.drained, self.round = self.round, self.round + 1
+        self.stage, self.behind = WALK_DRAIN, behind
 
     def run(self):
         """Turn until stop() or the end of the input; the GIL is released throughout.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +16,16 @@ from feedhandler.read.views import Book
 from feedhandler.read.wanted import Name, Symbols, Wanted, name_of, part
 from feedhandler.records import Action, Flag, Quality, Reason
 
+if TYPE_CHECKING:
+    from feedhandler.research import Backtest
+    from feedhandler.research._steps import Steps
+
 IDLE_SECONDS = 0.01  # how soon silence of a channel or the writer's death is noticed when no events come
 _TRADE, _STATUS, _LAST = int(Action.TRADE), int(Action.STATUS), int(Flag.LAST)
 
 
 class Strategy:
-    """Override what you need, then `run(feed)`.
+    """Override what you need, then `run(feed)`: of `attach`, or of `backtest`, which is a recording's.
 
     `on_book` comes at most once per book and batch of events, however often the book changed; `on_trade` and
     `on_status` come for every event, in order. `on_stale` comes when a book in use may no longer be trusted, whatever
@@ -68,7 +72,7 @@ class Strategy:
 
     def run(
         self,
-        feed: Feed,
+        feed: Feed | Backtest,
         symbols: Symbols | None = None,
         *,
         wait: str = "sleep",
@@ -84,12 +88,17 @@ class Strategy:
         with the one that is started again under its name. Raises WriterDiedError, after on_stale and on_stop, when none
         was within `successor_timeout` seconds (None: waits for ever) or `timeout`. With `stay`, goes on after a handler
         that stopped in good order, too; when no other comes, it returns.
+
+        Of a Backtest, to its end (`Backtest.play`): there is nothing to wait for, and only `symbols` has a meaning.
         """
+        if not isinstance(feed, Feed):
+            feed.play(self, symbols)
+            return
         mode, interval = waiting(wait, sleep_us)
         chosen = symbols if symbols is not None else self.symbols
         names = None if chosen is None else feed.names(chosen)
         run = _Run(self, feed, names, mode, interval, batch)
-        self._run = run
+        self._run: _Run | Steps = run
         self.on_start(feed)
         try:
             run.loop(timeout, successor_timeout, stay)

@@ -1,0 +1,2 @@
+class Walk:
+    """A shard gone through message by message."""

@@ -1,0 +1,279 @@
+"""A recording gone through in one process: each event with the book right after it, the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from simulated_days import SIZES, day, with_a_gap
+
+import feedhandler as fh
+from feedhandler._witness import Caller
+from feedhandler.capture_config import capture_config
+from feedhandler.handler import Handler, open_capture, play
+from feedhandler.receive import capture
+from feedhandler.records import BOOK, EVENT, Action, Flag, Quality, Reason
+from feedhandler.rehearse._packets import PacketQueue
+from feedhandler.research import Backtest
+
+
+class Diary(fh.Strategy):
+    """Notes all it sees, and the place of every other book meanwhile."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.calls: list[tuple[str, str, int]] = []
+        self.overruns = 0
+
+    def note(self, what: str, symbol: str, number: int, more: bytes = b"") -> None:
+        self.calls.append((what, symbol, number))
+        self.hash.update(f"{what} {symbol} {number} ".encode() + more)
+
+    def on_start(self, feed: fh.Feed) -> None:
+        self.feed = feed
+        self.other = feed.book("AAPL")  # not named yet
+        self.note("start", feed.name and "", 0)
+
+    def on_stop(self, feed: fh.Feed) -> None:
+        self.note("stop", "", 0)
+
+    def on_book(self, book: fh.Book) -> None:
+        bids, asks = book.snapshot()
+        other = self.other.top(), self.other.event_seq
+        self.note("book", book.symbol, book.seen_event_seq, bids.tobytes() + asks.tobytes() + repr(other).encode())
+
+    def on_trade(self, event: Any) -> None:
+        self.note("trade", self.feed.symbol(event["instrument"]), int(event["seq"]), event.tobytes())
+
+    def on_status(self, event: Any) -> None:
+        self.note("status", self.feed.symbol(event["instrument"]), int(event["seq"]), event.tobytes())
+
+    def on_stale(self, book: fh.Book, reason: Reason) -> None:
+        self.note(f"stale {reason.name}", book.symbol, book.event_seq, repr((book.since, book.state)).encode())
+
+    def on_live(self, book: fh.Book) -> None:
+        self.note("live", book.symbol, book.event_seq, repr((book.since, book.epoch)).encode())
+
+    def on_overrun(self, lost: int) -> None:
+        self.overruns += lost
+
+
+def tables(handler: Handler) -> list[bytes]:
+    segment = handler.segment
+    used = int(segment.rings["head"][0]) + 1
+    parts = (segment.slots[1:used], segment.books, segment.directory, segment.channels, segment.lines)
+    return [part.tobytes() for part in parts]
+
+
+@pytest.mark.parametrize("make", [day, with_a_gap])
+def test_a_run_publishes_what_a_handler_that_turns_publishes(tmp_path: Path, make: Any) -> None:
+    path = make(tmp_path / "day.pcap")
+    run = fh.backtest(path, channel_events=True, **SIZES)
+    seen = list(run)
+    with open_capture(path, **SIZES) as plain:
+        assert play(plain) is None
+        assert tables(plain) == tables(run.handler)
+        assert plain.types == run.handler.types
+        ring = plain.segment.slots[1 : int(plain.segment.rings["head"][0]) + 1]
+        assert b"".join(event.tobytes() for event, _ in seen) == ring.tobytes()
+    assert run.events == len(seen) == len(ring)
+    assert all((book is None) == (event["instrument"] == 0) for event, book in seen)
+    assert isinstance(seen[-2][0], np.void) and seen[-2][0].dtype == EVENT
+
+
+def test_each_book_is_what_it_was_right_after_the_events_message(tmp_path: Path) -> None:
+    path = with_a_gap(tmp_path / "day.pcap")
+    expected: list[bytes] = []
+    with open_capture(path, **SIZES) as handler:
+
+        def saw(channel: int, events: np.ndarray, quality: int) -> None:
+            for event in events[events["instrument"] != 0]:
+                head, bids, asks = handler.book(int(event["instrument"]))
+                worst = max(quality, int(head["quality"]))
+                expected.append(repr((head["event_seq"], worst, bids.tolist(), asks.tolist())).encode())
+
+        witness = Caller(saw)
+        handler.shard.watch(witness)
+        play(handler)
+        assert witness.error is None
+    run = fh.backtest(path, **SIZES)
+    found = []
+    for event, book in run:
+        bids, asks = book.snapshot()
+        used = [side[side["size"] > 0].tolist() for side in (bids, asks)]
+        found.append(repr((np.uint64(book.seen_event_seq), int(book.seen_state), *used)).encode())
+        assert book.seen_event_seq >= event["seq"] > book.seen_event_seq - 4
+        assert run.feed.symbol(event["instrument"]) == book.symbol
+    assert found == expected
+    assert any(b", 2, [" in row for row in found), "the gap should have made some books stale"
+
+
+def test_batches_hold_the_same_events_and_books(tmp_path: Path) -> None:
+    path = with_a_gap(tmp_path / "day.pcap")
+    single = [
+        (event.tobytes(), *(side.tobytes() for side in book.snapshot())) for event, book in fh.backtest(path, **SIZES)
+    ]
+    for size in (1, 7, 100_000):
+        rows = []
+        for events, books in fh.backtest(path, **SIZES).batches(size):
+            assert events.dtype == EVENT and books["head"].dtype == BOOK and len(events) == len(books) <= size
+            assert (books["head"]["event_seq"] >= events["seq"]).all()
+            rows += [
+                (e.tobytes(), b["bids"].tobytes(), b["asks"].tobytes()) for e, b in zip(events, books, strict=True)
+            ]
+        assert rows == single
+    ((events, books),) = fh.backtest(path, **SIZES).batches(100_000, depth=2)
+    assert books["bids"].shape == (len(single), 2)
+    assert [side[:48] for _, side, _ in single] == [row.tobytes() for row in books["bids"]]
+    with pytest.raises(ValueError, match="depth 1 to 10: not 5, 11"):
+        next(fh.backtest(path, **SIZES).batches(5, depth=11))
+
+
+def copies(folder: Path) -> list[Path]:
+    """The same packets as files of several kinds."""
+    return [with_a_gap(folder / name) for name in ("day.pcap", "day.pcapng", "day.pcap.gz", "day.pcapng.zst")]
+
+
+def queued(path: Path) -> Handler:
+    """A handler whose packets come from memory, a few at a time."""
+    config, first = capture_config(path, **SIZES)
+    targets = [(line.group, line.port) for line in config.channels[0].lines]
+
+    queue = PacketQueue(len(targets))
+    for ts, target, payload in list(capture.read(path))[:60]:
+        queue.put(targets.index(target), ts, payload)
+    return Handler(config, receiver=queue, first_packet=first, anonymous=True)
+
+
+def test_what_a_strategy_sees_is_the_same_bytes_each_time(tmp_path: Path) -> None:
+    hashes = set()
+    for path in [*copies(tmp_path), tmp_path / "day.pcap"]:
+        diary = Diary()
+        fh.backtest(path, strategy=diary, **SIZES)
+        hashes.add(diary.hash.hexdigest())
+        assert diary.calls[0][0] == "start" and diary.calls[-1][0] == "stop"
+        assert len(diary.calls) > 2000 and diary.overruns == 0
+    assert len(hashes) == 1
+
+
+def test_it_is_the_same_whichever_receiver_brings_the_packets(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap", messages=600)
+    diaries = [Diary(), Diary()]
+    head = list(capture.read(path))[:60]
+    cut = tmp_path / "cut.pcap"
+    with capture.PcapWriter(cut) as writer:
+        for ts, target, payload in head:
+            writer.write(ts, payload, target)
+    diaries[0].run(fh.backtest(cut, **SIZES))
+    diaries[1].run(Backtest(lambda: queued(path)))
+    assert diaries[0].calls == diaries[1].calls != []
+
+
+def test_a_strategy_is_told_of_states_before_books_and_of_a_gap_at_once(tmp_path: Path) -> None:
+    diary = Diary()
+    diary.run(fh.backtest(with_a_gap(tmp_path / "day.pcap"), ["AAPL", "AMZN"], **SIZES))
+    assert {symbol for _, symbol, _ in diary.calls} == {"", "AAPL", "AMZN"}
+    first = {symbol: next(what for what, s, _ in diary.calls if s == symbol) for symbol in ("AAPL", "AMZN")}
+    assert first == {"AAPL": "live", "AMZN": "live"}
+    stale = [(what, symbol) for what, symbol, _ in diary.calls if what.startswith("stale")]
+    assert stale[:2] == [("stale GAP", "AAPL"), ("stale GAP", "AMZN")]  # later: orders that the gap swallowed
+    kinds = {what.split()[0] for what, *_ in diary.calls}
+    assert kinds == {"start", "live", "stale", "book", "trade", "status", "stop"}
+    assert [number for what, _, number in diary.calls if what == "book"] == sorted(
+        {number for what, _, number in diary.calls if what == "book"}
+    )
+
+
+def test_only_what_a_strategy_overrides_is_called_and_stop_ends_it(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap")
+
+    class Trades(fh.Strategy):
+        symbols = "MSFT"
+        seen = 0
+        stopped = 0
+
+        def on_trade(self, event: Any) -> None:
+            assert event["action"] == Action.TRADE and not event["flags"] & Flag.STALE
+            self.seen += 1
+            if self.seen == 3:
+                self.stop()
+
+        def on_stop(self, feed: fh.Feed) -> None:
+            self.stopped += 1
+
+    trades = Trades()
+    run = fh.backtest(path, strategy=trades, **SIZES)
+    assert (trades.seen, trades.stopped) == (3, 1)
+    assert 3 < run.events < sum(event["action"] > 0 for event, _ in fh.backtest(path, "MSFT", **SIZES))
+
+    class Broken(fh.Strategy):
+        def on_book(self, book: fh.Book) -> None:
+            raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        fh.backtest(path, strategy=Broken(), **SIZES)
+
+
+def test_symbols_are_names_and_a_wrong_one_is_told_of_at_the_end(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap", messages=500)
+    alone = [event.tobytes() for event, book in fh.backtest(path, ("AMZN", "XNAS"), **SIZES) if book.symbol == "AMZN"]
+    assert alone and alone == [event.tobytes() for event, _ in fh.backtest(path, b"AMZN", **SIZES)]
+    with pytest.raises(fh.UnknownSymbolError, match=r"no 'AMZ' among the 4 instruments .*; the nearest are AMZN"):
+        list(fh.backtest(path, "AMZ", **SIZES))
+    with pytest.warns(UserWarning, match="no 'AMZ' among"):
+        assert len(list(fh.backtest(path, ["AMZ", "AMZN"], **SIZES))) == len(alone)
+    for wrong in (3, [3]):
+        with pytest.raises(TypeError, match="not 3: a recording's numbers are its own"):
+            list(fh.backtest(path, wrong, **SIZES))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="give an object of a Strategy class"):
+        fh.backtest(path, strategy=Diary)  # type: ignore[arg-type]
+    run = fh.backtest(path, **SIZES)
+    with pytest.raises(fh.ConfigError, match="has not begun"):
+        _ = run.feed
+    next(iter(run))
+    with pytest.raises(fh.FeedError, match=r"not by events\(\)"):
+        run.feed.events()
+
+
+def test_a_run_begins_anew_and_books_are_those_of_its_place(tmp_path: Path) -> None:
+    run = fh.backtest(day(tmp_path / "day.pcap"), "AMZN", **SIZES)
+    first = None
+    for n, (event, book) in enumerate(run):
+        other = run.book("AAPL")
+        assert other.event_seq < event["seq"]  # nothing of what comes later has happened yet
+        if n == 500:
+            first = event.tobytes(), book.top(), other.top()
+            break
+    for n, (event, book) in enumerate(run):
+        if n == 500:
+            assert first == (event.tobytes(), book.top(), run.book("AAPL").top())
+    assert run.book("AMZN").state == Quality.LIVE
+    with pytest.raises(fh.UnknownSymbolError):
+        run.feed.book(99)
+
+
+def test_a_damaged_recording_gives_all_before_the_damage_and_then_says_so(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap", messages=1000)
+    whole = len(list(fh.backtest(path, **SIZES)))
+    path.write_bytes(path.read_bytes()[:-2000])
+    seen = 0
+    with pytest.raises(fh.CaptureError, match="the file ends in the middle"):
+        for _ in fh.backtest(path, **SIZES):
+            seen += 1
+    assert whole - 100 < seen < whole
+    with fh.backtest(path, strict=False, **SIZES) as run:
+        assert len(list(run)) == seen
+    assert "ends in the middle" in str(run.error)
+
+
+@pytest.mark.real_data
+def test_level_feeds_and_whole_files_of_messages(shared_data: Path) -> None:
+    diary = Diary()
+    run = fh.backtest(shared_data / "iex" / "DEEP10-20170425-12-sessions.pcap.gz", strict=False, orders=10)
+    diary.run(run, ["ZIEXT", "SPY"])
+    assert {symbol for _, symbol, _ in diary.calls} >= {"SPY"}
+    events = list(fh.backtest(shared_data / "itch50" / "nasdaq-day-first-1000.itch"))
+    assert events == [] or {book.symbol for _, book in events}
