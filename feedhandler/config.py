@@ -6,6 +6,7 @@ mistake is a ConfigError that names file and line, the key, what was expected an
 
 import datetime
 import tomllib
+import zoneinfo
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from feedhandler.errors import ConfigError
 from feedhandler.settings import (
+    Kind,
     Place,
     address,
     boolean,
@@ -124,6 +126,58 @@ class Rdma:
     loop: str = setting("auto", choice("auto", "compiled", "pyverbs"), "auto: compiled where pyverbs can be trusted")
 
 
+SYNC = {"none": -1.0, "file": 0.0}
+"""Settings of `Record.sync` that are words."""
+
+
+def _sync(value: Any) -> str | float:
+    if value in SYNC:
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.01 <= value <= 3600:
+        raise ValueError
+    return float(value)
+
+
+def _rotation(value: Any) -> int:
+    return 0 if value == 0 and type(value) is int else int(integer(1 << 16, 1 << 44).read(value))
+
+
+def _zone(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, OSError):
+        raise ValueError from None
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """How the feed is recorded: `feedhandler record`."""
+
+    format: str = setting("pcapng", choice("pcapng", "pcap"), "pcapng, or plain nanosecond pcap: without names")
+    rotate_bytes: int = setting(
+        1 << 30, Kind("0, or an integer from 65536 to 17592186044416", _rotation), "a file's most, unpacked; 0 = no end"
+    )
+    rotate_s: int = setting(0, integer(0, 86_400), "a new file each so many seconds from midnight; 0 = each day")
+    keep: int = setting(0, integer(0, 1_000_000), "a ring of so many files, the oldest removed; 0 = all")
+    compress: int = setting(0, integer(0, 19), "zstd level, on another core; 0 = none")
+    sync: str | float = setting(
+        "file",
+        Kind('"none", "file" or seconds from 0.01 to 3600', _sync),
+        'on the disk for sure: with each "file", every so many seconds, or "none"',
+    )
+    on_full: str = setting(
+        "stop", choice("stop", "drop-oldest"), "the disk is full: stop, or drop-oldest files and go on"
+    )
+    buffer_bytes: int = setting(
+        1 << 26, integer(1 << 20, 1 << 36, power_of_two=True), "what may wait for the disk; a power of two"
+    )
+    books_s: int = setting(0, integer(0, 86_400), "seconds between snapshots of the books; 0 = none")
+    zone: str = setting("UTC", Kind('a time zone, as "UTC" or "America/New_York"', _zone), "a day is one there")
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One copy of a channel's messages: a multicast group, or the server of a stream session."""
@@ -202,6 +256,7 @@ class Config:
     channels: tuple[Channel, ...]
     af_xdp: AfXdp = AfXdp()
     rdma: Rdma = Rdma()
+    record: Record = Record()
 
 
 def load(path: str | Path) -> Config:
@@ -222,13 +277,14 @@ def parse(document: str, source: str = "<config>") -> Config:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: expected TOML, found: {error}") from None
     place = Place(source, document)
-    check_keys(tables, ("shm", "books", "ring", "handler", "af_xdp", "rdma", "channel"), place)
+    check_keys(tables, ("shm", "books", "ring", "handler", "af_xdp", "rdma", "record", "channel"), place)
     shm = read_table(Shm, tables.get("shm", {}), place.at("shm"))
     books = read_table(Books, tables.get("books", {}), place.at("books"))
     ring = read_table(Ring, tables.get("ring", {}), place.at("ring"))
     run = read_table(Run, tables.get("handler", {}), place.at("handler"))
     af_xdp = read_table(AfXdp, tables.get("af_xdp", {}), place.at("af_xdp"))
     rdma = read_table(Rdma, tables.get("rdma", {}), place.at("rdma"))
+    record = read_table(Record, tables.get("record", {}), place.at("record"))
     found = _tables(tables, "channel", "itch", place)
     channels = tuple(_channel(table, place.at("channel", i)) for i, table in enumerate(found))
     _none_twice(
@@ -244,7 +300,7 @@ def parse(document: str, source: str = "<config>") -> Config:
         raise place.at("channel", CHANNELS_MAX).error(f"at most {CHANNELS_MAX} channels", f"{len(channels)}")
     if len(lines) > LINES_MAX:
         raise lines[LINES_MAX][1].error(f"at most {LINES_MAX} lines in all", f"{len(lines)}")
-    return Config(shm, books, ring, run, channels, af_xdp, rdma)
+    return Config(shm, books, ring, run, channels, af_xdp, rdma, record)
 
 
 def _channel(table: Any, place: Place) -> Channel:
@@ -350,6 +406,7 @@ def example() -> str:
         ("[handler]", example_lines(Run)),
         ("[af_xdp]", example_lines(AfXdp)),
         ("[rdma]", example_lines(Rdma)),
+        ("# What `feedhandler record` does.\n[record]", example_lines(Record)),
         ("[[channel]]", example_lines(Channel)),
         (
             "# How messages that no line brought are had again. Without it a gap stays STALE.\n# [channel.recovery]",
