@@ -1,0 +1,297 @@
+"""The thread that writes: blocks are packed, hashed, written, acknowledged; files begun, ended, renamed, let go.
+
+Blocks come from the encoder's thread through a queue that holds as many as there are blocks: when the disk is slow they
+are all on their way, the encoder waits for one, and what then comes in waits in the hot thread's ring, or is counted.
+"""
+
+import errno
+import hashlib
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+from typing import Any, Protocol
+
+import zstandard
+
+from feedhandler.errors import RecordingError
+from feedhandler.record.day import PARTIAL, Day, remedy, said
+from feedhandler.recording.manifest import Channel, File, FileLine
+
+BLOCK_BYTES = 1 << 20
+BLOCKS = 16
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(slots=True)
+class Block:
+    """Memory on its way from encoder to disk, and what the file has with it."""
+
+    memory: bytearray = field(default_factory=lambda: bytearray(BLOCK_BYTES))
+    used: int = 0
+    packets: tuple[int, ...] = ()
+    """In this block, of each line."""
+    lines: tuple[FileLine, ...] = ()
+    """Of the file so far, this block included."""
+    channels: tuple[Channel, ...] = ()
+    sync: bool = False
+    """To be acknowledged when it is written."""
+    ends: bool = False
+    """The last one of its file."""
+    begins: date | None = None
+    """The first one of a file of that day."""
+
+
+class Settings(Protocol):
+    """What the table [record] says about files."""
+
+    @property
+    def format(self) -> str: ...
+    @property
+    def keep(self) -> int: ...
+    @property
+    def compress(self) -> int: ...
+    @property
+    def sync(self) -> str | float: ...
+    @property
+    def on_full(self) -> str: ...
+    @property
+    def zone(self) -> str: ...
+
+
+class Disk:
+    """Writes the blocks put into `blocks`, and gives them back through `free`; None ends it.
+
+    `statistics(lines)`: what belongs at the end of a file with so much of its lines. `failed` is called, once, with
+    what the recording cannot go on after; everything later is counted as not recorded. `note`: sentences for people.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        settings: Settings,
+        channels: Sequence[Channel],
+        statistics: Callable[[tuple[FileLine, ...]], bytes],
+        failed: Callable[[RecordingError], None],
+        note: Callable[[str], None],
+        write: Callable[[int, Any], int] = os.write,
+    ) -> None:
+        self.root, self.name, self.settings, self.channels = root, name, settings, tuple(channels)
+        self.statistics, self.failed, self.note, self._write_some = statistics, failed, note, write
+        self.blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
+        self.free: queue.SimpleQueue[Block] = queue.SimpleQueue()
+        for _ in range(BLOCKS):
+            self.free.put(Block())
+        self.remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """Sentences for the manifest's list of damage."""
+        self.error: RecordingError | None = None
+        self.suffix = f".{settings.format}" + (".zst" if settings.compress else "")
+        self.sync = settings.sync != "none"
+        self.bytes = 0
+        """Written, of all files, as they lie on the disk."""
+        self.files = 0
+        """Begun."""
+        self.dropped = 0
+        """Packets of blocks that could not be written."""
+        self.day: Day | None = None
+        self.path: Path | None = None
+        """Of the file that is being written, its final name; None between files."""
+        self._packer = zstandard.ZstdCompressor(level=settings.compress) if settings.compress else None
+        self._fd = -1
+        self._size = 0
+        self._hash = hashlib.sha256()
+        self._lines: tuple[FileLine, ...] = ()
+        self._lost: list[int] = []
+        self._thread = threading.Thread(target=self._run, name="feedhandler-disk", daemon=True)
+
+    def open_day(self, day: date) -> None:
+        """Have the folder of a day, before anything is to be written. Raises RecordingError."""
+        if self.day is not None:
+            if self.day.now.day == day.isoformat():
+                return
+            self.day.close(complete=True, sync=self.sync)
+            self.day = None
+        self.day = Day(self.root, day, self.name, self.settings.zone, self.channels)
+        self.day.save(self.sync)
+
+    def start(self) -> None:
+        """Begin to write what is put into `blocks`."""
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait until all is written, once None has been put."""
+        self._thread.join()
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (block := self.blocks.get()) is not None:
+            try:
+                if self.error is None:
+                    self._take(block)
+                else:
+                    self._lose(block)
+            except RecordingError as error:
+                self._fail(error, block)
+            finally:
+                self.free.put(block)
+        try:
+            if self.day is not None:
+                self.day.close(complete=True, sync=self.sync)
+        except RecordingError as error:
+            self.error = self.error or error
+
+    def _take(self, block: Block) -> None:
+        if block.begins is not None:
+            self.open_day(block.begins)
+            self._begin(block)
+        while not self.remarks.empty():
+            assert self.day is not None
+            self.day.damage(self.remarks.get())
+        if block.used:
+            self._write(memoryview(block.memory)[: block.used])
+        self._lines = block.lines
+        if block.ends:
+            self._end(block.channels)
+        elif block.sync:
+            self._acknowledge(block.channels)
+
+    def _begin(self, block: Block) -> None:
+        """A new file, under a name that says that it is not whole."""
+        assert self.day is not None
+        while self.settings.keep and self.day.whole_files() >= self.settings.keep:
+            self.day.remove_oldest(self.sync)
+        self.path = self.day.folder / self.day.next_name(self.suffix)
+        partial = self._partial()
+        with said(f"{partial}: cannot be made"):
+            self._fd = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        self._size = 0
+        self._hash = hashlib.sha256()
+        self._lines = ()
+        self._lost = [0] * len(block.lines)
+        self.files += 1
+
+    def _write(self, data: "memoryview | bytes") -> None:
+        """All of it, or RecordingError and nothing of it."""
+        packed = self._packer.compress(data) if self._packer is not None else data
+        view, done = memoryview(packed), 0
+        while done < len(view):
+            try:
+                done += self._write_some(self._fd, view[done:])
+            except OSError as error:
+                if error.errno in FULL and self._make_room():
+                    continue
+                os.ftruncate(self._fd, self._size)
+                raise RecordingError(self._why(error)) from error
+        self._size += len(view)
+        self.bytes += len(view)
+        self._hash.update(view)
+
+    def _make_room(self) -> bool:
+        """The disk is full: let the oldest file go, if that is wanted and there is one."""
+        if self.settings.on_full != "drop-oldest":
+            return False
+        assert self.day is not None
+        removed = self.day.remove_oldest(self.sync)
+        if removed:
+            sentence = f"the disk is full: {removed} was removed"
+            self.note(sentence)
+        return bool(removed)
+
+    def _why(self, error: OSError) -> str:
+        """Why the recording cannot go on, in one sentence."""
+        if error.errno not in FULL:
+            return f"{self.path}: cannot be written: {error.strerror}; recording has stopped{remedy(error)}"
+        more = "; no older file is left to be removed" if self.settings.on_full == "drop-oldest" else ""
+        wider = "make room" if not more else "make room, or have smaller files ([record] rotate_bytes)"
+        return f"{self.path}: {error.strerror}{more}; recording has stopped: {wider}, and start it again"
+
+    def _acknowledge(self, channels: tuple[Channel, ...]) -> None:
+        """What is written is there: on the disk, where that is asked for, and in the manifest."""
+        assert self.day is not None and self.path is not None
+        timed = isinstance(self.settings.sync, float)
+        if timed:
+            with said(f"{self.path}: cannot be written"):
+                os.fsync(self._fd)
+        self._enter(None, channels)
+        packets = sum(line.packets for line in self._lines)
+        self.day.acknowledge(self.path.name, packets, self._size)
+        self.day.save(timed)
+
+    def _end(self, channels: tuple[Channel, ...]) -> None:
+        """The file is whole: its statistics, its name, its place in the manifest."""
+        assert self.day is not None and self.path is not None
+        if tail := self.statistics(self._with_losses()):
+            self._write(tail)
+        with said(f"{self.path}: cannot be written"):
+            if self.sync:
+                os.fsync(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+            self._partial().rename(self.path)
+        self._enter(self._hash.hexdigest(), channels)
+        self.day.now = replace(self.day.now, acknowledged=None)
+        self.day.save(self.sync)
+        self.path = None
+
+    def _partial(self) -> Path:
+        assert self.path is not None
+        return self.path.with_name(self.path.name + PARTIAL)
+
+    def _with_losses(self) -> tuple[FileLine, ...]:
+        """The file's lines, with what could not be written."""
+        return tuple(
+            replace(line, dropped=line.dropped + lost) for line, lost in zip(self._lines, self._lost, strict=False)
+        )
+
+    def _enter(self, digest: str | None, channels: tuple[Channel, ...]) -> None:
+        """The file as it is now into the manifest."""
+        assert self.day is not None and self.path is not None
+        lines = self._with_losses()
+        first = [line.first_ts for line in lines if line.first_ts is not None]
+        last = [line.last_ts for line in lines if line.last_ts is not None]
+        self.day.put(
+            File(
+                self.path.name,
+                sum(line.packets for line in lines),
+                self._size,
+                digest,
+                digest is not None,
+                min(first, default=None),
+                max(last, default=None),
+                lines,
+            )
+        )
+        if channels:
+            self.day.now = replace(self.day.now, channels=channels)
+
+    # -- what cannot be written ----------------------------------------------------------------------------------------
+
+    def _fail(self, error: RecordingError, block: Block) -> None:
+        """The recording ends here. What is whole is closed; the rest is counted."""
+        self.error = error
+        self._lose(block)
+        self.failed(error)
+        if self.day is None:
+            return
+        self.day.damage(str(error))
+        try:
+            if self.path is not None and self._fd >= 0:
+                self._end(())
+            else:
+                self.day.save(self.sync)
+        except (RecordingError, OSError):
+            if self._fd >= 0:  # stays partial: it is whole to what was acknowledged, and taken up by the next start
+                os.close(self._fd)
+                self._fd = -1
+
+    def _lose(self, block: Block) -> None:
+        """The block's packets are not recorded."""
+        self.dropped += sum(block.packets)
+        for line, count in enumerate(block.packets):
+            if line < len(self._lost):
+                self._lost[line] += count

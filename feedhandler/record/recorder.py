@@ -1,0 +1,370 @@
+"""A recorder: everything that a configuration's lines bring, into files.
+
+    hot thread (Intake) ──ring──► writer (Encoder) ──blocks──► disk (Disk)
+
+Each arrow is bounded and each thread waits only for the one behind it, but the hot thread, which waits for none: what
+does not fit is counted, by line, and said in file and manifest.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from feedhandler import receive
+from feedhandler.config import Config
+from feedhandler.errors import FeedError, RecordingError
+from feedhandler.notes import Notes
+from feedhandler.record import frames, lines
+from feedhandler.record._encoder import (
+    WHY_FLUSH,
+    WHY_FULL,
+    WHY_IDLE,
+    WHY_OVER,
+    WHY_SIZE,
+    WHY_STEP,
+    WHY_TIME,
+    Encoder,
+)
+from feedhandler.record._intake import Intake
+from feedhandler.record.disk import BLOCK_BYTES, Disk
+from feedhandler.record.periods import Periods
+from feedhandler.recording.manifest import FileLine
+from feedhandler.records import TimestampKind
+
+if TYPE_CHECKING:
+    from feedhandler.receive._receiver import Receiver
+
+FLUSH_NS = 200_000_000  # what has come in is in the file so soon
+SYNC_NS = 1_000_000_000  # and acknowledged, unless `sync` says otherwise
+NEVER = 2**63 - 1
+ALWAYS = -(2**63)
+STATISTICS_BYTES = 160  # of a line at the end of a file, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a recorder has done so far."""
+
+    packets: int
+    """Received, of all lines."""
+    bytes: int
+    """Of payloads."""
+    lost: int
+    """Received, and not recorded: no room to wait, or no room on the disk."""
+    kernel_drops: int
+    """Never received: the kernel or the NIC had no room."""
+    written: int
+    """Bytes of files."""
+    files: int
+    file: Path | None
+    """The one that is being written, by its final name."""
+
+
+class Recorder:
+    """Records all lines of `config` into day folders below `folder`: start(), wait(), stop(), or a `with` block.
+
+    `receiver`: packets from there instead of the configured lines. `notes` holds sentences for people.
+
+    Raises BackendError when a way to the wire cannot be had, RecordingError when the folder cannot be written.
+    """
+
+    def __init__(
+        self, config: Config, folder: str | Path, *, receiver: "Receiver | None" = None, write: Any = None
+    ) -> None:
+        self.config, self.settings = config, config.record
+        self.notes = Notes()
+        self.error: BaseException | None = None
+        """What ended the recording before its time."""
+        self.channels = lines.channels(config)
+        self.lines = lines.recorded(self.channels)
+        self._pcapng = self.settings.format == "pcapng"
+        self._head = lines.head(self.lines, self._pcapng)
+        self._periods = Periods(self.settings.zone, self.settings.rotate_s)
+        self._threads: list[threading.Thread] = []
+        self._ended = threading.Event()
+        with ExitStack() as stack:
+            options: dict[str, Any] = {} if write is None else {"write": write}
+            self.disk = Disk(
+                Path(folder),
+                config.shm.name,
+                self.settings,
+                self.channels,
+                self._statistics,
+                self._failed,
+                self.notes.append,
+                **options,
+            )
+            self.disk.open_day(self._periods.day(time.time_ns()))
+            stack.callback(self._close_disk)
+            opened, self.backend = (receiver, "given") if receiver is not None else self._open()
+            self.receiver = stack.enter_context(opened)
+            run = config.handler
+            self.intake = Intake(
+                self.receiver, buffer_bytes=self.settings.buffer_bytes, wait=run.wait, spin_us=run.spin_us
+            )
+            self._encoder = Encoder(self.intake, self._pcapng)
+            self._drops = [0] * len(self.lines)
+            self._said_lost = [0] * len(self.lines)
+            for number, line in enumerate(self.lines):
+                if not line.line.stream:
+                    source = (line.line.source, frames.SOURCE[1]) if line.line.source else frames.SOURCE
+                    self._encoder.target(number, frames.udp_head((line.line.group, line.line.port), source))
+            if self.settings.rotate_bytes:
+                tail = STATISTICS_BYTES * len(self.lines) if self._pcapng else 0
+                self._encoder.file_most = self.settings.rotate_bytes - tail
+            self._stack = stack.pop_all()
+
+    def _open(self) -> "tuple[Receiver, str]":
+        """The receiver of the configured lines: UDP by the backend asked for, or streams."""
+        config = self.config
+        wanted = [line for channel in config.channels for line in channel.lines]
+        streams = [line.line.stream for line in self.lines]
+        if any(streams):
+            raise RecordingError("this version records datagrams only")
+        run = config.handler
+        sockets = {"receive_buffer": run.receive_buffer, "busy_poll_us": run.busy_poll_us}
+        options = {"sockets": sockets, "af_xdp": config.af_xdp, "rdma": config.rdma}
+        said: list[str] = []
+        choice = receive.choose.choose(wanted, run.backend, options, said)
+        for sentence in (choice.sentence, *said):
+            self.notes.append(sentence)
+        return choice.receiver, choice.backend
+
+    # -- life ----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Start to record. Returns at once."""
+        if self._threads:
+            raise FeedError("this recorder has been started before; make a new one")
+        self.disk.start()
+        for name, work in (("writer", self._write), ("hot", self._receive)):
+            thread = threading.Thread(target=work, name=f"feedhandler-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Receive nothing more; what has come in is written. Returns at once: wait() for the end."""
+        self.intake.stop()
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until all is written, at most so long; whether it is. Raises what ended the recording."""
+        if not self.wait_quietly(seconds):
+            return False
+        if self.error is not None:
+            raise self.error
+        return True
+
+    def wait_quietly(self, seconds: float | None = None) -> bool:
+        """wait(), but what ended the recording is only kept in `error`."""
+        return self._ended.wait(seconds)
+
+    def close(self) -> None:
+        """Stop, write what has come in, give back what is held. Harmless when done twice."""
+        self.stop()
+        if self._threads:
+            self._ended.wait()
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def status(self) -> Status:
+        """What has been done so far; from any thread."""
+        counts = [self.intake.counts(number) for number in range(len(self.lines))]
+        drops = (self.receiver.counts(number)["kernel_drops"] for number in range(len(self.lines)))
+        return Status(
+            sum(each[0] for each in counts),
+            sum(each[1] for each in counts),
+            sum(each[2] for each in counts) + self.disk.dropped,
+            sum(drops),
+            self.disk.bytes,
+            self.disk.files,
+            self.disk.path,
+        )
+
+    def note(self, sentence: str) -> None:
+        """Something that belongs into the manifest, too; called on the writer's thread."""
+        self.notes.append(sentence)
+        self.disk.remarks.put(sentence)
+
+    def _failed(self, error: RecordingError) -> None:
+        """The disk's thread cannot go on."""
+        self.error = self.error or error
+        self.intake.stop()
+
+    def _close_disk(self) -> None:
+        """A recorder that was made, and never started."""
+        if not self._threads and self.disk.day is not None:
+            self.disk.day.close(complete=True, sync=self.disk.sync)
+
+    # -- the hot thread ------------------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        run = self.config.handler
+
+        def work() -> None:
+            receive.pin(run.cpu)
+            receive.prioritise(run.priority)
+            self.intake.run()
+
+        self._guard(work)
+
+    def _guard(self, work: Callable[[], object]) -> None:
+        """Do a thread's work; what it raises ends the recording."""
+        try:
+            work()
+        except BaseException as error:
+            self.error = self.error or error
+            self.intake.stop()
+
+    # -- the writer ----------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        self._guard(lambda: _Writer(self).run())
+        self.disk.blocks.put(None)
+        self.disk.join()
+        self.error = self.error or self.disk.error
+        self._ended.set()
+
+    def _statistics(self, counts: tuple[FileLine, ...]) -> bytes:
+        """Of each line, how much of it the file has and what it lacks, as blocks of pcapng."""
+        if not self._pcapng:
+            return b""
+        now = time.time_ns()
+        return b"".join(
+            frames.statistics(
+                number, now, line.packets + line.dropped, line.dropped, line.kernel_drops, f"timestamps={line.ts_kind}"
+            )
+            for number, line in enumerate(counts)
+        )
+
+
+class _Writer:
+    """The loop of the writer's thread: what fill() comes back for."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.r, self.encoder, self.disk = recorder, recorder._encoder, recorder.disk
+        sync = recorder.settings.sync
+        self.sync_ns = int(sync * 1e9) if isinstance(sync, float) else SYNC_NS
+        self.flush_ns = min(FLUSH_NS, self.sync_ns)
+        self.block = self.disk.free.get()
+        self.open = False
+        self.start = ALWAYS
+        self.sync_due = time.monotonic_ns() + self.sync_ns
+        self.drops_before = [0] * len(recorder.lines)
+        self.written = 0  # packets, at the last acknowledgement
+
+    def run(self) -> None:
+        encoder = self.encoder
+        encoder.boundary = ALWAYS  # no file is open: the first packet opens one
+        encoder.flush_at = time.monotonic_ns() + self.flush_ns
+        while True:
+            self.block.used, why = encoder.fill(self.block.memory, self.block.used)
+            if why == WHY_FULL:
+                self._hand_over()
+            elif why == WHY_FLUSH:
+                self._flush()
+            elif why in (WHY_SIZE, WHY_TIME):
+                self._end_file()
+                self._begin_file(encoder.next_ts)
+            elif why == WHY_IDLE:
+                self._end_file()
+            elif why == WHY_STEP:
+                self._step()
+            elif why == WHY_OVER:
+                self._end_file()
+                return
+
+    def _begin_file(self, ts: int) -> None:
+        self.start, self.encoder.boundary = self.r._periods.around(ts)
+        head = self.r._head
+        self.block.memory[: len(head)] = head
+        self.block.used = len(head)
+        self.block.begins = self.r._periods.day(ts)
+        self.encoder.begin_file(len(head))
+        self.open = True
+
+    def _end_file(self) -> None:
+        if self.open:
+            self.open = False
+            self._hand_over(ends=True)
+            self.drops_before = [self._kernel_drops(number) for number in range(len(self.r.lines))]
+        self.encoder.boundary = ALWAYS
+
+    def _flush(self) -> None:
+        now = time.monotonic_ns()
+        self.encoder.flush_at = now + self.flush_ns
+        sync = now >= self.sync_due
+        if sync:
+            self.sync_due = now + self.sync_ns
+        if not self.open or (not self.block.used and (not sync or self.encoder.packets == self.written)):
+            return
+        if sync:
+            self.written = self.encoder.packets
+            tail = self.r._statistics(self._counts())
+            if self.block.used + len(tail) > BLOCK_BYTES:
+                self._hand_over()
+            self.block.memory[self.block.used : self.block.used + len(tail)] = tail
+            self.block.used += len(tail)
+            self.encoder.add_bytes(len(tail))
+        self._hand_over(sync=sync)
+
+    def _hand_over(self, sync: bool = False, ends: bool = False) -> None:
+        block = self.block
+        counts = [self.encoder.counts(number) for number in range(len(self.r.lines))]
+        block.lines = self._counts()
+        block.packets = tuple(each[6] for each in counts)
+        block.sync, block.ends = sync, ends
+        self.disk.blocks.put(block)
+        self.block = self.disk.free.get()
+        self.block.used, self.block.begins = 0, None
+        self.encoder.begin_block()
+
+    def _counts(self) -> tuple[FileLine, ...]:
+        """What the present file has of each line."""
+        found = []
+        for number, line in enumerate(self.r.lines):
+            packets, size, lost, first, last, kind, _ = self.encoder.counts(number)
+            drops = self._kernel_drops(number) - self.drops_before[number]
+            ts_kind = TimestampKind(kind).name.lower()
+            found.append(
+                FileLine(
+                    line.channel,
+                    line.line.name,
+                    packets,
+                    size,
+                    first,
+                    last,
+                    kernel_drops=drops,
+                    dropped=lost,
+                    ts_kind=ts_kind,
+                )
+            )
+        return tuple(found)
+
+    def _kernel_drops(self, number: int) -> int:
+        return int(self.r.receiver.counts(number)["kernel_drops"])
+
+    def _step(self) -> None:
+        """The clock that stamps a line went back: it is said, and the time decides anew which file is the right one."""
+        encoder = self.encoder
+        line = self.r.lines[encoder.next_line]
+        back = (encoder.latest(encoder.next_line) - encoder.next_ts) / 1e9
+        encoder.stepped()
+        sentence = f"the clock of line {line.channel}/{line.line.name} stepped back by {back:,.3f} s"
+        encoder.comment(sentence.encode())
+        self.r.note(f"{sentence}, to {self.r._periods.clock(encoder.next_ts)}")
+        if encoder.next_ts < self.start:
+            self._end_file()
+            self._begin_file(encoder.next_ts)

@@ -1,0 +1,162 @@
+"""The recorder's files: read by others without complaint, cut at exact boundaries, counted in the manifest."""
+
+import hashlib
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import zstandard
+from scapy.layers import l2  # noqa: F401 (scapy knows Ethernet when this is there)
+from scapy.layers.inet import UDP
+from scapy.utils import PcapReader
+
+from feedhandler.receive import capture
+from feedhandler.recording import manifest
+from feedhandler.recording.manifest import File
+from tests.recorded import GROUPS, NOON, S, feed, fields, record, tool
+
+SIZES = (0, 1, 2, 3, 18, 999, 1472)
+PACKETS = [(i % 2, NOON + i * 1_000_001, bytes([i]) * SIZES[i % 7]) for i in range(210)]
+
+
+def the_day(folder: Path) -> tuple[Path, manifest.Manifest]:
+    """The one day below `folder`; its manifest's word on each file is checked against the file."""
+    (day,) = [path for path in folder.iterdir() if path.is_dir()]
+    found = manifest.load(day)
+    for file in found.files:
+        check(day / file.name, file)
+    left = {path.name for path in day.iterdir()} - {file.name for file in found.files}
+    assert left == {"manifest.json"}
+    return day, found
+
+
+def check(path: Path, file: File) -> None:
+    assert file.complete and file.bytes == path.stat().st_size
+    assert file.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    read = list(capture.read(path))
+    assert len(read) == file.packets == sum(line.packets for line in file.lines)
+    assert sum(len(payload) for _, _, payload in read) == sum(line.bytes for line in file.lines)
+    if read:
+        assert (min(ts for ts, _, _ in read), max(ts for ts, _, _ in read)) == (file.first_ts, file.last_ts)
+
+
+def payloads(day: Path, found: manifest.Manifest) -> list[tuple[int, str, bytes]]:
+    """All packets of a day, in the order of the files: (time, group, payload)."""
+    return [(ts, group, payload) for file in found.files for ts, (group, _), payload in capture.read(day / file.name)]
+
+
+@pytest.mark.parametrize("suffix", [".pcapng", ".pcap", ".pcapng.zst", ".pcap.zst"])
+def test_what_came_is_what_is_read(suffix: str, tmp_path: Path) -> None:
+    format, _, packed = suffix[1:].partition(".")
+    record(feed(f'format = "{format}"\ncompress = {3 if packed else 0}'), tmp_path, PACKETS)
+    day, found = the_day(tmp_path)
+    assert day.name == "20261122" and found.complete and found.day == "2026-11-22"
+    assert [file.name for file in found.files] == [f"rec-0001{suffix}"]
+    assert payloads(day, found) == [(ts, GROUPS[line], payload) for line, ts, payload in PACKETS]
+    assert [(line.line, line.packets, line.dropped) for line in found.files[0].lines] == [("A", 105, 0), ("B", 105, 0)]
+
+
+@pytest.mark.parametrize("format", ["pcapng", "pcap"])
+def test_other_programs_read_it_without_complaint(format: str, tmp_path: Path) -> None:
+    record(feed(f'format = "{format}"'), tmp_path, PACKETS)
+    day, found = the_day(tmp_path)
+    path = day / found.files[0].name
+    rows = fields(path, "frame.time_epoch", "ip.dst", "udp.length", "udp.checksum.status", "ip.checksum.status",
+                  "_ws.malformed", "frame.interface_name")  # fmt: skip
+    names = ["A", "B"] if format == "pcapng" else ["", ""]
+    for (line, ts, payload), row in zip(PACKETS, rows, strict=True):
+        times = f"{ts // S}.{ts % S:09d}"
+        assert row == [times, GROUPS[line], str(8 + len(payload)), "1", "1", "", names[line]]
+    assert f"Number of packets = {len(PACKETS)}" in tool("capinfos", "-M", "-c", path).replace(":   ", " = ")
+    assert len(tool("tcpdump", "-nn", "-r", path).splitlines()) == len(PACKETS)
+    with PcapReader(str(path)) as reader:
+        for (_, ts, payload), read in zip(PACKETS, reader, strict=True):
+            assert read[UDP].len == 8 + len(payload)
+            assert bytes(read[UDP].payload)[: len(payload)] == payload
+            assert int(read.time * S) == ts
+
+
+def test_a_file_says_by_itself_what_is_in_it(tmp_path: Path) -> None:
+    record(feed(), tmp_path, PACKETS)
+    day, found = the_day(tmp_path)
+    said = tool("capinfos", day / found.files[0].name)
+    for words in ('"protocol":"itch50"', '"line":"B"', "Name = A", "itch50 in moldudp64, 239.192.9.1:26400 on lo",
+                  "Capture application: feedhandler", "Time resolution = 0x09"):  # fmt: skip
+        assert words in said
+
+
+def test_files_are_cut_before_the_packet_that_would_be_too_much(tmp_path: Path) -> None:
+    packets = [(i % 2, NOON + i, bytes(1000)) for i in range(500)]
+    record(feed("rotate_bytes = 65536"), tmp_path, packets)
+    day, found = the_day(tmp_path)
+    assert payloads(day, found) == [(ts, GROUPS[line], payload) for line, ts, payload in packets]
+    assert len(found.files) == 9
+    for file in found.files[:-1]:
+        assert 65536 - 1200 - 1000 < file.bytes <= 65536
+    record(feed("rotate_bytes = 65536"), tmp_path / "x", [(0, NOON + i, bytes(65000)) for i in range(3)])
+    assert [file.packets for file in the_day(tmp_path / "x")[1].files] == [1, 1, 1]
+
+
+def test_files_are_cut_at_the_exact_moment(tmp_path: Path) -> None:
+    times = [-1, 0, 1, 10 * S - 1, 10 * S, 10 * S + 1, 35 * S, 20 * S + 5]
+    record(feed("rotate_s = 10"), tmp_path, [(0, NOON + ts, b"x") for ts in times])
+    _, found = the_day(tmp_path)
+    assert [(f.first_ts, f.packets) for f in found.files] == [
+        (NOON - 1, 1), (NOON, 3), (NOON + 10 * S, 2), (NOON + 35 * S, 1), (NOON + 20 * S + 5, 1)
+    ]  # fmt: skip
+
+
+def test_a_day_ends_at_midnight_of_its_zone(tmp_path: Path) -> None:
+    midnight = NOON + 17 * 3600 * S  # in New York
+    times = [midnight - 1, midnight, midnight + 1]
+    record(feed('zone = "America/New_York"'), tmp_path, [(0, ts, b"x") for ts in times])
+    days = {path.name: manifest.load(path) for path in tmp_path.iterdir()}
+    assert {name: [f.packets for f in day.files] for name, day in days.items() if day.files} == {
+        "20261122": [1],
+        "20261123": [2],
+    }
+    assert all(day.complete for day in days.values())
+
+
+def test_a_ring_keeps_the_newest_files(tmp_path: Path) -> None:
+    packets = [(0, NOON + i, bytes(60000)) for i in range(10)]
+    record(feed("rotate_bytes = 65536\nkeep = 3"), tmp_path, packets)
+    _, found = the_day(tmp_path)
+    assert [file.name for file in found.files] == [f"rec-{i:04d}.pcapng" for i in (8, 9, 10)]
+    assert found.removed == 7
+    record(feed("rotate_bytes = 65536\nkeep = 3"), tmp_path, packets[:2])
+    _, found = the_day(tmp_path)
+    assert [file.name for file in found.files] == [f"rec-{i:04d}.pcapng" for i in (10, 11, 12)]
+
+
+def test_a_clock_that_steps_back_is_named_and_changes_the_file(tmp_path: Path) -> None:
+    times = [10 * S, 12 * S, 3 * S, 4 * S]
+    done = record(feed("rotate_s = 10"), tmp_path, [(0, NOON + ts, b"x") for ts in times])
+    day, found = the_day(tmp_path)
+    assert [(f.first_ts, f.packets) for f in found.files] == [(NOON + 10 * S, 2), (NOON + 3 * S, 2)]
+    sentence = "the clock of line itch/A stepped back by 9.000 s, to 2026-11-22 12:00:03.000 UTC"
+    assert found.damage == (sentence,) and sentence in list(done.notes)
+    rows = fields(day / found.files[1].name, "frame.comment")
+    assert rows == [["the clock of line itch/A stepped back by 9.000 s"], [""]]
+
+
+def test_zstd_is_cut_into_frames_that_can_be_sought(tmp_path: Path) -> None:
+    packets = [(0, NOON + i, bytes([i % 251]) * 60000) for i in range(60)]
+    record(feed("compress = 1"), tmp_path, packets)
+    day, found = the_day(tmp_path)
+    packed, sizes = (day / found.files[0].name).read_bytes(), []
+    while packed:
+        machine = zstandard.ZstdDecompressor().decompressobj()
+        block = machine.decompress(packed)
+        assert int.from_bytes(block[:4], "little") in (0x0A0D0D0A, 5, 6)
+        sizes.append(len(block))
+        packed = machine.unused_data
+    assert max(sizes) <= 1 << 20 and sum(sizes) > 60 * 60000
+
+
+def test_numbers_of_files_are_never_used_again(tmp_path: Path) -> None:
+    for _ in range(3):
+        record(feed(), tmp_path, [(0, NOON, b"x")])
+    _, found = the_day(tmp_path)
+    assert [file.name for file in found.files] == [f"rec-{i:04d}.pcapng" for i in (1, 2, 3)]
+    assert all(a.bytes == b.bytes for a, b in pairwise(found.files))
