@@ -12,7 +12,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,7 @@ from feedhandler import decode, receive, session
 from feedhandler._handler import Shard
 from feedhandler._instruments import Instruments
 from feedhandler.book import FAULTS, LevelBook, OrderBook
-from feedhandler.capture_config import CaptureOptions, capture_config
+from feedhandler.capture_config import CaptureOptions
 from feedhandler.config import RecoverySettings
 from feedhandler.counters import CHANNEL
 from feedhandler.decode.session_date import date_of, session_date, start_of
@@ -31,7 +31,8 @@ from feedhandler.errors import BackendError, CaptureError, FeedError
 from feedhandler.line import Arbiter, Recovery
 from feedhandler.notes import Notes
 from feedhandler.publish import Publisher, Segment, Waker
-from feedhandler.receive import capture, stream
+from feedhandler.receive import stream
+from feedhandler.recording import ALL, Recording, Window
 from feedhandler.records import Quality, Reason, TimestampKind
 from feedhandler.recovery import Ladder, RecoveryControl, Sentences, Transports, transports
 from feedhandler.streams import StreamControl, StreamLine
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from feedhandler.decode._decoder import Decoder
     from feedhandler.receive._receiver import Receiver
 
-__all__ = ["CaptureResult", "Handler", "open_capture", "play", "run_capture"]
+__all__ = ["CaptureResult", "Handler", "open_capture", "open_recording", "play", "run_capture"]
 
 DAYS_BEFORE, DAYS_AFTER = 2, 400  # session dates are known this far around the start
 LOCK_CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE
@@ -54,6 +55,7 @@ SUSPECTED = (int(Quality.STALE), int(Reason.RESTART))  # a restart under the sam
 NEVER_MS = 86_400_000  # of a protocol without heartbeats: a day of silence
 TURNS_AT_ONCE = 256  # of a capture, between two looks at its progress
 SAMPLE_SECONDS = 10.0  # between two malformed messages of a channel that are shown
+IDLE_SECONDS = 0.001  # between two looks at a recording that grows
 HOUSE_SECONDS = 0.2  # between two looks at the receiver's word on its lines
 
 
@@ -448,7 +450,7 @@ def run_capture(
     progress: Callable[[int], None] | None = None,
     **options: Unpack[CaptureOptions],
 ) -> CaptureResult:
-    """A capture through handler and shared memory, as fast as it goes.
+    """A recording through handler and shared memory, as fast as it goes.
 
     `protocol` is recognised where it can be, when not given; `options` are those of CaptureOptions. `progress` is
     called now and then with the bytes read so far. Close `result.handler` when done. Raises ConfigError when the
@@ -464,23 +466,51 @@ def run_capture(
 
 
 def open_capture(path: str | Path, protocol: str | None = None, **options: Unpack[CaptureOptions]) -> Handler:
-    """A handler whose packets come from a capture, not yet started; arguments and errors as of `run_capture`."""
-    config, first_packet = capture_config(path, protocol, **options)
-    lines = [(line.group, line.port) for channel in config.channels for line in channel.lines if line.group]
+    """A handler whose packets come from a recording, not yet started; arguments and errors as of `run_capture`."""
+    return open_recording(Recording(path, protocol=protocol), **options)
+
+
+def open_recording(
+    recording: Recording | str | Path,
+    window: Window = ALL,
+    protocol: str | None = None,
+    *,
+    channels: Iterable[str] | None = None,
+    follow: bool = False,
+    **options: Unpack[CaptureOptions],
+) -> Handler:
+    """A handler whose packets come from a recording, not yet started: `play()` it, or `start()` it.
+
+    `recording`: one that is open, or its path; of a path, `protocol` says what cannot be recognised. `window`,
+    `channels` and `follow` as of `Recording.receiver`, `options` those of CaptureOptions. Raises ConfigError when there
+    is no line of a known protocol, CaptureError when the path is no recording at all.
+    """
+    if not isinstance(recording, Recording):
+        recording = Recording(recording, protocol=protocol)
+    elif protocol is not None and protocol != recording.protocol:
+        recording = Recording(*recording.paths, protocol=protocol)
+    config = recording.config(channels=channels, **options)
+    first = recording.first_ts
     return Handler(
         config,
-        receiver=capture.receiver(path, lines or None),
-        first_packet=first_packet,
+        receiver=recording.receiver(window, follow=follow, channels=[channel.name for channel in config.channels]),
+        first_packet=max(first, window.start or 0) if first else 0,
         anonymous=not options.get("name"),
     )
 
 
 def play(handler: Handler, progress: Callable[[int], None] | None = None) -> CaptureError | None:
-    """Run a capture's handler to the end of its input; the error of a file that is damaged further on."""
+    """Run a recording's handler to the end of its input; the error of a file that is damaged further on.
+
+    A recording that is followed goes on until it is complete, or `handler.receiver.stop_following()`.
+    """
     receiver: Any = handler.receiver
+    taken = -1
     while not handler.shard.turn_many(TURNS_AT_ONCE):
         if progress is not None:
             progress(receiver.offset)
+        if taken == (taken := handler.shard.packets_taken):
+            receiver.wait_for(IDLE_SECONDS)
     handler.shard.finish()
     handler.show_malformed()
     error: CaptureError | None = receiver.error

@@ -60,9 +60,9 @@ def test_microseconds_cut_the_rest(tmp_path: Path) -> None:
 def test_lines_are_the_destinations_in_order_of_appearance(tmp_path: Path) -> None:
     write_pcap(tmp_path / "x.pcap")
     found = capture.streams(tmp_path / "x.pcap")
-    assert [(s.destination, s.packets, s.payload_bytes, s.first_payload, s.first_ts) for s in found] == [
-        (A, 25, sum(map(len, PAYLOADS[0::2])), PAYLOADS[0], START),
-        (B, 25, sum(map(len, PAYLOADS[1::2])), PAYLOADS[1], START + 1000),
+    assert [(s.destination, s.packets, s.payload_bytes, s.payloads, s.first_ts, s.last_ts) for s in found] == [
+        (A, 25, sum(map(len, PAYLOADS[0::2])), tuple(PAYLOADS[0:16:2]), START, START + 48_000),
+        (B, 25, sum(map(len, PAYLOADS[1::2])), tuple(PAYLOADS[1:16:2]), START + 1000, START + 49_000),
     ]
     assert [s.packets for s in capture.streams(tmp_path / "x.pcap", packets=3)] == [2, 1]
     receiver = capture.receiver(tmp_path / "x.pcap")

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from feedhandler.recording import Recording, Window
 
 Capture = Annotated[
     Path,
@@ -24,6 +27,21 @@ Capture = Annotated[
         show_default=False,
     ),
 ]
+Recorded = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="DAY…",
+        exists=True,
+        readable=True,
+        help="Folders of `feedhandler record`, or captures: pcap, pcapng, BinaryFILE (.itch); plain, .gz or .zst.",
+        show_default=False,
+    ),
+]
+_WHEN = "ISO time, HH:MM[:SS] at the exchange, +90s, seq:12345, open, close"
+From = Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Begin there: {_WHEN}.", show_default=False)]
+To = Annotated[str, typer.Option("--to", metavar="WHEN", help="End before it: as --from.", show_default=False)]
+Channels = Annotated[str, typer.Option("--channels", metavar="A,B,…", help="Only these channels.", show_default=False)]
+Symbols = Annotated[str, typer.Option("--symbols", metavar="A,B,…", help="Only these symbols.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Protocol = Annotated[
     str,
@@ -112,6 +130,18 @@ def stop_after(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def named(text: str) -> list[str] | None:
+    """A,B,… taken apart; None where nothing is named: all."""
+    return [word.strip() for word in text.split(",") if word.strip()] or None
+
+
+def window(recording: "Recording", begin: str, end: str) -> "Window":
+    """The window that --from and --to name. Raises RecordingError when one of them is nowhere in the recording."""
+    from feedhandler.recording import Window
+
+    return Window(recording.find(begin) if begin else None, recording.find(end) if end else None)
 
 
 def known_protocol(given: str) -> str | None:

@@ -1,17 +1,7 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from feedhandler.receive._receiver import Receiver
-
-class FileReceiver(Receiver):
-    """A window of bytes onto a file."""
-
-    path: str
-    @property
-    def offset(self) -> int:
-        """Bytes of the file (unpacked) that have been read; for progress bars."""
-    def refill(self) -> bool:
-        """Bring more of a compressed file into the window; poll() does it by itself."""
+from feedhandler.receive._file import FileReceiver
 
 class PacketFile(FileReceiver):
     """UDP payloads of a pcap or pcapng file; made by `capture.receiver`."""
@@ -20,17 +10,23 @@ class PacketFile(FileReceiver):
     records: int
     foreign: int
     dissector: Any
-    def __new__(cls, lines: int, source: Any, path: str, destinations: Sequence[tuple[bytes, int, bytes]]) -> Self: ...
+    described: list[tuple[str, str, str]]
+    """(name, description, comment) of each interface that a pcapng has described so far."""
+    def __new__(
+        cls,
+        lines: int,
+        source: Any,
+        path: str,
+        destinations: Sequence[tuple[bytes, int, bytes, int]],
+        interfaces: Callable[[str, str, str], int] | None = ...,
+        *,
+        since: int = ...,
+        until: int = ...,
+    ) -> Self: ...
     @property
     def statistics(self) -> dict[str, int]:
         """What the packets of the file were, by name."""
     def datagrams(self, limit: int = 1000) -> list[tuple[int, bytes, int, bytes, int, bytes]]:
         """The next UDP datagrams: (ts_ns, target, port, source, source port, payload)."""
-    def tally(self, limit: int, seen: dict[tuple[bytes, int], list[int | bytes]]) -> bool:
+    def tally(self, limit: int, seen: dict[tuple[bytes, int], list[Any]]) -> bool:
         """Count datagrams by destination into `seen`; False at the end of the file."""
-
-class BinaryFile(FileReceiver):
-    """Whole messages of a Nasdaq BinaryFILE, as runs; made by `capture.receiver`."""
-
-    messages: int
-    def __new__(cls, lines: int, source: Any, path: str) -> Self: ...

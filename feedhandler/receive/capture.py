@@ -3,16 +3,17 @@
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from feedhandler.errors import CaptureError, ConfigError
-from feedhandler.receive._capture import BinaryFile, PacketFile
+from feedhandler.receive._binaryfile import BinaryFile
+from feedhandler.receive._capture import PacketFile
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter
-from feedhandler.receive.compressed import Compression, Unpacker, compression
+from feedhandler.receive.compressed import Compression, PlainFile, Unpacker, compression
 
 __all__ = [
     "BinaryFileWriter",
@@ -22,6 +23,7 @@ __all__ = [
     "PcapngWriter",
     "Stream",
     "kind",
+    "open_file",
     "read",
     "receiver",
     "streams",
@@ -29,6 +31,8 @@ __all__ = [
 
 LINES_MAX = 64
 HEAD = 4096  # bytes by which a file is recognised
+NOT_WANTED = -2  # in the place of a line's number: known, but not asked for
+EVER = -(2**63), 2**63 - 1
 PCAP_MAGIC = (b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1")
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
 
@@ -51,10 +55,12 @@ class Stream:
     port: int
     packets: int
     payload_bytes: int
-    first_payload: bytes
-    """Payload of the first packet, at most 2048 bytes: by this a protocol can be recognised."""
+    payloads: tuple[bytes, ...]
+    """Those of the first packets, at most 8: by these a protocol can be recognised."""
     first_ts: int
     """Time of the first packet, ns since the Unix epoch."""
+    last_ts: int
+    """The latest time of a packet."""
 
     @property
     def destination(self) -> tuple[str, int]:
@@ -94,12 +100,37 @@ def receiver(path: str | Path, lines: Sequence[Destination] | None = None) -> Pa
     path = Path(path)
     what = kind(path)
     if what.format == "binaryfile":
-        return BinaryFile(1, _source(path, what), str(path))
+        return BinaryFile(1, source(path, what), str(path))
     if lines is None:
         lines = [s.destination for s in _largest(streams(path))] or [("0.0.0.0", 0)]
     if not 1 <= len(lines) <= LINES_MAX:
         raise ConfigError(f"{path}: a capture has 1 to {LINES_MAX} lines, not {len(lines)}")
-    return PacketFile(len(lines), _source(path, what), str(path), [_packed(line) for line in lines])
+    return open_file(path, what, len(lines), list(enumerate(lines)))
+
+
+def open_file(
+    path: Path,
+    what: Kind,
+    lines: int,
+    destinations: Sequence[tuple[int, Destination]],
+    interfaces: Callable[[str, str, str], int] | None = None,
+    *,
+    since: int = EVER[0],
+    until: int = EVER[1],
+    growing: bool = False,
+) -> PacketFile:
+    """A receiver of a packet capture, of so many `lines`, of which this file may have some only.
+
+    `destinations`: (number of the line, or NOT_WANTED; where its packets go), any number of them for a line.
+    `interfaces`, of a pcapng whose interfaces are lines: from name, description and comment of an interface the number
+    of its line, NOT_WANTED, or -1 where each packet's destination tells. Packets before `since` and from `until` on
+    (ns since the Unix epoch) are passed over, and reading ends a second behind `until`. `growing`: the end of the file
+    is an idle turn, until the attribute of that name is set to False.
+    """
+    rows = [(*_packed(destination), line) for line, destination in destinations]
+    file = PacketFile(lines, source(path, what, growing), str(path), rows, interfaces, since=since, until=until)
+    file.growing = growing
+    return file
 
 
 def streams(path: str | Path, packets: int | None = None) -> list[Stream]:
@@ -111,14 +142,13 @@ def streams(path: str | Path, packets: int | None = None) -> list[Stream]:
     what = kind(path)
     if what.format == "binaryfile":
         raise CaptureError(f"{path}: a BinaryFILE holds messages, not packets: it has no destinations")
-    seen: dict[tuple[bytes, int], list[int | bytes]] = {}
-    with PacketFile(1, _source(path, what), str(path), [_packed(("0.0.0.0", 0))]) as file:
+    seen: dict[tuple[bytes, int], list[Any]] = {}
+    with open_file(path, what, 1, ()) as file:
         file.tally(2**63 if packets is None else packets, seen)
-    found = []
-    for (address, port), (count, size, first, ts) in seen.items():
-        assert isinstance(count, int) and isinstance(size, int) and isinstance(first, bytes) and isinstance(ts, int)
-        found.append(Stream(_text(address), port, count, size, first, ts))
-    return found
+    return [
+        Stream(_text(address), port, count, size, tuple(payloads), first_ts, last_ts)
+        for (address, port), (count, size, payloads, first_ts, last_ts) in seen.items()
+    ]
 
 
 def read(path: str | Path) -> Iterator[tuple[int, tuple[str, int], bytes]]:
@@ -131,7 +161,7 @@ def read(path: str | Path) -> Iterator[tuple[int, tuple[str, int], bytes]]:
     if what.format == "binaryfile":
         raise CaptureError(f"{path}: a BinaryFILE holds messages, not packets: read it with `receiver`")
     names: dict[bytes, str] = {}
-    with PacketFile(1, _source(path, what), str(path), [_packed(("0.0.0.0", 0))]) as file:
+    with open_file(path, what, 1, ()) as file:
         while batch := file.datagrams(1000):
             for ts, target, port, _, _, payload in batch:
                 name = names.get(target) or names.setdefault(target, _text(target))
@@ -180,9 +210,11 @@ def _is_binaryfile(head: bytes) -> bool:
     return messages > 0 and (place <= len(head) or len(head) == HEAD or messages > 1)
 
 
-def _source(path: Path, what: Kind) -> mmap.mmap | Unpacker:
+def source(path: Path, what: Kind, growing: bool = False) -> mmap.mmap | Unpacker | PlainFile:
     if what.compression is not None:
-        return Unpacker(path, what.compression)
+        return Unpacker(path, what.compression, growing=growing)
+    if growing:
+        return PlainFile(path)
     with path.open("rb") as file:
         mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     mapping.madvise(mmap.MADV_SEQUENTIAL)

@@ -29,16 +29,28 @@ class Unpacker:
     could be unpacked before have been given out by then.
     """
 
-    def __init__(self, path: Path, kind: Compression) -> None:
+    def __init__(self, path: Path, kind: Compression, *, growing: bool = False) -> None:
         self.kind = kind
         self.file: IO[bytes] = path.open("rb")
         self.packed = b""
         self.ready = memoryview(b"")
         self.machine: Any = None
         self.fault: ValueError | None = None
+        self.growing = growing
+        """What is not there yet may still come: its end, even inside a frame, is no fault."""
+        self._place = 0
+
+    packs = True
+
+    @property
+    def place(self) -> int:
+        """Bytes of the packed file that have been read."""
+        return self._place if self.file.closed else self.file.tell()
 
     def close(self) -> None:
         """Close the packed file."""
+        if not self.file.closed:
+            self._place = self.file.tell()
         self.file.close()
 
     def readinto(self, target: memoryview) -> int:
@@ -64,7 +76,7 @@ class Unpacker:
         if not self.packed:
             self.packed = self.file.read(SLICE)
         if not self.packed:
-            if self.machine is None:
+            if self.machine is None or self.growing:
                 return False
             if self.kind == "gzip" and (rest := self.machine.decompress(b"", PIECE)):  # held back by the bound
                 self.ready = memoryview(rest)
@@ -92,6 +104,28 @@ class Unpacker:
             self.packed = self.machine.unused_data
         if self.machine.eof:
             self.machine = None
+
+
+class PlainFile:
+    """A file as a source of its bytes, which may grow while it is read; not mapped: it may also be cut short."""
+
+    packs = False
+
+    def __init__(self, path: Path) -> None:
+        self.file: IO[bytes] = path.open("rb", buffering=0)
+        self.place = 0
+        """Bytes that have been read."""
+        self.growing = True
+
+    def readinto(self, target: memoryview) -> int:
+        """Fill `target` as far as there is something; how many, 0 at the present end."""
+        got: int = self.file.readinto(target) or 0  # type: ignore[attr-defined]
+        self.place += got
+        return got
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
 
 
 class Sink(Protocol):

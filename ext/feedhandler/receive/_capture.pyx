@@ -1,24 +1,17 @@
-"""Receivers that read files: pcap and pcapng captures, and Nasdaq BinaryFILE.
-
-A plain file is mapped and its packets are handed out where they lie. A compressed one passes through a window of
-constant size, which only moves between two polls, when nothing is lent out; that step, once in a window, is the only
-one that takes the GIL. A file that is not whole gives every whole packet before the damage; then poll() says
-END_OF_INPUT and `error` holds the CaptureError that names file, byte and fault.
-
-Time here is the file's: `now()` has no clock, and a line's ts_kind is TS_FILE (TS_NONE for BinaryFILE, which records no
-times: ts_recv is 0).
-"""
-from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+"""A receiver that reads packet captures: pcap and pcapng."""
+from libc.stdint cimport INT64_MAX, INT64_MIN, int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memmove, memset
+from libc.string cimport memset
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from feedhandler._counters cimport LN_BYTES, LN_FOREIGN, LN_PACKETS, LN_TRUNCATED
-from feedhandler._hints cimport fetch_to_read
-from feedhandler._records cimport LINE_ENDED, LINE_UP, TS_FILE, TS_NONE, Packet
+from feedhandler._records cimport LINE_UP, TS_FILE, Packet
 from feedhandler._wire cimport fh_be16, fh_be32, fh_be64, fh_le16, fh_le32, fh_le64, fh_put_le64
 from feedhandler.receive._datagram cimport (
-    FOUND_BUSY, FOUND_FRAGMENT, FOUND_KINDS, FOUND_MALFORMED, FOUND_OTHER, FOUND_TCP, FOUND_TRUNCATED, FOUND_UDP,
+    FOUND_BUSY, FOUND_FRAGMENT, FOUND_MALFORMED, FOUND_OTHER, FOUND_TCP, FOUND_TRUNCATED, FOUND_UDP,
     LINK_UNSUPPORTED, Address, Datagram, Dissector, link_of)
+from feedhandler.receive._file cimport (
+    DAMAGE_BLOCK, DAMAGE_CUT, DAMAGE_INTERFACE, DAMAGE_INTERFACES, DAMAGE_LENGTH, DAMAGE_RESOLUTION, DAMAGE_SECTION,
+    DAMAGE_TRAILER, DAMAGED, FileReceiver)
 from feedhandler.receive._receiver cimport END_OF_INPUT
 from feedhandler.errors import CaptureError
 
@@ -34,13 +27,18 @@ cdef extern from *:
 cdef enum:                      # what record() gives beside the FOUND_ numbers
     NEED_MORE = -1
     NOTHING = -2                # a block without a packet
-    DAMAGED = -3
+    IDLE = -4                   # the end of a file that still grows
+
+cdef enum:                      # what stands in the place of a line
+    NO_MATCH = -1               # of an interface: its packets' lines are told by their destinations
+    NOT_WANTED = -2             # a line of the recording, but not one of those asked for
 
 cdef enum:
-    WINDOW = 1 << 18            # bytes; more than twice the largest packet, so that one always fits
-    RUN_MAX = 1 << 14           # bytes of BinaryFILE in one packet, and at once: they are still in the L1 cache when decoded
-    NO_MATCH = -1
-    FETCH_AHEAD = 1024          # bytes of BinaryFILE: the processor's own prefetching is late for messages so short
+    SLACK_NS = 1000000000       # a packet so far behind the window's end ends the file: lines' times may cross by less
+    PAYLOADS = 8                # of each destination kept by tally(), ...
+    PAYLOAD_KEPT = 65536        # ... of so many bytes, ...
+    DESTINATIONS_MANY = 4096    # ... for so many destinations; of the others one, cut short
+    PAYLOAD_CUT = 2048
 
 # pcapng block types
 cdef enum:
@@ -59,128 +57,37 @@ cdef inline uint32_t u32(bint big_endian, const uint8_t *p) noexcept nogil:
     return fh_be32(p) if big_endian else fh_le32(p)
 
 
-_DAMAGE = {
-    DAMAGE_CUT: "the file ends in the middle of a record, of which {} bytes are here",
-    DAMAGE_LENGTH: "a record states {} bytes of packet, which no capture holds (at most 262144)",
-    DAMAGE_BLOCK: "a pcapng block states a length of {}, which cannot be",
-    DAMAGE_TRAILER: "the two lengths of a pcapng block differ; the second one is {}",
-    DAMAGE_INTERFACE: "a packet names interface {}, which the section has not described",
-    DAMAGE_SECTION: "a pcapng section begins with byte-order magic {:#x}, not 0x1a2b3c4d",
-    DAMAGE_RESOLUTION: "an interface has timestamp resolution {:#x}, finer than can be represented",
-    DAMAGE_INTERFACES: "a section describes more than {} interfaces",
-    DAMAGE_BEHIND: "more follows the mark of the end (a message of length 0), where nothing may",
-}
-
-
-cdef class FileReceiver(Receiver):
-    """A window of bytes onto a file: all of it when it is mapped, a moving part of it when it is unpacked.
-
-    `source` is what `capture.receiver` made of the path: a read-only buffer of the whole file, or an object with
-    readinto(). Packets point into it until release().
-    """
-
-    def __cinit__(self, int lines, source, str path, *args, **kwargs):
-        self.path = path
-        if hasattr(source, "readinto"):
-            self.source = source
-            self.window = bytearray(WINDOW)
-            self.base = &self.window[0]
-        elif len(source) > 0:
-            self.mapping = source
-            self.view = source
-            self.base = &self.view[0]
-            self.end = self.view.shape[0]
-
-    @property
-    def error(self):
-        if self.failure is not None:
-            return self.failure
-        if self.damage != DAMAGE_NONE:
-            return CaptureError(f"{self.path}: byte {self.origin + self.pos}{self.unpacked()}: "
-                                f"{_DAMAGE[self.damage].format(self.damage_detail)}")
-        return None
-
-    @property
-    def offset(self):
-        """Bytes of the file (unpacked, if it was compressed) that have been read; for progress bars."""
-        return self.origin + self.pos
-
-    cdef str unpacked(self):
-        return " of the unpacked data" if self.source is not None else ""
-
-    def close(self):
-        """Unmap the file. Packets that were handed out are gone."""
-        self.unbind()
-        self.ended = True
-        self.pos = self.end = 0
-        self.base = NULL
-        self.view = None
-        self.window = None
-        if self.mapping is not None and hasattr(self.mapping, "close"):
-            self.mapping.close()
-        if self.source is not None:
-            self.source.close()
-        self.mapping = None
-
-    cdef bint more(self) noexcept nogil:
-        """Bring more bytes into the window; False when there are none. Only while no packet is lent out."""
-        if self.source is None or self.ended or self.failure is not None:
-            return False
-        with gil:
-            return self.refill()
-
-    def refill(self):
-        """Move what is left to the front of the window and fill the rest; False at the end or on a fault."""
-        cdef uint64_t left = self.end - self.pos
-        if self.window is None:
-            return False
-        memmove(&self.window[0], &self.window[0] + self.pos, left)
-        self.origin += self.pos
-        self.pos = 0
-        self.end = left
-        try:
-            got = self.source.readinto(memoryview(self.window)[left:])
-        except Exception as fault:
-            self.failure = CaptureError(f"{self.path}: {fault}")
-            self.failure.__cause__ = fault
-            return False
-        self.end += <uint64_t> got
-        return got > 0
-
-    cdef int finish(self) noexcept nogil:
-        """The input is over, in good order or not."""
-        cdef int line
-        if not self.ended:
-            for line in range(self.lines):
-                self.status[line].state = LINE_ENDED
-        self.ended = True
-        return END_OF_INPUT
-
-    cdef int damaged(self, int kind, uint64_t detail) noexcept nogil:
-        self.damage = kind
-        self.damage_detail = detail
-        return DAMAGED
-
-
 cdef class PacketFile(FileReceiver):
     """UDP payloads of a pcap or pcapng file. Made by `capture.receiver`.
 
-    `lines`: how many; `destinations`: for each (address of 16 bytes, port, source of 16 bytes or zeros).
+    `lines`: how many; `destinations`: for each that is wanted (address of 16 bytes, port, source of 16 bytes or zeros,
+    number of its line, or NOT_WANTED). `interfaces`, for a pcapng of which interfaces are lines: called with name,
+    description and comment of each interface, gives the number of its line, NOT_WANTED, or NO_MATCH where the
+    destination of each packet tells. Packets before `since` and from `until` on are passed over (ns since the epoch).
     """
 
-    def __cinit__(self, int lines, source, str path, destinations):
+    def __cinit__(self, int lines, source, str path, destinations, interfaces=None, *, int64_t since=INT64_MIN,
+                  int64_t until=INT64_MAX):
         cdef int i
-        if len(destinations) != lines:
-            raise ValueError(f"{lines} lines need as many destinations, not {len(destinations)}")
         self.dissector = Dissector()
-        self.line_table = <Line *> calloc(lines, sizeof(Line))
+        self.destinations = len(destinations)
+        self.line_table = <Line *> calloc(max(1, self.destinations), sizeof(Line))
         self.interfaces = <Interface *> calloc(INTERFACES_MAX, sizeof(Interface))
         if self.line_table == NULL or self.interfaces == NULL:
             raise MemoryError()
-        for i, (address, port, only) in enumerate(destinations):
+        for i, (address, port, only, line) in enumerate(destinations):
             self.line_table[i].target = address_of(address)
             self.line_table[i].source = address_of(only)
             self.line_table[i].port = port
+            if not NOT_WANTED <= line < lines or line == NO_MATCH:
+                raise ValueError(f"there are {lines} lines, no number {line}")
+            self.line_table[i].line = line
+        self.numbering = interfaces
+        self.bound = NO_MATCH
+        self.since = since
+        self.until = until
+        self.over = until if until > INT64_MAX - SLACK_NS else until + SLACK_NS
+        self.described = []
         for i in range(lines):
             self.status[i].state = LINE_UP
             self.status[i].ts_kind = TS_FILE
@@ -231,15 +138,21 @@ cdef class PacketFile(FileReceiver):
     cdef int poll(self, Packet *out, int capacity) noexcept nogil:
         cdef Datagram datagram
         cdef int64_t ts = 0
-        cdef int n = 0, line
+        cdef int n = 0, line, found = NEED_MORE
         cdef uint64_t *own
         while n < capacity:
-            if self.next_udp(&datagram, &ts, n == 0) != FOUND_UDP:
+            found = self.next_udp(&datagram, &ts, n == 0)
+            if found != FOUND_UDP:
                 break
-            line = self.line_of(&datagram)
-            if line == NO_MATCH:
-                self.foreign += 1
-                self.counters[LN_FOREIGN] += 1
+            if ts < self.since or ts >= self.until:
+                if ts >= self.over:
+                    break
+                continue
+            line = self.bound if self.bound != NO_MATCH else self.line_of(&datagram)
+            if line < 0:
+                if line == NO_MATCH:
+                    self.foreign += 1
+                    self.counters[LN_FOREIGN] += 1
                 continue
             own = self.counters + line * self.counter_stride
             own[LN_PACKETS] += 1
@@ -250,7 +163,7 @@ cdef class PacketFile(FileReceiver):
             out[n].line = line
             n += 1
         if n == 0 and capacity > 0:
-            return self.finish()
+            return 0 if found == IDLE else self.finish()
         return n
 
     cdef void release(self) noexcept nogil:
@@ -269,6 +182,8 @@ cdef class PacketFile(FileReceiver):
                     return NEED_MORE
                 if self.more():
                     continue
+                if self.growing and self.failure is None:
+                    return IDLE
                 if self.failure is None and self.pos != self.end or self.skip:
                     self.damaged(DAMAGE_CUT, self.end - self.pos)
                 return DAMAGED
@@ -286,8 +201,8 @@ cdef class PacketFile(FileReceiver):
             if found == FOUND_UDP:
                 return FOUND_UDP
             if found == FOUND_TRUNCATED:
-                line = self.line_of(out)
-                self.counters[(0 if line == NO_MATCH else line) * self.counter_stride + LN_TRUNCATED] += 1
+                line = self.bound if self.bound != NO_MATCH else self.line_of(out)
+                self.counters[(0 if line < 0 else line) * self.counter_stride + LN_TRUNCATED] += 1
             elif found != FOUND_FRAGMENT:
                 self.counters[LN_FOREIGN] += 1
         return NEED_MORE
@@ -374,6 +289,7 @@ cdef class PacketFile(FileReceiver):
             captured = u32(self.big_endian, p + 20)
             if captured > length - 32:
                 return self.damaged(DAMAGE_LENGTH, captured)
+        self.bound = interface.line
         found = self.dissector.dissect(interface.link, p + head, captured, out)
         if found == FOUND_BUSY:
             return found
@@ -425,6 +341,7 @@ cdef class PacketFile(FileReceiver):
         interface.snap = u32(self.big_endian, block + 12)
         interface.units = 1000000
         interface.offset = 0
+        interface.line = NO_MATCH
         while at + 4 <= length - 4:
             code = u16(self.big_endian, block + at)
             size = u16(self.big_endian, block + at + 2)
@@ -441,27 +358,57 @@ cdef class PacketFile(FileReceiver):
             elif code == 14 and size >= 8:  # if_tsoffset
                 interface.offset = <int64_t> (fh_be64(block + at) if self.big_endian else fh_le64(block + at))
             at += (size + 3) & ~<uint32_t> 3
+        with gil:
+            interface.line = self.number(block, length)
         self.interface_count += 1
         self.pos += length
         return NOTHING
+
+    cdef int number(self, const uint8_t *block, uint32_t length) noexcept:
+        """Keep what an interface is called and says of itself; the number of the line that it is."""
+        cdef uint32_t at = 16, code, size
+        cdef dict said = {1: "", 2: "", 3: ""}          # opt_comment, if_name, if_description
+        while at + 4 <= length - 4:
+            code = u16(self.big_endian, block + at)
+            size = u16(self.big_endian, block + at + 2)
+            at += 4
+            if code == 0 or at + size > length - 4:
+                break
+            if code in said and not said[code]:
+                said[code] = PyBytes_FromStringAndSize(<const char *> block + at, size).decode("utf-8", "replace")
+            at += (size + 3) & ~<uint32_t> 3
+        if len(self.described) < INTERFACES_MAX:
+            self.described.append((said[2], said[3], said[1]))
+        if self.numbering is None:
+            return NO_MATCH
+        try:
+            line = int(self.numbering(said[2], said[3], said[1]))
+            if not NOT_WANTED <= line < self.lines:
+                raise ValueError(f"there are {self.lines} lines, no number {line}")
+            return line
+        except Exception as fault:
+            self.failure = CaptureError(f"{self.path}: interface {said[2]!r}: {fault}")
+            return NO_MATCH
 
     cdef inline int line_of(self, const Datagram *datagram) noexcept nogil:
         """The line of this destination (and source), NO_MATCH for another's. A remembered answer is tried first."""
         cdef uint32_t place = <uint32_t> (datagram.target.low >> 32 ^ datagram.target.low >> 56
                                           ^ datagram.target_port) & (MEMO - 1)
-        cdef int line = self.memo[place]
-        if matches(&self.line_table[line], datagram):
-            return line
-        line = self.search(datagram)
-        if line != NO_MATCH:
-            self.memo[place] = line
-        return line
+        cdef int row = self.memo[place]
+        if row < self.destinations and matches(&self.line_table[row], datagram):
+            return self.line_table[row].line
+        row = self.search(datagram)
+        if row == NO_MATCH:
+            return NO_MATCH
+        if row < 256:
+            self.memo[place] = <uint8_t> row
+        return self.line_table[row].line
 
     cdef int search(self, const Datagram *datagram) noexcept nogil:
-        cdef int line
-        for line in range(self.lines):
-            if matches(&self.line_table[line], datagram):
-                return line
+        cdef int row
+        for row in range(self.destinations):
+            if matches(&self.line_table[row], datagram):
+                return row
         return NO_MATCH
 
     def datagrams(self, int limit=1000):
@@ -483,31 +430,47 @@ cdef class PacketFile(FileReceiver):
     def tally(self, uint64_t limit, dict seen):
         """Count at most `limit` datagrams by destination into `seen`; False at the end of the file.
 
-        seen[(address of 16 bytes, port)] = [packets, bytes, first payload (at most 2048 bytes), first ts_ns].
+        seen[(address of 16 bytes, port)] = [packets, bytes, the first payloads (at most 8), first ts_ns, latest ts_ns].
         """
         cdef Datagram datagram
-        cdef int64_t ts = 0
+        cdef int64_t ts = 0, latest = 0
         cdef Line last
         cdef uint64_t packets = 0, payload = 0, counted = 0
+        cdef bint wanting = False
+        cdef list entry = None
         memset(&last, 0, sizeof(last))
         while counted < limit:
             if self.next_udp(&datagram, &ts, True) != FOUND_UDP:
                 self.finish()
                 break
             counted += 1
-            if (packets == 0 or datagram.target.low != last.target.low or datagram.target_port != last.port
+            if (entry is None or datagram.target.low != last.target.low or datagram.target_port != last.port
                     or datagram.target.high != last.target.high):
-                add_to(seen, &last, packets, payload)
+                add_to(entry, packets, payload, latest)
                 packets = payload = 0
+                latest = ts
                 last.target = datagram.target
                 last.port = datagram.target_port
-                if (key := (bytes_of(&last.target), last.port)) not in seen:
-                    seen[key] = [0, 0, PyBytes_FromStringAndSize(<const char *> datagram.payload,
-                                                                 min(datagram.len, 2048)), ts]
+                key = (bytes_of(&last.target), last.port)
+                entry = seen.get(key)
+                if entry is None:
+                    entry = seen[key] = [0, 0, [], ts, ts]
+                wanting = wants(entry, seen)
+            if wanting:
+                cut = PAYLOAD_KEPT if len(seen) <= DESTINATIONS_MANY else PAYLOAD_CUT
+                (<list> entry[2]).append(PyBytes_FromStringAndSize(<const char *> datagram.payload,
+                                                                   min(datagram.len, <uint32_t> cut)))
+                wanting = wants(entry, seen)
             packets += 1
             payload += datagram.len
-        add_to(seen, &last, packets, payload)
+            if ts > latest:
+                latest = ts
+        add_to(entry, packets, payload, latest)
         return not self.ended
+
+
+cdef inline bint wants(list entry, dict seen):
+    return len(<list> entry[2]) < (PAYLOADS if len(seen) <= DESTINATIONS_MANY else 1)
 
 
 cdef inline bint matches(const Line *line, const Datagram *datagram) noexcept nogil:
@@ -517,11 +480,11 @@ cdef inline bint matches(const Line *line, const Datagram *datagram) noexcept no
                  or line.source.low == datagram.source.low and line.source.high == datagram.source.high))
 
 
-cdef add_to(dict seen, const Line *line, uint64_t packets, uint64_t payload):
+cdef add_to(list entry, uint64_t packets, uint64_t payload, int64_t latest):
     if packets:
-        entry = seen[(bytes_of(&line.target), line.port)]
         entry[0] += packets
         entry[1] += payload
+        entry[4] = max(entry[4], latest)
 
 
 cdef Address address_of(bytes packed):
@@ -539,61 +502,3 @@ cdef bytes bytes_of(const Address *address):
     fh_put_le64(raw, address.high)
     fh_put_le64(raw + 8, address.low)
     return PyBytes_FromStringAndSize(<const char *> raw, 16)
-
-
-cdef class BinaryFile(FileReceiver):
-    """Whole messages of a Nasdaq BinaryFILE, each behind its u16 big-endian length, as runs of at most 16 KiB.
-
-    A run ends where a message ends (one that is longer than a run stands alone), so the framing never has to wait for
-    the rest of one. The format records no time: ts_recv is 0 and the line's ts_kind is TS_NONE.
-    """
-
-    def __cinit__(self, int lines, source, str path):
-        self.status[0].state = LINE_UP
-        self.status[0].ts_kind = TS_NONE
-
-    cdef int poll(self, Packet *out, int capacity) noexcept nogil:
-        cdef uint64_t start, stop, following, messages
-        cdef bint marked = False
-        if self.marked and capacity > 0:
-            self.look_behind()
-        while capacity > 0 and not self.ended:
-            start = stop = self.pos
-            messages = 0
-            while self.end - stop >= 2:
-                following = stop + 2 + fh_be16(self.base + stop)
-                fetch_to_read(<size_t> self.base + stop + FETCH_AHEAD)
-                if following > self.end or following - start > RUN_MAX and messages > 0:
-                    break
-                messages += 1
-                marked = following - stop == 2
-                stop = following
-                if marked or stop - start >= RUN_MAX:
-                    break
-            if messages == 0:
-                if self.more():
-                    continue
-                if self.failure is None and self.pos != self.end:
-                    self.damaged(DAMAGE_CUT, self.end - self.pos)
-                break
-            self.marked = marked
-            self.messages += messages
-            self.counters[LN_PACKETS] += 1
-            self.counters[LN_BYTES] += stop - start
-            out[0].data = self.base + start
-            out[0].ts_recv = 0
-            out[0].len = <uint32_t> (stop - start)
-            out[0].line = 0
-            self.pos = stop
-            return 1
-        return self.finish() if capacity > 0 else 0
-
-    cdef void look_behind(self) noexcept nogil:         # of the mark of the end: nothing but padding may lie there
-        while not self.ended:
-            while self.pos < self.end and self.base[self.pos] == 0:
-                self.pos += 1
-            if self.pos < self.end:
-                self.damaged(DAMAGE_BEHIND, 0)
-            elif self.more():
-                continue
-            self.finish()

@@ -1,0 +1,16 @@
+from feedhandler.receive._receiver import Receiver
+
+class FileReceiver(Receiver):
+    """A window of bytes onto a file."""
+
+    path: str
+    streams: bool
+    growing: bool
+    @property
+    def offset(self) -> int:
+        """Bytes of the file (unpacked) that have been read; for progress bars."""
+    @property
+    def packed_offset(self) -> int:
+        """Bytes of the file as it lies on the disk that have been read."""
+    def refill(self) -> bool:
+        """Bring more of a compressed file into the window; poll() does it by itself."""
