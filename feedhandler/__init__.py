@@ -19,6 +19,7 @@ from feedhandler.errors import (
 )
 
 if TYPE_CHECKING:
+    from feedhandler.convert import load
     from feedhandler.read import Batch, Book, Feed, Strategy, attach
     from feedhandler.records import BOOK, EVENT, LEVEL, Action, Flag, Quality, Reason, Side, Trading
     from feedhandler.research import Backtest, backtest
@@ -53,6 +54,7 @@ __all__ = [
     "attach",
     "backtest",
     "get_include",
+    "load",
 ]
 
 # Imported when first used: `feedhandler.decode` and the command's --help need no compiled module and no numpy.
@@ -60,6 +62,7 @@ _LATER = dict.fromkeys(("Batch", "Book", "Feed", "Strategy", "attach"), "feedhan
 _RECORDS = ("BOOK", "EVENT", "LEVEL", "Action", "Flag", "Quality", "Reason", "Side", "Trading")
 _LATER |= dict.fromkeys(_RECORDS, "feedhandler.records")
 _LATER |= dict.fromkeys(("Backtest", "backtest"), "feedhandler.research")
+_LATER["load"] = "feedhandler.convert"
 
 
 def __getattr__(name: str) -> Any:

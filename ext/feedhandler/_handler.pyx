@@ -84,7 +84,7 @@ cdef class Shard(Walk):
     cdef int day_count[MAX_CHANNELS]
     cdef void *answer_framings[MAX_CHANNELS]    # read retransmissions; NULL: the channel has no recovery
     cdef bint recovers                      # some channel has a recovery
-    cdef Witness witness                    # None but in a rehearsal
+    cdef Witness witness                    # None but in a rehearsal, a conversion
     cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
     cdef readonly int line_count, channel_count
     cdef Packet packets[RECEIVE_BATCH]
@@ -217,7 +217,7 @@ cdef class Shard(Walk):
         cdef int32_t done = 0, taken
         cdef int count, i
         cdef bint live = (<Arbiter> self.arbiters[channel]).quality == QUALITY_LIVE
-        if self.witness is not None:
+        if self.witness is not None and not self.witness.batches:
             self.deliver_singly(channel, run, live)
             return
         while done < run.count:
@@ -230,13 +230,20 @@ cdef class Shard(Walk):
             if taken == 0:
                 break                       # the message at `done` is malformed
             done += taken
+        self.heard(channel, run, done)
         (<Arbiter> self.arbiters[channel]).settle(done)
+
+    cdef inline void heard(self, int channel, const Run *run, int32_t done) noexcept nogil:
+        """A witness that reads gets the messages that were good."""
+        if self.witness is not None and self.witness.reads and done > 0:
+            self.witness.read(channel, run, done, (<Arbiter> self.arbiters[channel]).quality)
 
     cdef void deliver_singly(self, int channel, const Run *run, bint live) noexcept nogil:
         """deliver(), one message after the other before the witness."""
         cdef int32_t done = 0
         while done < run.count and self.deliver_one(channel, run, done, live) >= 0:
             done += 1
+        self.heard(channel, run, done)
         (<Arbiter> self.arbiters[channel]).settle(done)
 
     cdef int deliver_one(self, int channel, const Run *run, int32_t done, bint live) noexcept nogil:

@@ -3,8 +3,8 @@ import numpy as np
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t
-from feedhandler._records cimport Event
+from libc.stdint cimport int32_t, uint32_t
+from feedhandler._records cimport Event, Run
 from feedhandler.book._book cimport Books
 
 from feedhandler._records import EVENT as _EVENT
@@ -14,6 +14,9 @@ cdef class Witness:
     cdef void saw(self, int channel, Books books, const Event *events, int count,
                   uint32_t channel_quality) noexcept nogil:
         """Subclasses look."""
+
+    cdef void read(self, int channel, const Run *run, int32_t count, uint32_t channel_quality) noexcept nogil:
+        """Subclasses read."""
 
 
 @cython.final

@@ -1,0 +1,177 @@
+"""Blocks of a collector as Arrow record batches: words for codes, nulls for what is not there, prices as asked for.
+
+Numbers are handed over as they lie in memory; codes (action, side, quality, …) become dictionaries of words.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from feedhandler.convert.optional import library
+from feedhandler.records import PRICE_NONE, SIZE_REST, Quality, Reason, Trading
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from feedhandler.convert.options import Options, Prices
+    from feedhandler.publish import Segment
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Block = dict[str, Array]
+TIMES = frozenset({"ts", "ts_event", "ts_recv"})
+ACTIONS, SIDES = "ACMFTRSN", "BAN"
+WORDS: dict[str, list[str]] = {
+    "quality": [quality.name.lower() for quality in Quality],
+    "reason": [reason.name.lower() for reason in Reason],
+    "trading": [trading.name.lower() for trading in Trading],
+}
+"""Columns whose numbers have names, in the order of the numbers."""
+LETTERS = {"action": ACTIONS, "side": SIDES}
+PRICE = {"price_exponent": "-9", "none": "null"}
+SCHEMA = "1"
+
+
+class Words:
+    """A column of names by instrument, as a dictionary that only grows: (codes, words), each word once."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self._place: dict[str, int] = {}
+        self._codes = np.full(64, -1, np.int32)
+        self._used = 1  # instrument 0 is nobody, and has no name
+
+    def append(self, word: str) -> None:
+        """The next instrument's name."""
+        if self._used == len(self._codes):
+            self._codes = np.concatenate((self._codes, np.full(len(self._codes), -1, np.int32)))
+        if word not in self._place:
+            self._place[word] = len(self.words)
+            self.words.append(word)
+        self._codes[self._used] = self._place[word]
+        self._used += 1
+
+    def codes(self, instruments: Array) -> Array:
+        """The code of each instrument's name; -1 of instrument 0."""
+        found: Array = self._codes[instruments]
+        return found
+
+
+@dataclass
+class Names:
+    """The instruments named so far: they are only ever added to, and an index keeps its name."""
+
+    symbols: Words = field(default_factory=Words)
+    venues: Words = field(default_factory=Words)
+    channels: list[str] = field(default_factory=list)
+    used: int = 1
+    by_index: list[tuple[str, str]] = field(default_factory=lambda: [("", "")])
+    """(symbol, venue) of each instrument."""
+
+    def update(self, segment: Segment) -> None:
+        """Take what the directory has more by now."""
+        used = int(segment.part("directory")["used"][0])
+        for record in segment.directory[self.used : used]:
+            symbol, venue = record["symbol"].decode("latin1"), record["venue"].decode("latin1")
+            self.by_index.append((symbol, venue))
+            self.symbols.append(symbol)
+            self.venues.append(venue)
+        self.used = max(used, self.used)
+
+
+def is_price(name: str) -> bool:
+    """The column holds prices."""
+    return name in ("price", "open", "high", "low", "close") or name.startswith(("bid_px_", "ask_px_"))
+
+
+class Arrow:
+    """Makes record batches of one schema out of blocks. Raises BackendError where pyarrow is missing."""
+
+    def __init__(self, names: Names, options: Options) -> None:
+        self.pa: Any = library("pyarrow", "Arrow and Parquet")
+        self._names = names
+        self._prices: Prices = options.prices
+        self._about = {"feedhandler.schema": SCHEMA, "feedhandler.options": json.dumps(describe(options))}
+        self._letters = {name: _letter_table(letters) for name, letters in LETTERS.items()}
+        self._dictionaries: dict[str, tuple[int, pa.Array]] = {}
+
+    def batch(self, block: Block) -> pa.RecordBatch:
+        """The block as a record batch."""
+        arrays: dict[str, pa.Array] = {}
+        for name, values in block.items():
+            if name == "instrument":
+                arrays["symbol"] = self._named("symbol", values, self._names.symbols)
+                arrays["venue"] = self._named("venue", values, self._names.venues)
+            else:
+                arrays[name] = self._column(name, values)
+        fields = [self.pa.field(name, array.type, metadata=self._field_about(name)) for name, array in arrays.items()]
+        schema = self.pa.schema(fields, metadata=self._about)
+        return self.pa.record_batch(list(arrays.values()), schema=schema)
+
+    def _field_about(self, name: str) -> dict[str, str] | None:
+        return PRICE if is_price(name) and self._prices == "nano" else None
+
+    def _column(self, name: str, values: Array) -> pa.Array:
+        pa = self.pa
+        if name in TIMES:
+            return self._array(pa.timestamp("ns", tz="UTC"), values, values != 0)
+        if is_price(name):
+            return self._price(values)
+        if name in WORDS:
+            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), values), pa.array(WORDS[name]))
+        if name in LETTERS:
+            codes = self._letters[name][values]
+            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), codes), pa.array(list(LETTERS[name])))
+        if name == "channel":
+            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), values), pa.array(self._names.channels))
+        if name == "size":
+            return self._array(pa.uint64(), values, values != SIZE_REST)
+        return self._array(pa.from_numpy_dtype(values.dtype), values)
+
+    def _price(self, values: Array) -> pa.Array:
+        known = values != PRICE_NONE
+        if self._prices == "float":
+            return self._array(self.pa.float64(), values / 1e9, known)
+        if self._prices == "decimal":
+            wide = np.empty((len(values), 2), np.int64)
+            wide[:, 0], wide[:, 1] = values, values >> 63
+            wide[~known] = 0
+            return self._array(self.pa.decimal128(19, 9), wide, known)
+        return self._array(self.pa.int64(), values, known)
+
+    def _named(self, name: str, values: Array, words: Words) -> pa.Array:
+        """A dictionary of all names so far: it only grows, so one stream of batches can follow it."""
+        codes, known = words.codes(values), list(words.words)
+        made = self._dictionaries.get(name)
+        if made is None or made[0] != len(known):
+            made = self._dictionaries[name] = (len(known), self.pa.array(known, self.pa.string()))
+        return self.pa.DictionaryArray.from_arrays(self._array(self.pa.int32(), codes, codes >= 0), made[1])
+
+    def _array(self, kind: pa.DataType, values: Array, known: Array | None = None) -> pa.Array:
+        """The numbers as they lie in memory; those not `known` are null."""
+        valid, nulls = None, 0
+        if known is not None and (nulls := len(known) - int(np.count_nonzero(known))):
+            valid = self.pa.py_buffer(np.packbits(known, bitorder="little"))
+        data = self.pa.py_buffer(np.ascontiguousarray(values))
+        return self.pa.Array.from_buffers(kind, len(values), [valid, data], nulls)
+
+
+def _letter_table(letters: str) -> Array:
+    table = np.full(256, len(letters) - 1, np.int8)  # "N" is the last of each
+    for code, letter in enumerate(letters):
+        table[ord(letter)] = code
+    return table
+
+
+def describe(options: Options) -> dict[str, Any]:
+    """What the options say about the rows, for the file's own metadata."""
+    about: dict[str, Any] = {"kind": options.kind, "prices": options.prices}
+    if options.kind in ("book", "bars"):
+        about["sample"] = options.sample or ("1m" if options.kind == "bars" else "every")
+        about["fill"] = options.fill
+    if options.kind == "book":
+        about["depth"] = options.depth
+    return about

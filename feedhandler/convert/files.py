@@ -1,0 +1,57 @@
+"""Files that appear whole under their names or not at all: written beside, renamed at the end, removed on failure."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from feedhandler.convert.columns import Block
+from feedhandler.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that was written."""
+
+    path: str
+    rows: int
+    bytes: int
+
+
+class Sink(Protocol):
+    """Where blocks go, in the order of the rows. `write` and `close` are called by one thread."""
+
+    def write(self, block: Block) -> None:
+        """Take a block; its arrays may be kept."""
+
+    def close(self) -> list[Written]:
+        """Everything written, under the final names."""
+
+    def abort(self) -> None:
+        """Leave nothing."""
+
+
+class Target:
+    """A file's final path, and the one it is written under: `.NAME.PID.partial` in the same folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.rows = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.partial.touch()
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def finish(self) -> Written:
+        """Give it its name."""
+        size = self.partial.stat().st_size
+        self.partial.replace(self.path)
+        return Written(str(self.path), self.rows, size)
+
+    def remove(self) -> None:
+        """Forget it."""
+        self.partial.unlink(missing_ok=True)

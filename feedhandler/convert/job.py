@@ -1,0 +1,150 @@
+"""One conversion, in one process: a recording through the handler into a sink, reading and writing side by side.
+
+recording ─► handler ─► collector ═ blocks, two at most ═► sink ─► files
+           this thread, no GIL                            another thread
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from feedhandler.convert._collector import Collector, EventCollector
+from feedhandler.convert.columns import Block, Names
+from feedhandler.convert.report import Report
+from feedhandler.errors import ConfigError
+from feedhandler.handler import Handler, open_capture, play
+from feedhandler.news import complaints
+
+if TYPE_CHECKING:
+    from feedhandler.convert.files import Sink
+    from feedhandler.convert.options import Options
+
+BLOCKS_WAITING = 2
+RING_EVENTS = 1024  # nobody attaches: a ring that stays in the cache
+Progress = Callable[[int], None]
+
+
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """A conversion was asked to end; nothing was written."""
+
+
+class Pump:
+    """Blocks into a sink, on a thread of its own: at most two wait, then the one who brings them does."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._waiting: queue.Queue[Block | None] = queue.Queue(BLOCKS_WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="feedhandler-convert", daemon=True)
+        self._thread.start()
+
+    def put(self, block: Block) -> None:
+        """Hand over a block. Raises what the sink has raised."""
+        self._check()
+        self._waiting.put(block)
+
+    def finish(self) -> None:
+        """Wait until all is written. Raises what the sink has raised."""
+        self.stop()
+        self._check()
+
+    def stop(self) -> None:
+        """End the thread, after what waits. Stopping twice is harmless."""
+        if self._thread.is_alive():
+            self._waiting.put(None)
+            self._thread.join()
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (block := self._waiting.get()) is not None:
+            if self._error is None:
+                try:
+                    self._sink.write(block)
+                except BaseException as error:
+                    self._error = error
+
+
+def open_inputs(inputs: Sequence[str | Path], options: Options) -> Handler:
+    """A handler that plays the inputs, merged in time order, not yet started."""
+    if len(inputs) != 1:
+        raise ConfigError("convert: one input for each file to be written, or a folder to write to")
+    sizes: dict[str, Any] = {"ring_events": RING_EVENTS, "orders": options.orders, "instruments": options.instruments}
+    depth = options.depth if options.kind == "book" else 10
+    return open_capture(inputs[0], options.protocol, day=options.day, depth=depth, **sizes)
+
+
+def collector(options: Options, handler: Handler, sink: Callable[[Block], Any]) -> Collector:
+    """The collector of a kind of rows."""
+    common: dict[str, Any] = {"symbols": options.symbols, "start": options.start, "end": options.end}
+    return EventCollector(sink, handler.segment, trades=options.kind == "trades", **common)
+
+
+def convert_one(
+    inputs: Sequence[str | Path],
+    make_sink: Callable[[Names, Handler], Sink],
+    options: Options,
+    *,
+    progress: Progress | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Report:
+    """Play `inputs` into the sink that `make_sink` makes; the sink's files appear whole at the end, or not at all.
+
+    `progress` is called now and then with the bytes read so far; `stopping` is asked as often: True raises Stopped.
+    Damage in the middle of an input is a note: all that was whole before it has been converted.
+    """
+    begin = time.perf_counter()
+    report = Report([str(path) for path in inputs], read=sum(size_of(path) for path in inputs))
+    names = Names()
+    with open_inputs(inputs, options) as handler, contextlib.ExitStack() as stack:
+        names.channels = [channel.name for channel in handler.config.channels]
+        sink = make_sink(names, handler)
+        stack.callback(sink.abort)
+        pump = Pump(sink)
+        stack.callback(pump.stop)
+
+        def put(block: Block) -> None:
+            names.update(handler.segment)
+            pump.put(block)
+
+        collects = collector(options, handler, put)
+        handler.shard.watch(collects)
+
+        def look(offset: int) -> None:
+            collects.check()
+            if stopping():
+                raise Stopped
+            if progress is not None:
+                progress(offset)
+
+        damage = play(handler, look)
+        collects.finish()
+        pump.finish()
+        report.files = sink.close()
+        stack.pop_all()
+        report.messages = sum(handler.types.values())
+        report.events, report.rows = collects.events, collects.total
+        report.stepped_back, report.first_valid = collects.stepped_back, collects.first_valid
+        report.count(handler.segment)
+        report.notes = complaints(handler.segment) + list(getattr(sink, "notes", ()))
+        if damage is not None:
+            report.notes.append(f"damaged: {damage}; everything before that was converted")
+    report.written = sum(file.bytes for file in report.files)
+    report.seconds = time.perf_counter() - begin
+    return report
+
+
+def size_of(path: str | Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if not Path(path).is_dir():
+        return Path(path).stat().st_size if Path(path).exists() else 0
+    return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
