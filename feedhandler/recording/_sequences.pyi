@@ -1,25 +1,9 @@
-from collections.abc import Iterable, Sequence
-from typing import Any, Self
-
+from feedhandler.recording._runs import Runs
 from feedhandler.recording.report import ChannelReport
 
-class Sequences:
+class Sequences(Runs):
     """What passed, by its numbers, per line and per channel, without decoding."""
 
-    lines: int
-    """Of all channels."""
-    channels: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """(name, session protocol, names of the lines)."""
-    def __new__(
-        cls,
-        channels: Iterable[tuple[str, str, Sequence[str]]],
-        *,
-        reorder_us: int = ...,
-        silence_ms: int = ...,
-        skew_ms: int = ...,
-        step_ms: int = ...,
-        **kwargs: Any,
-    ) -> Self: ...
     def feed(self, line: int, ts: int, payload: bytes) -> int:
         """One packet, received at `ts` (ns since the Unix epoch): what it showed (SAW_...), 0 for nothing."""
     def begin_connection(self, line: int) -> None:
