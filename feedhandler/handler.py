@@ -490,7 +490,7 @@ def open_recording(
     elif protocol is not None and protocol != recording.protocol:
         recording = Recording(*recording.paths, protocol=protocol)
     config = recording.config(channels=channels, **options)
-    first = recording.first_ts
+    first = recording.first_ts or (time.time_ns() if follow else 0)  # a day that has just begun
     return Handler(
         config,
         receiver=recording.receiver(window, follow=follow, channels=[channel.name for channel in config.channels]),

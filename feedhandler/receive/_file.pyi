@@ -12,5 +12,9 @@ class FileReceiver(Receiver):
     @property
     def packed_offset(self) -> int:
         """Bytes of the file as it lies on the disk that have been read."""
+    def grows(self) -> None:
+        """The file may still grow: its end, even inside a packet, is an idle turn."""
+    def settle(self) -> None:
+        """Nothing more will be written into the file: its end is the end."""
     def refill(self) -> bool:
         """Bring more of a compressed file into the window; poll() does it by itself."""

@@ -125,11 +125,12 @@ def open_file(
     `interfaces`, of a pcapng whose interfaces are lines: from name, description and comment of an interface the number
     of its line, NOT_WANTED, or -1 where each packet's destination tells. Packets before `since` and from `until` on
     (ns since the Unix epoch) are passed over, and reading ends a second behind `until`. `growing`: the end of the file
-    is an idle turn, until the attribute of that name is set to False.
+    is an idle turn, until `settle()`.
     """
     rows = [(*_packed(destination), line) for line, destination in destinations]
     file = PacketFile(lines, source(path, what, growing), str(path), rows, interfaces, since=since, until=until)
-    file.growing = growing
+    if growing:
+        file.grows()
     return file
 
 

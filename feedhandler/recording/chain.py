@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from feedhandler.errors import CaptureError
 from feedhandler.receive import capture
 from feedhandler.receive._binaryfile import BinaryFile
+from feedhandler.recording import manifest as manifests
+from feedhandler.recording.files import PARTIAL, RecordedFile, candidates, folders, number_of, settled
 from feedhandler.recording.lines import RecordedLine, of_comment
 
 if TYPE_CHECKING:
     from feedhandler.receive._file import FileReceiver
-    from feedhandler.recording.day import Recording
-    from feedhandler.recording.files import Folder, RecordedFile
     from feedhandler.recording.window import Window
+
+
+NEXT_DAY_SECONDS = 2.0  # a recorder that goes on to another day has made its folder by then
 
 
 class Chain(Protocol):
@@ -31,62 +38,172 @@ class Chain(Protocol):
         """The present file is idle: it may have come to its end for good."""
 
 
-class FileChain:
-    """Files that follow each other, opened when they are reached."""
+class Opener:
+    """Opens files for a receiver of some lines of a recording, within a window."""
 
     def __init__(
         self,
-        recording: Recording,
-        folder: Folder,
-        files: Sequence[RecordedFile],
+        known: Sequence[RecordedLine],
+        unknown: Sequence[RecordedLine],
         wanted: Sequence[RecordedLine],
-        numbers: dict[int, int],
         window: Window,
-        follow: bool,
     ) -> None:
-        self.files = list(files)
-        self.first_ts = next((ts for file in files if (ts := recording._first(file)) is not None), 0)
+        self.lines = len(wanted)
+        self._known, self._unknown = known, unknown
+        self._numbers = {id(line): number for number, line in enumerate(wanted)}
+        self.since = capture.EVER[0] if window.start is None else window.start
+        self.until = capture.EVER[1] if window.end is None else window.end
+
+    def open(self, file: RecordedFile, *, growing: bool = False) -> FileReceiver:
+        """The file's receiver. Raises CaptureError."""
+        if file.kind.format == "binaryfile":
+            source = capture.source(file.path, file.kind, growing)
+            number = next((self._number(line) for line in self._known if line.session == "binaryfile"), 0)
+            messages = BinaryFile(self.lines, source, str(file.path), max(0, number))
+            if growing:
+                messages.grows()
+            return messages
+        rows = [
+            (self._number(line), line.destination)
+            for line in (*self._known, *self._unknown)
+            if line.destination is not None and not line.stream
+        ]
+        return capture.open_file(
+            file.path,
+            file.kind,
+            self.lines,
+            rows,
+            self._interfaces(file) if file.kind.format == "pcapng" else None,
+            since=self.since,
+            until=self.until,
+            growing=growing,
+        )
+
+    def _number(self, line: RecordedLine | None) -> int:
+        return self._numbers.get(id(line), capture.NOT_WANTED)
+
+    def _interfaces(self, file: RecordedFile) -> Callable[[str, str, str], int]:
+        """Which line an interface is, of a file that says so."""
+        known = {(line.channel, line.name): line for line in self._known}
+
+        def number(name: str, description: str, comment: str) -> int:
+            told = of_comment(comment, file.path)
+            return -1 if told is None else self._number(known.get((told.channel, told.name)))
+
+        return number
+
+
+class FileChain:
+    """Files that are all there."""
+
+    def __init__(self, files: Sequence[RecordedFile], first_ts: int, opener: Opener) -> None:
+        self.first_ts = first_ts
         self.over = False
-        self._recording, self._folder, self._follow = recording, folder, follow
-        self._lines, self._numbers, self._window = len(wanted), numbers, window
+        self._files, self._opener = list(files), opener
 
     def next(self) -> FileReceiver | None:
         """The next file, opened."""
-        if not self.files:
+        if not self._files:
             self.over = True
             return None
-        return self._open(self.files.pop(0))
+        file = self._files.pop(0)
+        return self._opener.open(replace(file, path=settled(file.path)))
 
     def look(self) -> None:
         """Nothing here grows."""
 
-    def _open(self, file: RecordedFile) -> FileReceiver:
-        table = self._recording._table
-        if file.kind.format == "binaryfile":
-            line = next(line for line in table.known if line.session == "binaryfile")
-            return BinaryFile(
-                self._lines, capture.source(file.path, file.kind), str(file.path), self._numbers.get(id(line), 0)
-            )
-        rows = [
-            (self._numbers.get(id(line), capture.NOT_WANTED), line.destination)
-            for line in (*table.known, *table.unknown)
-            if line.destination is not None and not line.stream
-        ]
-        since = capture.EVER[0] if self._window.start is None else self._window.start
-        until = capture.EVER[1] if self._window.end is None else self._window.end
-        return capture.open_file(file.path, file.kind, self._lines, rows, self._number(file), since=since, until=until)
 
-    def _number(self, file: RecordedFile) -> Callable[[str, str, str], int] | None:
-        """Which line an interface is, of a file that says so."""
-        if file.kind.format != "pcapng":
-            return None
-        known = {(line.channel, line.name): line for line in self._recording._table.known}
+class FollowedChain:
+    """A file, or the files of a folder, while they are written: in the order of their names, each until it is whole.
 
-        def number(name: str, description: str, comment: str) -> int:
-            told = of_comment(comment, file.path)
-            if told is None:
-                return -1
-            line = known.get((told.channel, told.name))
-            return capture.NOT_WANTED if line is None else self._numbers.get(id(line), capture.NOT_WANTED)
+    A file is whole when it has lost its .partial, when there is a later one, or when the day's manifest says so; a
+    folder is over when the manifest of its last day says so. Of another program's files, which have neither, there may
+    always be more: `Merged.stop_following` ends them.
+    """
 
-        return number
+    def __init__(self, path: Path, first_ts: int, opener: Opener) -> None:
+        self.first_ts = first_ts
+        self.over = False
+        self._path, self._opener = path, opener
+        self._seen: set[Path] = set()
+        self._waiting: list[Path] = []
+        self._file: FileReceiver | None = None
+        self._present = path
+        self._stamps: dict[Path, int] = {}
+        self._complete_since: float | None = None
+        self._scan()
+
+    def next(self) -> FileReceiver | None:
+        """The next file, opened, once there is enough of it to be one."""
+        self._file = None
+        while True:
+            complete = self._complete()
+            self._scan()
+            if not self._waiting:
+                self.over = complete
+                return None
+            try:
+                path = settled(self._waiting[0])
+                file = self._opener.open(RecordedFile(path, capture.kind(path), 0), growing=True)
+            except (CaptureError, OSError):
+                if len(self._waiting) == 1 and not complete:
+                    return None  # its head is not written yet
+                self._waiting.pop(0)
+                raise
+            self._present = self._waiting.pop(0)
+            self._file = file
+            if self._whole():
+                file.settle()
+            return file
+
+    def look(self) -> None:
+        """Has the present file come to its end for good?"""
+        if self._file is not None and self._whole():
+            self._file.settle()
+
+    def _whole(self) -> bool:
+        name = self._present.name.removesuffix(PARTIAL)
+        partial = self._present.with_name(name + PARTIAL)
+        if not partial.exists() and number_of(partial) is not None and self._present.with_name(name).exists():
+            return True
+        if self._complete():
+            return True
+        self._scan()
+        return bool(self._waiting)
+
+    def _scan(self) -> None:
+        """See which files have come."""
+        if not self._path.is_dir():
+            found = [self._path]
+        else:
+            stamps = {folder: stamp for folder in (self._path, *self._stamps) if (stamp := _stamp(folder))}
+            if stamps == self._stamps:
+                return
+            self._stamps = stamps | {folder: stamp for folder in folders(self._path) if (stamp := _stamp(folder))}
+            found = [path for folder in self._stamps for path in candidates(folder)]
+        for path in found:
+            whole = path.with_name(path.name.removesuffix(PARTIAL))
+            if whole not in self._seen:
+                self._seen.add(whole)
+                self._waiting.append(path)
+
+    def _complete(self) -> bool:
+        """Whether the manifest of the last day says that nothing more comes."""
+        if not self._path.is_dir():
+            return bool(self._seen) and not self._waiting and self._file is None
+        days = [folder for folder in folders(self._path) if (folder / manifests.NAME).exists()]
+        if not days or not manifests.load(days[-1]).complete:
+            self._complete_since = None
+            return False
+        if days == [self._path]:
+            return True
+        now = time.monotonic()
+        self._complete_since = self._complete_since or now
+        return now - self._complete_since > NEXT_DAY_SECONDS
+
+
+def _stamp(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0

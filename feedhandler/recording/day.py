@@ -17,8 +17,8 @@ from feedhandler.recognise import recognise
 from feedhandler.recording import files as _files
 from feedhandler.recording import window as _window
 from feedhandler.recording._merged import Merged
-from feedhandler.recording.chain import FileChain
-from feedhandler.recording.files import Folder, RecordedFile
+from feedhandler.recording.chain import Chain, FileChain, FollowedChain, Opener
+from feedhandler.recording.files import RecordedFile
 from feedhandler.recording.lines import Lines, RecordedLine, channels_of, first_of, of_comment, of_manifest
 from feedhandler.recording.window import ALL, Window
 
@@ -80,8 +80,7 @@ class Recording:
     @cached_property
     def first_ts(self) -> int:
         """The time of the first packet, ns since the Unix epoch; 0: there is none, or no times (BinaryFILE)."""
-        times = [ts for file in self.files if (ts := self._first(file)) is not None]
-        return min(times, default=0)
+        return self._first_of(self.files)
 
     @cached_property
     def last_ts(self) -> int:
@@ -142,13 +141,15 @@ class Recording:
                 f"{self._name()}: a handler has 1 to {capture.LINES_MAX} lines, the recording {len(wanted)}; choose "
                 "channels"
             )
-        numbers = {id(line): number for number, line in enumerate(wanted)}
-        chains = []
-        for folder, chain in self._chains():
-            chain = [file for file in chain if not _outside(file, window)]
-            if not chain and not follow:
-                continue
-            chains.append(FileChain(self, folder, chain, wanted, numbers, window, follow))
+        opener = Opener(self._table.known, self._table.unknown, wanted, window)
+        chains: list[Chain] = []
+        if follow:
+            chains += [FollowedChain(path, self._first_below(path), opener) for path in self.paths]
+        else:
+            for files in self._chains():
+                inside = [file for file in files if not _outside(file, window)]
+                if inside:
+                    chains.append(FileChain(inside, self._first_of(inside), opener))
         return Merged(len(wanted), chains, follow=follow)
 
     def find(self, when: str) -> int:
@@ -233,17 +234,23 @@ class Recording:
         for stream in self._streams(file):
             table.recognise(stream)
 
-    def _chains(self) -> list[tuple[Folder, list[RecordedFile]]]:
-        """The chains of files, in the order of their first ones."""
+    def _chains(self) -> list[list[RecordedFile]]:
+        """The files in chains that follow each other, in the order of their first ones."""
         found = []
         for folder in self._folders:
             for chain in _files.chained(folder.files):
                 times = [self._first(file) or 0 for file in chain]
                 if folder.manifest is None and any(a > b > 0 for a, b in itertools.pairwise(times)):
-                    found += [(folder, [file]) for file in chain]  # names like a recorder's; they do not follow
+                    found += [[file] for file in chain]  # names like a recorder's; they do not follow
                 else:
-                    found.append((folder, chain))
+                    found.append(chain)
         return found
+
+    def _first_of(self, files: Iterable[RecordedFile]) -> int:
+        return min((ts for file in files if (ts := self._first(file)) is not None), default=0)
+
+    def _first_below(self, path: Path) -> int:
+        return self._first_of(file for file in self.files if file.path == path or path in file.path.parents)
 
     def _head(self, file: RecordedFile) -> tuple[int | None, list[tuple[str, str, str]]]:
         """The time of a file's first packet, and what the interfaces described before it say; both read once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,11 +70,6 @@ def find(paths: Iterable[str | Path]) -> list[Folder]:
     return found
 
 
-def reload(path: Path) -> Folder | None:
-    """A folder as it is now."""
-    return next((folder for folder in _days(path) if folder.path == path), None)
-
-
 def _single(path: Path) -> Folder:
     """A file that was named. With a name of the recorder's it may have been renamed since."""
     if not path.exists():
@@ -91,26 +87,34 @@ def _file(path: Path, manifest: Manifest | None = None) -> RecordedFile:
     return RecordedFile(path, what, path.stat().st_size, entry)
 
 
-def _days(folder: Path) -> Iterable[Folder]:
-    """The folder itself, and those below it, as far as they hold something to read."""
+def candidates(folder: Path) -> list[Path]:
+    """The files in a folder that may be recorded ones, by their names: a recorder's number rises."""
     try:
-        entries = sorted(folder.iterdir())
+        entries = [path for path in folder.iterdir() if not path.is_dir()]
     except OSError as error:
         raise CaptureError(f"{folder}: {error.strerror}") from error
-    manifest = manifests.load(folder) if (folder / manifests.NAME).exists() else None
-    files = []
-    for path in entries:
-        if path.is_dir() or path.name.startswith(".") or path.name.endswith(BESIDE):
-            continue
-        try:
-            files.append(_file(path, manifest))
-        except (CaptureError, FileNotFoundError):  # of no known kind; or renamed, removed just now
-            continue
-    if files or manifest is not None:
-        yield Folder(folder, tuple(files), manifest)
-    for path in entries:
+    return sorted(path for path in entries if not path.name.startswith(".") and not path.name.endswith(BESIDE))
+
+
+def folders(folder: Path) -> list[Path]:
+    """The folder and those below it, in the order of their names."""
+    found = [folder]
+    for path in sorted(folder.iterdir()):
         if path.is_dir() and not path.name.startswith("."):
-            yield from _days(path)
+            found += folders(path)
+    return found
+
+
+def _days(top: Path) -> Iterable[Folder]:
+    """The folder itself, and those below it, as far as they hold something to read."""
+    for folder in folders(top):
+        manifest = manifests.load(folder) if (folder / manifests.NAME).exists() else None
+        files = []
+        for path in candidates(folder):
+            with contextlib.suppress(CaptureError, FileNotFoundError):  # of no known kind; or removed just now
+                files.append(_file(path, manifest))
+        if files or manifest is not None:
+            yield Folder(folder, tuple(files), manifest)
 
 
 def chained(files: Iterable[RecordedFile]) -> list[list[RecordedFile]]:

@@ -31,7 +31,7 @@ cdef class FileReceiver(Receiver):
     cdef uint64_t damage_detail
     cdef object failure
     cdef readonly bint streams              # some lines are streams, whose connections are counted
-    cdef public bint growing                # what is not there yet may still come: its end is an idle turn
+    cdef readonly bint growing                # what is not there yet may still come: its end is an idle turn
 
     cdef str unpacked(self)
     cdef bint more(self) noexcept nogil

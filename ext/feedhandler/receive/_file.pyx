@@ -71,6 +71,16 @@ cdef class FileReceiver(Receiver):
     cdef str unpacked(self):
         return " of the unpacked data" if self.source is not None and self.source.packs else ""
 
+    def grows(self):
+        """The file may still grow: its end, even inside a packet, is an idle turn."""
+        self.growing = True
+
+    def settle(self):
+        """Nothing more will be written into the file: its end is the end."""
+        self.growing = False
+        if self.source is not None:
+            self.source.growing = False
+
     def close(self):
         """Unmap the file. Packets that were handed out are gone."""
         self.unbind()

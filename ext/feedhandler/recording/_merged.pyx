@@ -35,8 +35,7 @@ cdef class Merged(Receiver):
 
     `chains`, in the order of files: each has `first_ts`, ns since the Unix epoch, at or before its first packet;
     next() gives the FileReceiver of its next file, with as many lines as this one has, or None when there is none
-    (yet); `over`, which says that there will be none; look(), called while its file is idle, may set the file's
-    `growing` to False.
+    (yet); `over`, which says that there will be none; look(), called while its file is idle, may settle() that file.
     """
 
     def __cinit__(self, int lines, chains, *, bint follow=False):
@@ -353,7 +352,7 @@ cdef class Merged(Receiver):
         except Exception as fault:
             self.errors.append(CaptureError(f"{self.kept[address][0]}: {fault}"))
         if file is not None and not self.following:
-            file.growing = False
+            file.settle()
 
     cdef void remove(self, int place) noexcept nogil:
         """A lane is over."""

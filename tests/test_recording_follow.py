@@ -1,0 +1,120 @@
+"""A recording that is read while it is written."""
+
+import gzip
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from feedhandler.handler import open_recording, play
+from feedhandler.receive import capture
+from feedhandler.recording import Recording
+from feedhandler.recording import manifest as manifests
+from feedhandler.recording.manifest import Channel, Line, Manifest
+from tests.background import beside
+from tests.test_recording import START, A, B, mold
+
+Piece = tuple[int, int, bytes]
+
+
+def day(folder: Path, complete: bool = False) -> Manifest:
+    lines = tuple(
+        Line(name, group, port, "", "", "lo", False) for name, (group, port) in zip("AB", (A, B), strict=True)
+    )
+    channel = Channel("itch", "itch50", "moldudp64", "XNAS", None, lines)
+    made = Manifest("day", "2023-11-14", "UTC", START, (channel,), complete=complete)
+    folder.mkdir(parents=True, exist_ok=True)
+    manifests.save(made, folder, sync=False)
+    return made
+
+
+def content(folder: Path, first: int, count: int, suffix: str) -> tuple[bytes, list[Piece]]:
+    """A recorded file's bytes, in independent frames where it is compressed; and its packets."""
+    packets = [(i % 2, START + i * 1000, mold(i + 1)) for i in range(first, first + count)]
+    with capture.PcapngWriter(folder / "scratch", ["A", "B"]) as file:
+        for line, ts, payload in packets:
+            file.write(ts, payload, (A, B)[line], interface=line)
+    data = (folder / "scratch").read_bytes()
+    if suffix.endswith(".zst"):
+        data = b"".join(zstandard.compress(data[i : i + 1000]) for i in range(0, len(data), 1000))
+    return data, packets
+
+
+@pytest.mark.parametrize("suffix", [".pcapng", ".pcapng.zst", ".pcap.gz"])
+def test_a_day_is_followed_while_it_is_written(tmp_path: Path, suffix: str) -> None:
+    """Whatever the pieces in which the files grow, nothing is lost, doubled, or an error."""
+    dice = random.Random(suffix)
+    folder = tmp_path / "20231114"
+    made = day(folder)
+    recording = Recording(folder)
+    assert [line.name for line in recording.lines] == ["A", "B"]
+    receiver = recording.receiver(follow=True)
+    assert receiver.drain() == [] and not receiver.ended
+    got: list[Piece] = []
+    wanted: list[Piece] = []
+    for number in range(1, 4):
+        data, packets = content(tmp_path, len(wanted), dice.choice([1, 50, 200]), suffix)
+        if suffix.endswith(".gz"):
+            data = gzip.compress(data)
+        wanted += packets
+        partial = folder / f"day-{number:04}{suffix}.partial"
+        partial.touch()
+        at = 0
+        while at < len(data):
+            size = dice.choice([1, 3, 40, 1000, 5000])
+            with partial.open("ab") as file:
+                file.write(data[at : at + size])
+            at += size
+            receiver.wait_for(0.002)
+            got += receiver.drain()
+            assert receiver.error is None and not receiver.ended
+            assert got == wanted[: len(got)]
+        partial.rename(folder / partial.name.removesuffix(".partial"))
+    manifests.save(replace(made, complete=True), folder, sync=False)
+    while not receiver.ended:
+        receiver.wait_for(0.002)
+        got += receiver.drain()
+    assert got == wanted and receiver.error is None
+    assert Recording(folder).receiver().drain() == wanted
+
+
+def test_the_next_day_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from feedhandler.recording import chain
+
+    monkeypatch.setattr(chain, "NEXT_DAY_SECONDS", 0.2)
+    folders = [tmp_path / "days" / name for name in ("20231114", "20231115")]
+    day(folders[0])
+    first, one = content(tmp_path, 0, 10, "")
+    second, two = content(tmp_path, 10, 10, "")
+    (folders[0] / "day-0001.pcapng").write_bytes(first)
+    receiver = Recording(tmp_path / "days").receiver(follow=True)
+    got = receiver.drain()
+    day(folders[0], complete=True)
+    assert receiver.drain() == []
+    day(folders[1])
+    (folders[1] / "day-0001.pcapng").write_bytes(second)
+    day(folders[1], complete=True)
+    while not receiver.ended:
+        receiver.wait_for(0.002)
+        got += receiver.drain()
+    assert got == one + two and receiver.error is None
+
+
+def test_another_programs_capture_is_followed_until_it_is_stopped(tmp_path: Path) -> None:
+    """A file of tcpdump's grows under its own name; what ends it is the person who reads."""
+    path = tmp_path / "x.pcap"
+    with capture.PcapWriter(path) as file:
+        for i in range(100):
+            file.write(START + i, mold(i + 1), A)
+    data = path.read_bytes()
+    path.write_bytes(data[:3000])
+    with open_recording(Recording(path), follow=True) as handler:
+        with beside(lambda: play(handler)):  # type: ignore[arg-type, return-value]
+            with path.open("ab") as grown:
+                for at in range(3000, len(data), 777):
+                    grown.write(data[at : at + 777])
+                    grown.flush()
+            handler.receiver.stop_following()  # type: ignore[attr-defined]
+        assert handler.types == {"S": 100}
