@@ -31,6 +31,8 @@ class Shard(Walk):
         """The session date of the channel's present session."""
     def watch(self, witness: Witness | None) -> None:
         """Let `witness` see each message as it takes effect; None: nobody."""
+    def measure(self, latency_sample: int) -> None:
+        """Take the latency of one packet in so many from now on, 0 = of none."""
     def run(self) -> bool:
         """Turn until stop() or the end of the input; True at the end of the input."""
     def turn_once(self) -> bool:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from feedhandler.config import Channel, Config
     from feedhandler.decode import Protocol
     from feedhandler.decode._decoder import Decoder
+    from feedhandler.handover import Handover
     from feedhandler.receive._receiver import Receiver
 
 __all__ = ["CaptureResult", "Handler", "open_capture", "open_recording", "play", "run_capture"]
@@ -69,6 +70,8 @@ class Handler:
     `transports`, by the name of the channel, recover in place of the servers that are configured (rehearsals, tests):
     no thread steps the `ladders` then, the caller does, with a clock of its own, between turns of the shard.
 
+    `handover`: a recording to be played first, while the lines (those of `receiver`, if given) are open already.
+
     Raises BackendError when a way to the wire cannot be had, SegmentError when the segment cannot be made, ConfigError
     for what only now shows to be wrong.
     """
@@ -81,12 +84,14 @@ class Handler:
         first_packet: int = 0,
         anonymous: bool = False,
         transports: Mapping[str, Transports] | None = None,
+        handover: Handover | None = None,
     ) -> None:
         self.config = config
+        self.handover = handover
         self.notes = Notes()
         """Sentences for people: the backend chosen and why, and what was granted less than asked."""
         self.error: BaseException | None = None
-        self._live = receiver is None
+        self._live = receiver is None or handover is not None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
         self._streams: StreamControl | None = None
@@ -95,14 +100,19 @@ class Handler:
         self._transports = transports
         self._recovery: RecoveryControl | None = None
         self._shown: dict[int, float] = {}  # when a malformed message of a channel was shown last
-        self._framings = [_framing(channel) for channel in config.channels for _ in channel.lines]
+        self._framings = self._more_framings()
         with contextlib.ExitStack() as stack:
             opened, self.backend = (receiver, "capture") if receiver is not None else self._open()
+            if handover is not None:
+                stack.callback(opened.close)
+                opened = handover.around(opened, config, self._is_stream())
             self.receiver = stack.enter_context(opened)
             self.segment = stack.enter_context(self._make_segment(anonymous))
             self.publisher = Publisher(self.segment.memory)
             self.instruments = Instruments(self.segment.directory, self.segment.symbols, self.segment.part("directory"))
             moment = time.time_ns() if self._live else first_packet
+            if handover is not None:
+                moment = handover.first_ts or moment
             self._name()
             self.ladders: list[Ladder] = []
             """Of the channels that recover, in their order."""
@@ -116,8 +126,11 @@ class Handler:
                 self._parts,
                 wait=run.wait,
                 spin_us=run.spin_us,
-                latency_sample=run.latency_sample if self._live else 0,
+                latency_sample=run.latency_sample if self._live and handover is None else 0,
             )
+            if handover is not None:
+                arbiters = [arbiter for arbiter, *_ in self._parts]
+                handover.join(self._framings, self._more_framings, numbers, arbiters, self.publisher)
             for number, channel in enumerate(config.channels):
                 protocol = decode.protocol(channel.protocol)
                 day = session_date(protocol, stated=channel.date, first_packet=moment)
@@ -145,6 +158,9 @@ class Handler:
         for sentence in (choice.sentence, *said):
             self.notes.append(sentence)
         return choice.receiver, choice.backend
+
+    def _more_framings(self) -> list[session.Framing]:
+        return [_framing(channel) for channel in self.config.channels for _ in channel.lines]
 
     def _make_segment(self, anonymous: bool) -> Segment:
         config = self.config
@@ -269,15 +285,29 @@ class Handler:
         self._stack.enter_context(Waker(self.segment, run.wake_us))
         if self._live and self._is_stream():
             self._streams = StreamControl(self._stream_receiver(), self._stream_lines(), self.notes)
-            self._streams.start()
+            if self.handover is None:
+                self._streams.start()
         if self.ladders and self._transports is None:
             self._recovery = RecoveryControl(self.ladders, self.notes.append)
             self._recovery.start()
+        if self.handover is not None:
+            self.handover.start(self._went_live, self.notes.append, self._sessions)
         self._housekeeper = threading.Thread(target=self._keep_house, name="feedhandler-house", daemon=True)
         self._housekeeper.start()
         self._thread = threading.Thread(target=self._hot, name="feedhandler-hot", daemon=True)
         self._thread.start()
         return self
+
+    def _went_live(self) -> None:
+        """The recording is over, and packets are those of the lines: their latency means something."""
+        self.shard.measure(self.config.handler.latency_sample)
+        if self._streams is not None:
+            self._streams.start()
+
+    def _sessions(self) -> list[str]:
+        """The session of each line's channel."""
+        channels = self.segment.channels
+        return [channels[int(line["channel"])]["session"].decode("latin1").strip() for line in self.segment.lines]
 
     def _hot(self) -> None:
         try:
@@ -323,8 +353,9 @@ class Handler:
         return all(framing.stream for framing in self._framings)
 
     def _stream_receiver(self) -> stream.StreamReceiver:
-        assert isinstance(self.receiver, stream.StreamReceiver)
-        return self.receiver
+        receiver = self.receiver if self.handover is None else self.handover.receiver.live
+        assert isinstance(receiver, stream.StreamReceiver)
+        return receiver
 
     def _stream_lines(self) -> list[StreamLine]:
         receiver, segment = self._stream_receiver(), self.segment
@@ -350,6 +381,8 @@ class Handler:
     def stop(self) -> None:
         """End the hot thread after the packet it is at, and the connections. Stopping twice is harmless."""
         self.shard.stop()
+        if self.handover is not None:
+            self.handover.stop()
         if self._streams is not None:
             self._streams.stop()
         if self._recovery is not None:

@@ -178,6 +178,10 @@ cdef class Shard(Walk):
         """Let `witness` see each message as it takes effect; None: nobody. Not while the shard runs."""
         self.witness = witness
 
+    def measure(self, int latency_sample):
+        """Take the latency of one packet in so many from now on, 0 = of none. Safe from any thread."""
+        fh_store_flag(<int *> &self.sample_every, latency_sample)
+
     # -- one packet ---------------------------------------------------------------------------------------------------
 
     cdef void take(self, const Packet *packet) noexcept nogil:

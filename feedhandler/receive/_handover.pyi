@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any, Self, final
 
 from feedhandler.line._arbiter import Arbiter
@@ -12,6 +13,7 @@ class HandoverReceiver(Receiver):
     recording: Receiver
     live: Receiver
     streaming: bool
+    impatient: bool
     played: int
     overlap: int
     given: int
@@ -31,9 +33,9 @@ class HandoverReceiver(Receiver):
         streaming: bool = ...,
     ) -> Self: ...
     def join(
-        self, framings: list[Framing], channel_of: list[int], arbiters: list[Arbiter], publisher: Publisher
+        self, framings: list[Framing], channel_of: list[int], arbiters: Sequence[Arbiter], publisher: Publisher
     ) -> None:
-        """What the lines lead to; `framings`: two of each line."""
+        """What the lines lead to; `framings`: three of each line."""
     def stand_by(self) -> bool:
         """Keep what the live lines bring until the hot thread takes them over; False after leave()."""
     def leave(self) -> None:
@@ -44,6 +46,9 @@ class HandoverReceiver(Receiver):
     @property
     def last_played(self) -> int:
         """ts_recv of the last recorded packet played, ns since the Unix epoch; 0 = none yet."""
+    @property
+    def sessions(self) -> list[bytes]:
+        """The session of each line's channel where the recording ended."""
     @property
     def error(self) -> Any:
         """What ended the live input."""

@@ -165,8 +165,9 @@ cdef class HandoverReceiver(Receiver):
     cdef int channels
     cdef void **arbiters                    # of each channel
     cdef int *channel_of                    # of each line
-    cdef void **framings                    # of each line, twice: the draining thread's, then the hot thread's
+    cdef void **framings                    # of each line, three times: the draining thread's, the hot thread's, the shard's
     cdef Message *messages                  # room for one packet's, twice
+    cdef uint32_t *connections              # of each line of the recording, begun so far
     cdef Need *needs
     cdef Seam *seams
     cdef int32_t *line_of
@@ -194,6 +195,7 @@ cdef class HandoverReceiver(Receiver):
     cdef uint64_t *heartbeats               # of each line, when its connection was begun
 
     # counts, each written by one thread and read by any
+    cdef readonly bint impatient            # the recording did not come to the live lines in time
     cdef readonly uint64_t played           # recorded packets
     cdef readonly uint64_t overlap          # kept packets passed over: recorded, too
     cdef readonly uint64_t given            # kept packets that were played
@@ -221,12 +223,14 @@ cdef class HandoverReceiver(Receiver):
         self.seams = <Seam *> calloc(lines, sizeof(Seam))
         self.heartbeats = <uint64_t *> calloc(lines, sizeof(uint64_t))
         self.arbiters = <void **> calloc(lines, sizeof(void *))
-        self.framings = <void **> calloc(2 * lines, sizeof(void *))
+        self.framings = <void **> calloc(3 * lines, sizeof(void *))
         self.channel_of = <int *> calloc(lines, sizeof(int))
         self.line_of = <int32_t *> calloc(recording.lines, sizeof(int32_t))
+        self.connections = <uint32_t *> calloc(recording.lines, sizeof(uint32_t))
         self.messages = <Message *> calloc(2 * MESSAGES_MAX, sizeof(Message))
         if (self.needs == NULL or self.seams == NULL or self.heartbeats == NULL or self.arbiters == NULL
-                or self.framings == NULL or self.channel_of == NULL or self.line_of == NULL or self.messages == NULL):
+                or self.framings == NULL or self.channel_of == NULL or self.line_of == NULL or self.connections == NULL
+                or self.messages == NULL):
             raise MemoryError()
         for i in range(recording.lines):
             self.line_of[i] = line_of[i]
@@ -250,6 +254,7 @@ cdef class HandoverReceiver(Receiver):
         free(self.framings)
         free(self.channel_of)
         free(self.line_of)
+        free(self.connections)
         free(self.messages)
 
     cdef void forget(self) noexcept:
@@ -257,16 +262,17 @@ cdef class HandoverReceiver(Receiver):
             munmap(self.ring.bytes, self.ring.size)
             self.ring.bytes = NULL
 
-    def join(self, list framings not None, list channel_of not None, list arbiters not None, Publisher publisher not None):
+    def join(self, list framings not None, list channel_of not None, arbiters not None, Publisher publisher not None):
         """What the lines lead to. Before the first poll, and after catch_up() of the arbiters.
 
-        `framings`: two of each line, first those of the draining thread, which share nothing with the shard's own.
+        `framings`: three of each line: first those for the draining thread, then those to look at the seam with, which
+        share nothing with the shard's own; these are the last.
         """
         cdef int i
         cdef Framing framing
         cdef Arbiter arbiter
-        if len(framings) != 2 * self.lines or len(channel_of) != self.lines or not 1 <= len(arbiters) <= self.lines:
-            raise ValueError(f"{self.lines} lines: two framings and a channel for each, not {len(framings)} and "
+        if len(framings) != 3 * self.lines or len(channel_of) != self.lines or not 1 <= len(arbiters) <= self.lines:
+            raise ValueError(f"{self.lines} lines: three framings and a channel for each, not {len(framings)} and "
                              f"{len(channel_of)}")
         self.parts = [list(framings), list(arbiters)]
         self.publisher = publisher
@@ -415,6 +421,9 @@ cdef class HandoverReceiver(Receiver):
                 line = self.line_of[out[i].line]
                 if line < 0:
                     continue
+                if self.connections[out[i].line] != self.recording.status[out[i].line].connections:
+                    self.connections[out[i].line] = self.recording.status[out[i].line].connections
+                    (<Framing> self.framings[2 * self.lines + line]).reset()
                 out[ours] = out[i]
                 out[ours].line = line
                 counters = self.counters + line * self.counter_stride
@@ -437,7 +446,7 @@ cdef class HandoverReceiver(Receiver):
         if not self.recording_over:
             if self.patient_until == INT64_MIN:
                 self.patient_until = clock(CLOCK_MONOTONIC) + self.patience_ns
-            waited = clock(CLOCK_MONOTONIC) >= self.patient_until
+            waited = clock(CLOCK_MONOTONIC) >= self.patient_until and not self.overlaps()
             if not waited and not self.overlaps():
                 if self.claim:
                     fh_mailbox_put(&self.claim, 0)
@@ -446,7 +455,10 @@ cdef class HandoverReceiver(Receiver):
             if fh_mailbox_look(&self.granted):      # a claim that was withdrawn, and is still in effect
                 return False
             fh_mailbox_put(&self.claim, 1)
-        return fh_mailbox_look(&self.granted) and (self.recording_over or waited or self.overlaps())
+        if not fh_mailbox_look(&self.granted) or not (self.recording_over or waited or self.overlaps()):
+            return False
+        self.impatient = waited
+        return True
 
     cdef bint overlaps(self) noexcept nogil:
         """Has every channel come to where the memory has its live lines whole?"""
@@ -597,6 +609,11 @@ cdef class HandoverReceiver(Receiver):
     def last_played(self) -> int:
         """ts_recv of the last recorded packet played, ns since the Unix epoch; 0 = none yet."""
         return self.last_recorded if self.last_recorded != INT64_MIN else 0
+
+    @property
+    def sessions(self) -> list:
+        """The session of each line's channel where the recording ended, b"" = none; true once `state` is not "replay"."""
+        return [(<const char *> &self.seams[line].session[0])[:16].rstrip(b"\0") for line in range(self.lines)]
 
     @property
     def error(self):
