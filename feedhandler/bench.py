@@ -28,6 +28,7 @@ from feedhandler.publish import Publisher, Segment
 from feedhandler.read import attach_local
 from feedhandler.receive import capture
 from feedhandler.receive.compressed import Unpacker
+from feedhandler.recording import Recording
 
 ROUNDS = 5
 RING = 1 << 20  # events
@@ -198,7 +199,7 @@ def in_memory(path: Path, protocol: str | None = None) -> tuple[str, bytes]:
 
     Of several protocols in one capture, that of its first line. Raises CaptureError when there is no message.
     """
-    with Listing(path, protocol) as listing:
+    with Listing(Recording(path, protocol=protocol)) as listing:
         name = listing.protocols[0].name
         mine = {i for i, table in enumerate(listing.protocols) if table.name == name}
         parts = [len(m).to_bytes(2, "big") + m for _, _, line, m in listing.raw() if line in mine and m]

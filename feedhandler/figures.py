@@ -63,6 +63,8 @@ def price_text(price: int | None, exponent: int = -9, decimals: int = 4) -> str:
 
 def visible(text: str) -> str:
     """Text that came over the wire, as it may be shown on a terminal: what is not printable is written \\x1b."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 

@@ -1,17 +1,41 @@
-"""The messages of a capture, one by one, as the plain interpreter reads them: for people, not for speed."""
+"""The messages of a recording, one by one, for people: sifted by compiled code, read by the plain interpreter."""
+
+from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from feedhandler.capture_config import capture_config
-from feedhandler.decode import interpret, protocol
-from feedhandler.decode.spec import BySymbol, Protocol
-from feedhandler.receive import capture
-from feedhandler.session import framing
+from feedhandler import decode
+from feedhandler.decode import interpret
+from feedhandler.decode.spec import ById, Protocol
+from feedhandler.errors import ConfigError
+from feedhandler.recording import ALL, RecordedLine, Recording, Window
+from feedhandler.research._sieve import Sieve
+from feedhandler.research.conditions import Condition
+from feedhandler.research.moments import of_the_day
+from feedhandler.session import Framing, framing
+
+AT_ONCE = 256
+QUIET = 200_000  # messages of a recording's beginning without a new name, after which all are taken to be known
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which messages are listed: what is left empty lets all pass."""
+
+    types: frozenset[str] = frozenset()
+    """Type characters."""
+    symbols: frozenset[str] = frozenset()
+    lines: frozenset[str] = frozenset()
+    """Lines by their names, as `A` or, of one channel alone, `itch/A`."""
+    numbers: tuple[int, int] | None = None
+    """First and last of the feed's numbers, both included."""
+    where: tuple[Condition, ...] = ()
+    """All of them must hold; a message without the field does not pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +43,7 @@ class Entry:
     """One message. `seq` is the feed's number, `ts_recv` in ns since the Unix epoch, both 0 where there is none.
 
     `fields` are the message's by name: numbers as ints, prices as ints in units of 1e-9, characters as text. `fault`
-    says what is wrong with a malformed message, which has no fields.
+    says what is wrong with a malformed message, which has no fields. `wire` is the message as it was sent.
     """
 
     seq: int
@@ -30,67 +54,97 @@ class Entry:
     symbol: str
     fields: dict[str, int | str] = field(default_factory=dict)
     fault: str = ""
+    wire: bytes = b""
 
 
 class Listing:
-    """An iterator over the messages of a capture or BinaryFILE: every copy on every line, in the order of the file.
+    """An iterator over the messages of a recording: every copy on every line, in the order of their times.
 
-    The protocol is recognised where it can be, unless it is given; streams of no known protocol are left out. `only`
-    names the types of message to be given out; all, when it is empty. The symbol of a message that carries only the
-    feed's id is the one the file gave that id before. `types` counts the messages read by type, `refused` the packets
-    that their session's framing does not take.
+    `window`, `channels` and `follow` as of `Recording.receiver`; with `follow`, None comes where nothing waits.
+    The symbol of a message that carries only the feed's id is the one the recording gave that id before, or, where the
+    window begins later, at its beginning. `types` counts the messages read by type, `refused` the packets that their
+    session's framing does not take. Messages of unknown protocols are left out.
 
-    Raises CaptureError when the file is damaged, after every whole message before the damage; ConfigError when the
-    protocol is unknown or cannot be recognised.
+    Raises CaptureError when a file is damaged, after every whole message; ConfigError when no protocol is recognised,
+    or `wanted` names what is not there.
     """
 
-    def __init__(self, path: Path, protocol_name: str | None = None, only: frozenset[str] = frozenset()) -> None:
-        config, _ = capture_config(path, protocol_name)
-        self.types: Counter[str] = Counter()
-        self.refused = 0
-        lines = [(channel, line) for channel in config.channels for line in channel.lines]
-        self.lines = [line.name for _, line in lines]
-        """Names of the lines by number."""
-        self.protocols: list[Protocol] = [protocol(channel.protocol) for channel, _ in lines]
-        self._channels = [channel.name for channel, _ in lines]
-        self._framings = [framing(channel.session) for channel, _ in lines]
-        self._only = only
-        self._symbols: dict[tuple[str, int], str] = {}
-        targets = [(line.group, line.port) for _, line in lines if line.group]
-        self._receiver = capture.receiver(path, targets or None)
+    def __init__(
+        self,
+        recording: Recording | str | Path,
+        wanted: Wanted = Wanted(),
+        *,
+        window: Window = ALL,
+        channels: Sequence[str] | None = None,
+        follow: bool = False,
+    ) -> None:
+        if not isinstance(recording, Recording):
+            recording = Recording(recording)
+        names = recording.channels(channels)
+        lines = [line for name in names for line in recording.lines if line.channel == name]
+        self.protocols: list[Protocol] = [decode.protocol(line.protocol) for line in lines]
+        self.lines = [line.name if len(names) == 1 else f"{line.channel}/{line.name}" for line in lines]
+        """Names of the lines by number; of several channels, CHANNEL/LINE."""
+        self.channels = [line.channel for line in lines]
+        self._tables = list({table.name: table for table in self.protocols}.values())
+        self._receiver = recording.receiver(window, follow=follow, channels=names)
+        self._sieve = self._made(self._receiver, lines, names)
+        self._choose(wanted)
+        if window.start is not None and any(isinstance(table.instrument, ById) for table in self._tables):
+            self._learn(recording, lines, names, window.start)
 
     @property
     def offset(self) -> int:
-        """Bytes of the file (unpacked) that have been read."""
+        """Bytes of the files that have been read."""
         return self._receiver.offset
 
+    @property
+    def read(self) -> int:
+        """Messages read so far."""
+        return self._sieve.read
+
+    @property
+    def refused(self) -> int:
+        """Packets of another protocol, or damaged."""
+        return self._sieve.refused
+
+    @property
+    def types(self) -> Counter[str]:
+        """Messages read so far by type; "" are those without a byte."""
+        return Counter({chr(kind) if kind >= 0 else "": count for kind, count in self._sieve.types.items()})
+
+    @property
+    def symbols(self) -> set[str]:
+        """The symbols that have been named so far."""
+        return {name.decode("latin-1") for name in self._sieve.symbols_named}
+
     def __iter__(self) -> Iterator[Entry]:
-        for seq, ts_recv, line, message in self.raw():
-            kind = chr(message[0]) if message else ""
-            self.types[kind] += 1
-            if not self._only or kind in self._only:
-                yield self._entry(seq, ts_recv, line, kind, message)
-            elif self._names_somebody_new(line, kind, message):
-                self._entry(seq, ts_recv, line, kind, message)
+        for entry in self.entries():
+            if entry is not None:
+                yield entry
+
+    def entries(self) -> Iterator[Entry | None]:
+        """The same; None where nothing was found for a while, or nothing waits: a place to look at the clock."""
+        for found in self._taken():
+            yield self._entry(*found) if found is not None else None
 
     def raw(self) -> Iterator[tuple[int, int, int, bytes]]:
         """The same messages undecoded: (seq, ts_recv, line, bytes)."""
-        while packets := self._receiver.drain(64):
-            for line, ts_recv, payload in packets:
-                for frame, messages in self._framings[line].feed(payload):
-                    self.refused += frame["kind"] == "bad"
-                    first = frame["first_seq"]
-                    for i, message in enumerate(messages):
-                        yield (first + i if first else 0), ts_recv, line, message
-        if self._receiver.error is not None:
-            raise self._receiver.error
+        for found in self._taken():
+            if found is not None:
+                seq, ts_recv, line, _, wire = found
+                yield seq, ts_recv, line, wire
 
     def table(self, entry: Entry) -> Protocol:
         """The protocol of the line that brought this message."""
         return self.protocols[entry.line]
 
+    def stop_following(self) -> None:
+        """What has been recorded until now is all."""
+        self._receiver.stop_following()
+
     def close(self) -> None:
-        """Close the file. Harmless when done twice."""
+        """Close the files. Harmless when done twice."""
         self._receiver.close()
 
     def __enter__(self) -> Self:
@@ -101,32 +155,91 @@ class Listing:
     ) -> None:
         self.close()
 
-    def _names_somebody_new(self, line: int, kind: str, message: bytes) -> bool:
-        """Whether a message gives a symbol to an id of the feed that has none yet; cheaper than decoding it."""
-        table = self.protocols[line]
-        row, naming = table.by_type.get(kind), table.instrument
-        if row is None or isinstance(naming, BySymbol) or table.symbol_of(row) is None or len(message) < row.length:
-            return False
-        place = row.layout[naming.field]
-        number = int.from_bytes(message[place.offset : place.offset + place.type.size], table.byte_order)
-        return (self._channels[line], number) not in self._symbols
+    # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _entry(self, seq: int, ts_recv: int, line: int, kind: str, message: bytes) -> Entry:
+    def _taken(self) -> Iterator[tuple[int, int, int, bytes, bytes] | None]:
+        while not self._sieve.ended:
+            found = self._sieve.take(AT_ONCE)
+            yield from found
+            if not found:
+                yield None
+        if self._receiver.error is not None:
+            raise self._receiver.error
+
+    def _made(self, receiver: object, lines: Sequence[RecordedLine], channels: Sequence[str]) -> Sieve:
+        order = [table.name for table in self._tables]
+        places = [(_framing(line), order.index(line.protocol), channels.index(line.channel)) for line in lines]
+        sieve = Sieve(receiver, places, [table.byte_order == "big" for table in self._tables])  # type: ignore[arg-type]
+        for number, table in enumerate(self._tables):
+            naming = table.instrument
+            for message in table.messages:
+                symbol = table.symbol_of(message)
+                by_id = message.layout.get(naming.field) if isinstance(naming, ById) else None
+                where = (symbol.offset, symbol.type.size) if symbol else (0, 0)
+                sieve.describe(number, ord(message.type), message.length, by_id.offset if by_id else 0, *where)
+        return sieve
+
+    def _choose(self, wanted: Wanted) -> None:
+        sieve = self._sieve
+        if wanted.types:
+            for number in range(len(self._tables)):
+                sieve.only_types(number, {ord(kind) for kind in wanted.types if len(kind) == 1 and ord(kind) < 256})
+        if wanted.symbols:
+            sieve.only_symbols([symbol.encode("latin-1", "replace") for symbol in sorted(wanted.symbols)])
+        if wanted.lines:
+            sieve.only_lines({number for name in wanted.lines for number in self._lines_of(name)})
+        if wanted.numbers:
+            sieve.only_numbers(*wanted.numbers)
+        for index, condition in enumerate(wanted.where):
+            for number, message, rule in condition.rules(self._tables):
+                sieve.rule(index, number, ord(message.type), *rule)
+
+    def _lines_of(self, name: str) -> list[int]:
+        found = [i for i, line in enumerate(self.lines) if name in (line, line.rpartition("/")[2])]
+        if not found:
+            raise ConfigError(f"there is no line {name!r}; there are {', '.join(self.lines)}")
+        return found
+
+    def _learn(self, recording: Recording, lines: Sequence[RecordedLine], names: Sequence[str], end: int) -> None:
+        """Whom the feed's ids name, from the beginning of the recording, where days begin with their directory."""
+        with recording.receiver(Window(None, end), channels=names) as receiver:
+            sieve = self._made(receiver, lines, names)
+            for number, table in enumerate(self._tables):
+                kinds = {ord(m.type) for m in table.messages if m.directory is not None}
+                sieve.only_types(number, kinds)
+            named_at = 0
+            while not sieve.ended and sieve.read - named_at < QUIET:
+                if sieve.take(AT_ONCE):
+                    named_at = sieve.read
+        self._sieve.names_of(sieve)
+
+    def _entry(self, seq: int, ts_recv: int, line: int, symbol: bytes, wire: bytes) -> Entry:
         table = self.protocols[line]
+        who, kind = symbol.decode("latin-1"), chr(wire[0]) if wire else ""
         try:
-            view = interpret.decode(table, message)
+            view = interpret.decode(table, wire)
         except interpret.MalformedError as fault:
-            return Entry(seq, ts_recv, line, kind, table.by_type[kind].name, "", fault=str(fault))
+            return Entry(seq, ts_recv, line, kind, table.by_type[kind].name, "", fault=str(fault), wire=wire)
         name = str(view.pop("name"))
         del view["type"]
-        return Entry(seq, ts_recv, line, kind, name, self._symbol(line, view), view)
+        return Entry(seq, ts_recv, line, kind, name, who, view, wire=wire)
 
-    def _symbol(self, line: int, view: dict[str, int | str]) -> str:
-        naming = self.protocols[line].instrument
-        symbol = str(view.get(naming.symbol, ""))
-        if isinstance(naming, BySymbol):
-            return symbol
-        key = (self._channels[line], int(view.get(naming.field, 0)))
-        if symbol:
-            self._symbols[key] = symbol
-        return self._symbols.get(key, "")
+
+def between(recording: Recording, begin: str, end: str) -> tuple[Condition, ...]:
+    """--from and --to for recordings without times (BinaryFILE): HH:MM[:SS[.f]] by the exchange's own clock.
+
+    Raises RecordingError for another word, ConfigError for a protocol whose times are not of the day.
+    """
+    made = []
+    for operator, word in ((">=", begin), ("<", end)):
+        for clock in {decode.protocol(line.protocol).clock for line in recording.lines} if word else ():
+            if clock.since != "midnight":
+                raise ConfigError(f"{word!r}: the recording has no times of its own, and its protocol none of the day")
+            made.append(Condition(clock.field, operator, str(of_the_day(word))))
+    return tuple(made)
+
+
+def _framing(line: RecordedLine) -> Framing:
+    """What cuts the line's packets into messages."""
+    table = decode.protocol(line.protocol)
+    return framing(line.session, **(table.framing_options if line.session == table.framing else {}))

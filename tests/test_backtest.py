@@ -219,7 +219,7 @@ def test_only_what_a_strategy_overrides_is_called_and_stop_ends_it(tmp_path: Pat
 
 def test_symbols_are_names_and_a_wrong_one_is_told_of_at_the_end(tmp_path: Path) -> None:
     path = day(tmp_path / "day.pcap", messages=500)
-    alone = [event.tobytes() for event, book in fh.backtest(path, ("AMZN", "XNAS"), **SIZES) if book.symbol == "AMZN"]
+    alone = [event.tobytes() for event, book in fh.backtest(path, [("AMZN", "XNAS")], **SIZES) if book.symbol == "AMZN"]
     assert alone and alone == [event.tobytes() for event, _ in fh.backtest(path, b"AMZN", **SIZES)]
     with pytest.raises(fh.UnknownSymbolError, match=r"no 'AMZ' among the 4 instruments .*; the nearest are AMZN"):
         list(fh.backtest(path, "AMZ", **SIZES))

@@ -88,7 +88,7 @@ class Choosing:
 
 
 def listed(choices: Choices) -> Iterator[Choice]:
-    """The choices one by one; a single name stands for itself, and so does a (symbol, venue)."""
+    """The choices one by one; a single name stands for itself, not for its letters."""
     if isinstance(choices, str | bytes):
         return iter([choices])
     if not isinstance(choices, Iterable):

@@ -11,65 +11,100 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from feedhandler.capture_config import CaptureOptions
+from feedhandler.decode.session_date import midnight
 from feedhandler.errors import CaptureError, ConfigError, UnknownSymbolError
-from feedhandler.handler import Handler, open_capture
+from feedhandler.handler import Handler, open_recording
 from feedhandler.read import Batch
 from feedhandler.read._reader import Reader
 from feedhandler.read.strategy import Strategy
 from feedhandler.read.views import Book
+from feedhandler.recording import Recording, Window
 from feedhandler.records import Reason
 from feedhandler.research._steps import Steps, book_dtype
+from feedhandler.research.moments import of_the_day
 from feedhandler.research.recorded import Choices, Choosing, RecordedFeed
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+Source = Recording | str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+When = int | str | None
+"""An instant: ns since the Unix epoch, or a word of `Recording.find`; None: the beginning, or the end."""
 
 _REASONS = tuple(Reason)
 BATCH = 4096
 
 
 def backtest(
-    recording: Paths,
+    recording: Source,
     symbols: Choices | None = None,
     *,
     strategy: Strategy | None = None,
+    start: When = None,
+    end: When = None,
+    channels: Iterable[str] | None = None,
     protocol: str | None = None,
     channel_events: bool = False,
     strict: bool = True,
     progress: Callable[[int], None] | None = None,
     **options: Unpack[CaptureOptions],
 ) -> Backtest:
-    """A run over a recording: a capture of any kind.
+    """A run over a recording: folders of `feedhandler record`, captures of any kind, several of them in time order.
 
     `symbols`: names or (symbol, venue); None = all. With `strategy` it is run at once, to the end; without, iterate
-    over what is returned, or give it to `Strategy.run`. `channel_events`: events of whole channels (new session, gap)
+    over what is returned, or give it to `Strategy.run`. `start` and `end`: ns since the Unix epoch, or words as "09:30"
+    at the exchange, "+90s", an ISO time: nothing is given of before, though all of it takes effect, so that books are
+    right from the first event on. `channels`: only these. `channel_events`: events of whole channels (new session, gap)
     are given, too, with None as their book. Damage of the recording is raised after the last whole event; with
     `strict=False` it only stands in `error`. `protocol` is recognised where it can be; `options` are those of
-    CaptureOptions (`depth`: price levels a side). `progress` is called now and then with the bytes read so far.
+    CaptureOptions (`depth`: price levels a side). `progress` is called now and then with the bytes read so far, of
+    `recording.size`.
 
-    Raises CaptureError for what is no recording, ConfigError when its protocol is not known.
+    Raises CaptureError for what is no recording, ConfigError when its protocol is not known, RecordingError for an
+    instant that is not in it.
     """
-    paths = [Path(recording)] if isinstance(recording, str | os.PathLike) else [Path(path) for path in recording]
-    if len(paths) != 1:
-        raise ConfigError("backtest: one recording is expected")
+    if not isinstance(recording, Recording):
+        paths = [recording] if isinstance(recording, str | os.PathLike) else recording
+        recording = Recording(*(Path(path) for path in paths), protocol=protocol)
+    opened = recording
+    names = None if channels is None else list(channels)
+    begin, until = (_instant(opened, when, options.get("day")) for when in (start, end))
 
-    def opened() -> Handler:
-        return open_capture(paths[0], protocol, **options)
+    def handler() -> Handler:
+        return open_recording(opened, Window(None, until if opened.first_ts else None), channels=names, **options)
 
-    run = Backtest(opened, symbols, channel_events=channel_events, strict=strict, progress=progress, name=str(paths[0]))
+    title = " ".join(path.name for path in opened.paths)
+    run = Backtest(
+        handler,
+        symbols,
+        start=begin,
+        end=until,
+        channel_events=channel_events,
+        strict=strict,
+        progress=progress,
+        name=title,
+    )
     if strategy is not None:
         if not isinstance(strategy, Strategy):
             raise TypeError(f"strategy is {strategy!r}: give an object of a Strategy class, as strategy=Momentum()")
         strategy.run(run)
     return run
+
+
+def _instant(recording: Recording, when: When, day: date | None) -> int | None:
+    """The instant that a word names; of files without times, by the exchange's clock on `day`, if that is known."""
+    if not isinstance(when, str):
+        return when
+    if recording.first_ts:
+        return recording.find(when)
+    return of_the_day(when) + (midnight(day, recording.zone) if day is not None else 0)
 
 
 class Backtest:
