@@ -266,13 +266,13 @@ def test_replay_into_a_handler_that_others_attach_to(
 
 def test_replay_onto_the_wire(day: Path, multicast_group: str, free_udp_port: int) -> None:
     group = f"--group={multicast_group}:{free_udp_port}"
-    sent = run("replay", day, "--to", "multicast", group, "--rate", "1000000")
+    sent = run("replay", day, "--onto", "multicast", group, "--rate", "1000000")
     assert (sent.returncode, sent.stdout) == (0, "")
     assert f"sent {MESSAGES:,} messages" in sent.stderr
-    served = run("replay", day, "--to", "soupbintcp", "--seconds", "0.05")
+    served = run("replay", day, "--onto", "soupbintcp", "--seconds", "0.05")
     assert (served.returncode, served.stdout) == (0, "")
     assert "messages to 0 logins" in served.stderr
-    wrong = run("replay", day, "--to", "multicast", "--group", "nowhere")
+    wrong = run("replay", day, "--onto", "multicast", "--group", "nowhere")
     assert wrong.returncode == 2
 
 

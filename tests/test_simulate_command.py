@@ -77,14 +77,18 @@ def test_replay_with_servers_and_faults(script: Path, tmp_path: Path, group: tup
     write(day, Exchange(**MARKET))
     write(capture, Exchange(**MARKET))
     servers = ("--requests", "0", "--glimpse", "0")
-    done = run("replay", day, "--to", "multicast", *group, *servers, "--faults", script, "--seed", "3")
+    done = run(
+        "replay", day, "--onto", "multicast", "--speed", "0", *group, *servers, "--faults", script, "--seed", "3"
+    )
     assert done.returncode == 0 and "requests on 127.0.0.1:" in done.stderr and "sent 3,000 messages" in done.stderr
-    done = run("replay", capture, "--protocol", "itch50", "--to", "multicast", *group, "--faults", script)
+    done = run(
+        "replay", capture, "--protocol", "itch50", "--onto", "multicast", "--speed", "0", *group, "--faults", script
+    )
     assert done.returncode == 0, done.stderr
-    wrong = run("replay", capture, "--protocol", "itch50", "--to", "multicast", *group, *servers)
+    wrong = run("replay", capture, "--protocol", "itch50", "--onto", "multicast", *group, *servers)
     assert wrong.returncode == 2 and "need a BinaryFILE" in " ".join(wrong.stderr.split())
-    wrong = run("replay", day, "--to", "soupbintcp", "--faults", script)
-    assert wrong.returncode == 2 and "go with --to multicast" in " ".join(wrong.stderr.split())
+    wrong = run("replay", day, "--onto", "soupbintcp", "--faults", script)
+    assert wrong.returncode == 2 and "--onto multicast only" in " ".join(wrong.stderr.split())
 
 
 def test_the_example_can_be_had_from_the_command() -> None:

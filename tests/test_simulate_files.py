@@ -1,22 +1,18 @@
-"""A simulated day as a capture, and recorded files onto the wire again."""
+"""A simulated day as a capture."""
 
 import datetime
-import struct
-import threading
 
 import pytest
 from simulated_book import blocks
-from test_simulate_multicast import MARKET, day, listeners, run, unwrap
-from test_simulate_soup import Client
+from test_simulate_multicast import MARKET, day, unwrap
 
 from feedhandler.decode.session_date import midnight
-from feedhandler.errors import CaptureError, ConfigError
+from feedhandler.errors import ConfigError
 from feedhandler.receive import capture
 from feedhandler.receive._frame import parse
-from feedhandler.simulate import Exchange, MulticastSender, Replayer, SoupServer, write
+from feedhandler.simulate import Exchange, MulticastSender, SoupServer, write
 from feedhandler.simulate.faults import Faults, LineFault
 
-__all__ = ["listeners"]
 HOUR = 3600 * 10**9
 QUICK = {**MARKET, "duration_s": 1}
 LINES = [("239.1.1.1", 4001), ("239.1.1.2", 4002)]
@@ -62,73 +58,6 @@ def test_the_same_day_gives_the_same_capture(tmp_path):
     for name in ("a.pcapng.zst", "b.pcapng.zst"):
         write(tmp_path / name, Exchange(**QUICK))
     assert (tmp_path / "a.pcapng.zst").read_bytes() == (tmp_path / "b.pcapng.zst").read_bytes()
-
-
-def test_a_capture_s_packets_are_sent_again_as_they_were(tmp_path, listeners):
-    path = tmp_path / "day.pcap"
-    write(path, Exchange(**QUICK), lines=LINES)
-    want = [[data for _, target, data in capture.read(path) if target == line] for line in LINES]
-    sender = MulticastSender([s.getsockname() for s in listeners], speed=2)
-    got: list[list[bytes]] = [[], []]
-
-    def receive(line: int) -> None:
-        got[line] += [listeners[line].recv(2000) for _ in want[line]]
-
-    threads = [threading.Thread(target=receive, args=(line,)) for line in (0, 1)]
-    for t in threads:
-        t.start()
-    Replayer(path, lines=LINES).send(sender)
-    for t in threads:
-        t.join(10)
-    assert got == want
-    assert [line["packets"] for line in sender.stats["lines"]] == [len(side) for side in want]
-
-
-def test_a_binary_file_s_messages_are_sent_in_packets(tmp_path, listeners):
-    path = tmp_path / "day.itch.gz"
-    write(path, Exchange(**QUICK))
-    _, got = run(listeners[:1], Replayer(path).messages(), rate=100_000)
-    assert unwrap(got[0]) == day(**QUICK)
-
-
-@pytest.mark.parametrize("name", ["day.itch", "day.pcapng.zst"])
-def test_a_file_s_messages_are_served_over_soupbintcp(tmp_path, name):
-    write(tmp_path / name, Exchange(**QUICK))
-    server = SoupServer()
-    thread = threading.Thread(target=Replayer(tmp_path / name).serve, args=(server,))
-    thread.start()
-    assert Client(server.port).rest() == day(**QUICK)
-    thread.join(10)
-
-
-def test_what_a_capture_lacks_is_counted_and_damage_is_told(tmp_path):
-    path = tmp_path / "day.itch"
-    write(path, Exchange(**QUICK))
-    path.write_bytes(path.read_bytes()[:-10])
-    server = SoupServer()
-    with pytest.raises(CaptureError):
-        server_thread = threading.Thread(target=lambda: Client(server.port).rest())
-        server_thread.start()
-        Replayer(path).serve(server)
-    server_thread.join(10)
-    assert server.stats["messages"] == 2999
-    with capture.PcapWriter(tmp_path / "holes.pcap") as file:
-        for number in (5, 5, 9):
-            packet = struct.pack(">10sQHH3s", b"S1", number, 1, 3, b"abc")
-            file.write(0, packet, LINES[0])
-    source = Replayer(tmp_path / "holes.pcap").messages()
-    client = SoupServer()
-    thread = threading.Thread(target=client.run, args=(source,))
-    thread.start()
-    assert Client(client.port).rest() == [b"abc", b"abc"]
-    thread.join(10)
-    assert (source.missing, source.duplicates) == (3, 1)
-
-
-def test_rate_is_not_for_packets(tmp_path):
-    write(tmp_path / "day.pcap", Exchange(**QUICK))
-    with pytest.raises(ConfigError, match="paced by speed"):
-        Replayer(tmp_path / "day.pcap").send(MulticastSender(rate=5))
 
 
 def test_senders_are_used_once():

@@ -1,6 +1,7 @@
-"""feedhandler replay: a capture into a handler that others can attach to, or onto the wire."""
+"""feedhandler replay: a recording onto the wire, to TCP clients, or into a handler that others can attach to."""
 
 import time
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,170 +10,429 @@ import typer
 
 from feedhandler.cli.books import Day, Instruments, Orders
 from feedhandler.cli.common import (
-    Capture,
+    Channels,
+    From,
+    Json,
     Protocol,
+    Recorded,
+    Symbols,
+    To,
     address_and_port,
+    emit,
     examples,
     known_protocol,
+    named,
     progress,
-    size_of,
     stop_after,
     stopped_by_signals,
     talk,
+    window,
 )
 
 if TYPE_CHECKING:
-    from feedhandler.simulate import Replayer
-    from feedhandler.simulate.venue import Venue
+    from feedhandler.handler import Handler
+    from feedhandler.recording import Recording
+    from feedhandler.replay import Choice, PacingReport, Rewrite, Steps
+    from feedhandler.simulate import Faults
 
 
 class Target(StrEnum):
-    """Where a capture goes."""
+    """Where a recording goes."""
 
     HANDLER = "handler"
     MULTICAST = "multicast"
     SOUPBINTCP = "soupbintcp"
 
 
+LOOP_SAYS = (
+    "each pass bears the sessions and sequence numbers of the recording: to a receiver the second one is a restart "
+    "under the same session id, or old packets come again; start receivers anew, or expect STALE"
+)
+PICK_SAYS = (
+    "only these symbols' messages, in new packets under new numbers, each once and the same on every line: a hole in "
+    "the recorded numbers would be a gap"
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add the subcommand."""
     commands = (
-        "feedhandler replay day.itch.gz --name replay",
-        "feedhandler replay feed.pcap --to multicast --speed 10",
-        "feedhandler replay feed.pcap --to multicast --speed 1 --faults faults.toml --seed 7",
-        "feedhandler replay day.itch.gz --to multicast --rate 100000 --requests 26410 --glimpse 26420",
-        "feedhandler replay day.itch.gz --to soupbintcp --port 26477 --rate 100000",
+        "feedhandler replay /data/nasdaq/20260105 --onto multicast",
+        "feedhandler replay DAY --onto multicast --from 09:30 --to 09:35 --speed 10",
+        "feedhandler replay monday.pcap tuesday.pcapng.zst --onto multicast --rewrite A=239.1.2.3:26400",
+        "feedhandler replay DAY --onto multicast --pps 20000 --spin --json",
+        "feedhandler replay DAY --onto multicast --symbols AAPL,MSFT --rate 50000",
+        "feedhandler replay DAY --onto multicast --step",
+        "feedhandler replay day.itch.gz --onto soupbintcp --port 26477 --rate 100000",
+        "feedhandler replay day.itch.gz --onto multicast --rate 100000 --requests 26410 --glimpse 26420",
+        "feedhandler replay feed.pcap --onto multicast --faults faults.toml --seed 7",
+        "feedhandler replay DAY --name replay --speed 1",
     )
     app.command(epilog=examples(*commands))(replay)
 
 
 def replay(
-    capture: Capture,
-    to: Annotated[Target, typer.Option(help="Into a handler of its own, or onto the wire.")] = Target.HANDLER,
+    recorded: Recorded,
+    onto: Annotated[Target, typer.Option(help="Into a handler of its own, or onto the wire.")] = Target.HANDLER,
+    begin: From = "",
+    end: To = "",
+    channels: Channels = "",
+    symbols: Symbols = "",
     protocol: Protocol = "",
-    name: Annotated[str, typer.Option(help="handler: of the segment that others attach to.")] = "replay",
-    depth: Annotated[int, typer.Option(min=1, max=64, help="handler: price levels per side.")] = 10,
-    orders: Orders = 2_000_000,
-    instruments: Instruments = 16384,
-    date: Day = None,
-    keep: Annotated[
-        bool, typer.Option(help="handler: keep the segment until Ctrl-C once the capture has ended.")
-    ] = True,
-    speed: Annotated[float, typer.Option(min=0, help="Wire: times the recorded pace; 0 = as fast as it can.")] = 0,
-    rate: Annotated[float, typer.Option(min=0, help="Wire: messages per second instead; not for packets.")] = 0,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Times the recorded pace; 0 = as fast as it can.  [default: 1 on the wire, 0 into a handler]"
+        ),
+    ] = None,
+    pps: Annotated[float, typer.Option(min=0, help="Packets per second instead, of all lines together.")] = 0,
+    rate: Annotated[
+        float,
+        typer.Option(min=0, help="Messages per second instead, in new packets (BinaryFILE, --symbols, soupbintcp)."),
+    ] = 0,
+    step: Annotated[
+        bool,
+        typer.Option("--step", help="One packet for each key press, or line of standard input (a number: so many)."),
+    ] = False,
+    loop: Annotated[
+        int, typer.Option(min=0, help="Play it so many times, paced through; 0 = for ever. Numbers stay as recorded.")
+    ] = 1,
+    spin: Annotated[
+        bool | None,
+        typer.Option(
+            "--spin/--no-spin", help="Wait without sleeping, to the microsecond.  [default: if there is a second CPU]"
+        ),
+    ] = None,
+    cpu: Annotated[int, typer.Option(min=-1, help="Send from this CPU; -1 = any.")] = -1,
+    rewrite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FROM=ADDRESS:PORT",
+            help="multicast: send a line elsewhere; FROM is its recorded ADDRESS:PORT, or its name (A, itch/A).",
+        ),
+    ] = None,
     group: Annotated[
-        list[str] | None, typer.Option(help="multicast: ADDRESS:PORT of a line, once for each.  [default: lines A, B]")
+        list[str] | None,
+        typer.Option(help="multicast: ADDRESS:PORT of the lines, in order, once for each.  [default: as recorded]"),
     ] = None,
     interface: Annotated[str, typer.Option(help="multicast: send here; lo keeps packets on this host.")] = "lo",
     ttl: Annotated[int, typer.Option(min=0, max=255, help="multicast: hops; 0 keeps packets on this host.")] = 0,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="soupbintcp: on 127.0.0.1; 0 = a free one.")] = 0,
+    faults: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="multicast: what goes wrong; TOML."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="multicast: the same seed gives the same faults.")] = 1,
     requests: Annotated[
         int, typer.Option(metavar="PORT", help="multicast of a BinaryFILE: a MoldUDP64 request server there.")
     ] = -1,
     glimpse: Annotated[
         int, typer.Option(metavar="PORT", help="multicast of an ITCH BinaryFILE: a GLIMPSE snapshot server there.")
     ] = -1,
-    faults: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", exists=True, dir_okay=False, help="multicast: what goes wrong; TOML."),
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="multicast: the same seed gives the same faults.")] = 1,
-    seconds: Annotated[float, typer.Option(min=0, help="Wire: end after so long; 0 = at the end of the capture.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="soupbintcp: on 127.0.0.1; 0 = a free one.")] = 0,
+    clients: Annotated[int, typer.Option(min=1, help="soupbintcp: ends when so many clients have had everything.")] = 1,
+    name: Annotated[str, typer.Option(help="handler: of the segment that others attach to.")] = "replay",
+    depth: Annotated[int, typer.Option(min=1, max=64, help="handler: price levels per side.")] = 10,
+    orders: Orders = 2_000_000,
+    instruments: Instruments = 16384,
+    date: Day = None,
+    keep: Annotated[
+        bool, typer.Option(help="handler: keep the segment until Ctrl-C once the recording has ended.")
+    ] = True,
+    seconds: Annotated[float, typer.Option(min=0, help="End after so long; 0 = at the end of the recording.")] = 0,
+    as_json: Json = False,
 ) -> None:
-    """Play a capture: into a handler whose books others attach to, or onto the wire."""
-    known = known_protocol(protocol)
-    pace: dict[str, Any] = {"speed": speed or None, "rate": rate or None}
-    if to is not Target.MULTICAST and (requests >= 0 or glimpse >= 0 or faults is not None):
-        raise typer.BadParameter("--requests, --glimpse and --faults go with --to multicast")
-    if to is Target.HANDLER:
-        sizes = {"depth": depth, "orders": orders, "instruments": instruments}
-        into_handler(capture, known, name, keep, {**sizes, "day": date.date() if date else None})
-    elif to is Target.MULTICAST:
+    """Play recorded days: onto the wire as they were, to TCP clients, or into a handler whose books others attach to.
+
+    Several days and files are merged in the order of their times. How well the pace was kept is said at the end.
+    """
+    from feedhandler.recording import Recording
+    from feedhandler.replay import Choice, Rewrite
+
+    if end in list(Target):
+        raise typer.BadParameter(f"a time; the target is named by --onto {end}", param_hint="--to")
+    if onto is not Target.MULTICAST and (requests >= 0 or glimpse >= 0 or faults is not None or rewrite or group):
+        raise typer.BadParameter("--onto multicast only: --requests --glimpse --faults --rewrite --group")
+    paces = [name for name, given in (("--speed", speed), ("--pps", pps), ("--rate", rate), ("--step", step)) if given]
+    if len(paces) > 1:
+        raise typer.BadParameter("one pace at a time", param_hint=" and ".join(paces))
+    recording = Recording(*recorded, protocol=known_protocol(protocol))
+    binary = any(file.kind.format == "binaryfile" for file in recording.files)
+    if not pps and not rate and not step and speed is None:
+        speed = 0.0 if onto is Target.HANDLER else 1.0
+    picked = tuple(named(symbols) or ())
+    names = named(channels)
+    choice = Choice(window(recording, begin, end), tuple(names) if names else None, picked, None, loop)
+    if picked:
+        talk(PICK_SAYS)
+    if loop != 1:
+        talk(LOOP_SAYS)
+    pace = {"speed": speed or None, "pps": pps or None, "rate": rate or None}
+    if onto is Target.SOUPBINTCP:
+        if pps or step:
+            raise typer.BadParameter("a TCP stream has no packets: --speed, or --rate of messages", param_hint=paces[0])
+        outcome = to_clients(recording, choice, port, clients, pace, seconds)
+    elif onto is Target.HANDLER:
+        if rate:
+            raise typer.BadParameter("it is of messages in new packets: --speed or --pps", param_hint="--rate")
+        sizes = {"name": name, "depth": depth, "orders": orders, "instruments": instruments}
+        outcome = into_handler(
+            recording, choice, pace, step, keep, {**sizes, "day": date.date() if date else None}, seconds, bool(spin)
+        )
+    else:
         from feedhandler.simulate import Faults
-        from feedhandler.simulate.venue import Venue
 
         script = Faults.load(faults) if faults is not None else None
-        source = replayer(capture, known)
-        if source.packets and (requests >= 0 or glimpse >= 0):
+        way: dict[str, Any] = {"interface": interface, "ttl": ttl}
+        targets = [address_and_port(text) for text in group or []]
+        disturbed: dict[str, Any] = {"faults": script, "seed": seed, "spin": spin, "cpu": (cpu,) if cpu >= 0 else ()}
+        if (requests >= 0 or glimpse >= 0) and not binary:
             raise typer.BadParameter("servers need a BinaryFILE: a capture's packets bear sessions of their own")
-        options = {"interface": interface, "ttl": ttl, "faults": script, "seed": seed, **pace}
-        options["framing"] = source.framing
-        ports = (requests if requests >= 0 else None, glimpse if glimpse >= 0 else None)
-        venue = Venue(*ports, faults=script, seed=seed)
-        onto_lines(capture, source, [address_and_port(text) for text in group or []], options, seconds, venue)
-    else:
-        to_clients(capture, known, port, pace, seconds)
+        if binary:
+            if pps or step or rewrite:
+                raise typer.BadParameter("a BinaryFILE has no packets: --speed or --rate of messages, and --group")
+            ports = (requests if requests >= 0 else None, glimpse if glimpse >= 0 else None)
+            outcome = in_new_packets(recording, choice, targets, {**way, **disturbed, "pace": pace}, seconds, ports)
+        elif step:
+            if script is not None or picked:
+                raise typer.BadParameter(
+                    "packets as they were, one by one: no --faults, no --symbols", param_hint="--step"
+                )
+            outcome = step_by_step(recording, choice, targets, Rewrite(rewrite or ()), way)
+        else:
+            if rate and not picked:
+                raise typer.BadParameter(
+                    "packets stay as they are: --pps is their rate; messages are re-packed with --symbols",
+                    param_hint="--rate",
+                )
+            choice = replace(choice, rate=pace["rate"])
+            options = {**way, **disturbed, "groups": targets, "speed": pace["speed"], "rate": pace["pps"]}
+            outcome = onto_lines(recording, choice, {**options, "rewrite": Rewrite(rewrite or ())}, seconds)
+    if as_json:
+        emit(outcome)
 
 
-def into_handler(capture: Path, protocol: str | None, name: str, keep: bool, sizes: dict[str, Any]) -> None:
-    """The capture through a handler at full speed; its segment stays until Ctrl-C, if it is to be kept."""
-    from feedhandler.handler import open_capture, play
-    from feedhandler.news import complaints
+def onto_lines(recording: "Recording", choice: "Choice", options: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The packets onto multicast lines."""
+    from feedhandler.replay import WireReplay
+    from feedhandler.replay.rewrite import text
 
-    with open_capture(capture, protocol, name=name, **sizes) as handler:
-        talk(f"publishing {capture} as {name}; attach, or: feedhandler top {name}")
-        began = time.monotonic()
+    with WireReplay(recording, choice, **options) as played:
+        for line in played.source.left_out:
+            talk(f"{text(line)} is left out: a TCP stream is served: --onto soupbintcp --channels {line.channel}")
+        pairs = zip(played.lines, played.destinations, strict=True)
+        where = ", ".join(f"{line.name} to {address}:{port}" for line, (address, port) in pairs)
         try:
-            with progress(f"playing {capture.name}", size_of(capture), "bytes") as done:
-                error = play(handler, done)
-            seconds = time.monotonic() - began
-            messages = sum(handler.types.values())
-            talk(f"{messages:,} messages in {seconds:.1f} s ({messages / max(seconds, 1e-9):,.0f} a second)")
-            for sentence in complaints(handler.segment):
-                talk(sentence)
-            if error is not None:
-                raise error
-            if keep:
-                talk(f"{name} stays until Ctrl-C")
-                while True:
-                    time.sleep(3600)
-        except KeyboardInterrupt:
-            talk(f"stopped; {name} is gone")
+            with (
+                stopped_by_signals(played.stop),
+                stop_after(seconds, played.stop),
+                progress("sending", played.source.size, "bytes") as done,
+            ):
+                talk(f"sending {title(recording)} on {options['interface']}: {where}; Ctrl-C ends it")
+                played.run(done)
+        finally:
+            say(played.report)
+        return played.outcome()
 
 
-def onto_lines(
-    capture: Path,
-    source: "Replayer",
-    lines: list[tuple[str, int]],
+def in_new_packets(
+    recording: "Recording",
+    choice: "Choice",
+    targets: list[tuple[str, int]],
     options: dict[str, Any],
     seconds: float,
-    venue: "Venue",
-) -> None:
-    """The capture onto multicast lines: packets as they were, or messages in new packets, with servers beside them."""
+    ports: tuple[int | None, int | None],
+) -> dict[str, Any]:
+    """The messages of a BinaryFILE as MoldUDP64 onto multicast lines, with servers beside them."""
+    from feedhandler.replay import PacingReport, messages
+    from feedhandler.replay.wire import spins
     from feedhandler.simulate import MulticastSender
     from feedhandler.simulate.multicast import LINES
+    from feedhandler.simulate.venue import Venue
 
-    with venue:
-        sender = MulticastSender(lines or LINES, taps=venue.taps, **options)
+    pace = options.pop("pace")
+    script: Faults | None = options["faults"]
+    paced = pace["speed"] is not None or pace["rate"] is not None
+    options["spin"] = spins() and paced if options["spin"] is None else options["spin"]
+    with Venue(*ports, faults=script, seed=options["seed"]) as venue:
+        lines = targets or LINES
+        sender = MulticastSender(lines, taps=venue.taps, speed=pace["speed"], rate=pace["rate"], **options)
         where = ", ".join(f"{address}:{port}" for address, port in sender.lines)
-        with stopped_by_signals(sender.stop), stop_after(seconds, sender.stop), progress("sending", None) as done:
-            talk(f"sending {capture} to {where} on {options['interface']}; Ctrl-C ends it")
-            if venue.servers:
-                talk(venue.places())
-            source.send(sender, done)
-    talk(f"sent {sender.stats['messages']:,} messages; at worst {sender.stats['latest_ns'] / 1000:,.0f} µs late")
+
+        def report() -> PacingReport:
+            return PacingReport.of(sender.schedule, starved=sender.stats["starved"], preempted=sender.preempted)
+
+        try:
+            with (
+                stopped_by_signals(sender.stop),
+                stop_after(seconds, sender.stop),
+                progress("sending", recording.size, "bytes") as done,
+                messages(recording, choice) as found,
+            ):
+                talk(f"sending {title(recording)} to {where} on {options['interface']}; Ctrl-C ends it")
+                if venue.servers:
+                    talk(venue.places())
+                sender.run(found.blocks, lambda _: done(found.source.done))
+        finally:
+            talk(
+                f"sent {sender.stats['messages']:,} messages; at worst {sender.stats['latest_ns'] / 1000:,.0f} µs late"
+            )
+            say(report())
+        return {**sender.stats, **venue.stats, "pacing": report().as_dict()}
 
 
-def to_clients(capture: Path, protocol: str | None, port: int, pace: dict[str, Any], seconds: float) -> None:
-    """The capture's messages to the clients of a SoupBinTCP server on loopback."""
+def to_clients(
+    recording: "Recording", choice: "Choice", port: int, clients: int, pace: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    """The messages of one channel to the clients of a SoupBinTCP server on loopback."""
+    from feedhandler.replay import PacingReport, messages
+    from feedhandler.replay.source import opening
     from feedhandler.simulate import SoupServer
 
-    source = replayer(capture, protocol)
-    server = SoupServer("127.0.0.1", port, **pace)
-    with stopped_by_signals(server.stop), stop_after(seconds, server.stop), progress("serving", None) as done:
-        talk(f"serving {capture} on 127.0.0.1:{server.port}; Ctrl-C ends it")
-        source.serve(server, done)
-    talk(f"served {server.stats['messages']:,} messages to {server.stats['logins']} logins")
+    name, first = ("", 1) if choice.symbols else opening(recording, choice)
+    server = SoupServer(
+        "127.0.0.1",
+        port,
+        speed=pace["speed"],
+        rate=pace["rate"],
+        clients=clients,
+        session=name[:10] or "RECORDED",
+        first=first,
+    )
+    with server:
+        with (
+            stopped_by_signals(server.stop),
+            stop_after(seconds, server.stop),
+            progress("serving", recording.size, "bytes") as done,
+            messages(recording, choice) as found,
+        ):
+            talk(
+                f"serving {title(recording)} on 127.0.0.1:{server.port} as session {server.account.session} from "
+                f"number {first}; Ctrl-C ends it"
+            )
+            server.run(found.blocks, lambda _: done(found.source.done))
+        report = PacingReport.of(server.kept)
+        talk(f"served {server.stats['messages']:,} messages to {server.stats['logins']} logins")
+        say(report, "messages")
+        if found.source.missing:
+            talk(f"{found.source.missing:,} numbers have no message in the recording: those behind them moved up")
+    return {"port": server.port, **server.stats, "missing": found.source.missing, "pacing": report.as_dict()}
 
 
-def replayer(capture: Path, protocol: str | None) -> "Replayer":
-    """The lines of the capture's first channel; a BinaryFILE needs no recognising."""
-    from feedhandler.capture_config import capture_config
-    from feedhandler.receive import capture as captures
-    from feedhandler.simulate import Replayer
+def into_handler(
+    recording: "Recording",
+    choice: "Choice",
+    pace: dict[str, Any],
+    step: bool,
+    keep: bool,
+    sizes: dict[str, Any],
+    seconds: float,
+    spin: bool,
+) -> dict[str, Any]:
+    """The recording through a handler; its segment stays until Ctrl-C, if it is to be kept."""
+    from feedhandler.handler import Handler, open_recording, play
+    from feedhandler.news import complaints
+    from feedhandler.replay import HandlerReplay
+    from feedhandler.simulate._schedule import Schedule
 
-    if captures.kind(capture).format == "binaryfile":
-        return Replayer(capture)
-    config, _ = capture_config(capture, protocol)
-    channel = config.channels[0]
-    return Replayer(capture, lines=[(line.group, line.port) for line in channel.lines], framing=channel.session)
+    plain = not (pace["speed"] or pace["pps"] or step or choice.symbols or choice.loops != 1)
+    names = recording.channels(choice.channels)
+    if plain:
+        handler = open_recording(recording, choice.window, channels=names, **sizes)
+        played = None
+    else:
+        schedule = Schedule(speed=pace["speed"], rate=pace["pps"])
+        played = HandlerReplay(recording, choice, schedule, spin=spin, steps=step)
+        first = max(recording.first_ts, choice.window.start or 0)
+        handler = Handler(recording.config(channels=names, **sizes), receiver=played.receiver, first_packet=first)
+    name = sizes["name"]
+    with handler:
+        talk(f"publishing {title(recording)} as {name}; attach, or: feedhandler top {name}")
+        began = time.monotonic()
+        try:
+            with stop_after(seconds, played.stop if played is not None else handler.stop):
+                if played is not None and step:
+                    with played.source:
+                        stepping(played.steps(handler))
+                elif played is not None:
+                    with progress(f"playing {title(recording)}", played.source.size, "bytes") as done:
+                        played.run(handler, done)
+                else:
+                    with progress(f"playing {title(recording)}", recording.size, "bytes") as done:
+                        error = play(handler, done)
+                        if error is not None:
+                            raise error
+        except KeyboardInterrupt:
+            talk(f"stopped; {name} is gone")
+            keep = False
+        finally:
+            outcome = summary(handler, time.monotonic() - began)
+            if played is not None:
+                say(played.report)
+                outcome["pacing"] = played.report.as_dict()
+            for sentence in complaints(handler.segment):
+                talk(sentence)
+        if keep:
+            talk(f"{name} stays until Ctrl-C")
+            try:
+                while True:
+                    time.sleep(3600)
+            except KeyboardInterrupt:
+                talk(f"stopped; {name} is gone")
+    return outcome
+
+
+def summary(handler: "Handler", seconds: float) -> dict[str, Any]:
+    """What went through, said and for JSON."""
+    messages = sum(handler.types.values())
+    talk(f"{messages:,} messages in {seconds:.1f} s ({messages / max(seconds, 1e-9):,.0f} a second)")
+    return {"messages": messages, "types": handler.types, "seconds": seconds}
+
+
+def step_by_step(
+    recording: "Recording",
+    choice: "Choice",
+    targets: list[tuple[str, int]],
+    rewrite: "Rewrite",
+    way: dict[str, Any],
+) -> dict[str, Any]:
+    """Packets onto the wire one by one, each told as it goes."""
+    from feedhandler.replay.wire import StepReplay
+
+    with StepReplay(recording, choice, groups=targets, rewrite=rewrite, **way) as played, played.source:
+        stepping(played.steps)
+    if played.source.error is not None:
+        raise played.source.error
+    return {"packets": played.steps.packets}
+
+
+def stepping(steps: "Steps") -> None:
+    """One step after the other, as the person asks for them."""
+    import sys
+
+    from feedhandler.replay.steps import HELP, KEYS, counts
+
+    talk(KEYS if sys.stdin.isatty() else HELP)
+    try:
+        for count in counts():
+            said = 0
+            for sentence in steps.step(count):
+                said += 1
+                talk(sentence)
+            if said < count:
+                talk("the recording is over")
+                break
+    except KeyboardInterrupt:
+        pass
+    talk(f"{steps.packets:,} packets, step by step")
+
+
+def say(report: "PacingReport", what: str = "packets") -> None:
+    """How well the pace was kept."""
+    for sentence in report.sentences(what):
+        talk(sentence)
+
+
+def title(recording: "Recording") -> str:
+    """The recording in a word."""
+    first, *more = recording.paths
+    return f"{first.name or first}{f' and {len(more)} more' if more else ''}"

@@ -21,5 +21,8 @@ class Ahead(Receiver):
         """All packets of `source`, their times moved by `shift` ns; `lines`: which of ours each of its lines is."""
     def end(self) -> None:
         """Nothing more will come."""
+    @property
+    def stopped(self) -> bool:
+        """Whether stop() was called."""
     def stop(self) -> None:
         """Have read() end. From any thread."""

@@ -53,13 +53,13 @@ class PacingReport:
         """For JSON."""
         return dataclasses.asdict(self)
 
-    def sentences(self) -> list[str]:
+    def sentences(self, what: str = "packets") -> list[str]:
         """For people."""
         if self.p50_ns is None or self.p99_ns is None or self.p999_ns is None or self.max_ns is None:
             rate = f"{self.per_second:,.0f} a second"
-            return [f"{self.packets:,} packets in {self.seconds:.2f} s ({rate}), without a pace"]
+            return [f"{self.packets:,} {what} in {self.seconds:.2f} s ({rate}), without a pace"]
         said = [
-            f"{self.packets:,} packets in {self.seconds:.2f} s: {self.per_second:,.1f} a second, wanted "
+            f"{self.packets:,} {what} in {self.seconds:.2f} s: {self.per_second:,.1f} a second, wanted "
             f"{self.wanted_per_second:,.1f} ({self.rate_error:+.4%})",
             f"pacing error |sent - due|: p50 {duration(self.p50_ns)}, p99 {duration(self.p99_ns)}, p99.9 "
             f"{duration(self.p999_ns)}, max {duration(self.max_ns)}",

@@ -8,7 +8,6 @@ from feedhandler.simulate.files import write
 from feedhandler.simulate.glimpse import GlimpseAnswerer, GlimpseServer
 from feedhandler.simulate.market import Market
 from feedhandler.simulate.multicast import MulticastSender
-from feedhandler.simulate.replay import Replayer
 from feedhandler.simulate.requests import RequestAnswerer, RequestServer
 from feedhandler.simulate.soup import SoupServer
 
@@ -20,7 +19,6 @@ __all__ = [
     "Market",
     "MessageStore",
     "MulticastSender",
-    "Replayer",
     "RequestAnswerer",
     "RequestServer",
     "SnapshotSource",

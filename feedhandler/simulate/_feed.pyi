@@ -5,10 +5,13 @@ from typing_extensions import Buffer, disjoint_base
 from feedhandler.errors import CaptureError
 from feedhandler.receive._receiver import Receiver
 from feedhandler.session._framing import Framing
+from feedhandler.simulate._schedule import Schedule
 
 @disjoint_base
 class BlockSource:
-    """Messages as length-prefixed blocks."""
+    """Messages as length-prefixed blocks; `timed`: each behind its time."""
+
+    timed: bool
 
     @property
     def error(self) -> CaptureError | None:
@@ -20,13 +23,14 @@ class ReceiverBlocks(BlockSource):
 
     missing: int
     duplicates: int
-    def __new__(cls, receiver: Receiver, framing: Framing | None = None) -> Self: ...
+    def __new__(cls, receiver: Receiver, framing: Framing | None = None, *, timed: bool = False) -> Self: ...
 
 @disjoint_base
 class Feed:
     """A source of messages and their schedule."""
 
     taken: int
+    kept: Schedule
     def __new__(cls, source: BlockSource, *, rate: float | None = None, speed: float | None = None) -> Self: ...
     def start_at(self, now: int) -> None:
         """Set the start instant of the schedule."""

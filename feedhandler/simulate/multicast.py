@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from feedhandler.errors import BackendError, ConfigError
-from feedhandler.receive import pin, prioritise
+from feedhandler.receive import pin
 from feedhandler.receive._receiver import Receiver
 from feedhandler.simulate._feed import BlockSource, Feed
 from feedhandler.simulate._multicast import PacketSender
@@ -43,7 +43,7 @@ class MulticastSender:
     packet, and sessions, the end and midnight cannot be in it. `framing`: what a capture's packets are, for spoiling.
 
     `spin`: look at the clock without pause before something is due, for pacing to the microsecond at the price of a
-    CPU; `cpu`, `priority`: where the sending thread runs and under which SCHED_FIFO priority (0 = none).
+    CPU; `cpu`: where the sending thread runs, anywhere if empty.
 
     run() sends from a thread of its own, without the GIL, and waits for it; stop() ends it, from another thread or a
     signal handler, after what is under way and the end of the session were sent. Used once. Raises ConfigError for bad
@@ -70,7 +70,6 @@ class MulticastSender:
         framing: str = "moldudp64",
         spin: bool = False,
         cpu: Sequence[int] = (),
-        priority: int = 0,
     ) -> None:
         if not 0 <= ttl <= 255:
             raise ConfigError(f"simulate: ttl must be 0 to 255, not {ttl}")
@@ -82,10 +81,10 @@ class MulticastSender:
         self.interface, self.ttl = interface, ttl
         self.rate, self.speed = rate, speed
         self.schedule = Schedule()
-        """When the packets of a capture are due, and how far from that they were sent."""
+        """When packets are due (those of messages: the first of theirs), and how far from that they were sent."""
         self.preempted = 0
         """How often the kernel took the sending thread off its CPU for another."""
-        self._cpu, self._priority = tuple(cpu), priority
+        self._cpu = tuple(cpu)
         self._taps = tuple(taps)
         self._sockets: list[socket.socket] = []
         delays = _delays(skew_us, len(self.lines))
@@ -114,7 +113,7 @@ class MulticastSender:
 
     def _connect(self, address: str, port: int) -> socket.socket:
         """Where the datagrams of a line are written to; a subclass may take them another way."""
-        return _connected(address, port, self.interface, self.ttl)
+        return connected(address, port, self.interface, self.ttl)
 
     def run(
         self,
@@ -143,6 +142,7 @@ class MulticastSender:
                 self._send(lambda: self._sender.run_packets(source, self.schedule), progress)
             else:
                 feed = Feed(source, rate=self.rate, speed=self.speed)
+                self.schedule = feed.kept
                 self._send(lambda: self._sender.run_feed(feed), progress)
         error = getattr(source, "error", None)
         if error is not None:
@@ -155,7 +155,6 @@ class MulticastSender:
         def send() -> None:
             try:
                 pin(self._cpu)
-                prioritise(self._priority)
                 before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
                 work()
                 self.preempted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before
@@ -209,7 +208,7 @@ def _delays(skew_us: float | Sequence[float], lines: int) -> list[int]:
     return delays
 
 
-def _connected(address: str, port: int, interface: str, ttl: int) -> socket.socket:
+def connected(address: str, port: int, interface: str, ttl: int) -> socket.socket:
     """A UDP socket that sends to one place, through one interface, as far as `ttl` says."""
     try:
         target = ipaddress.IPv4Address(address)

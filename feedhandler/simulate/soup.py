@@ -18,6 +18,7 @@ from typing import Self
 
 from feedhandler.errors import ConfigError
 from feedhandler.simulate._feed import BlockSource, Feed
+from feedhandler.simulate._schedule import Schedule
 from feedhandler.simulate.clients import Account, Clients
 
 SECOND = 1_000_000_000
@@ -30,19 +31,20 @@ LEAVE_NS = SECOND  # for a client to close after the last packet; closing first 
 
 
 class SessionStore:
-    """The messages of the session as Sequenced Data packets in a file, found by number."""
+    """The messages of the session, from number `first` on, as Sequenced Data packets in a file, found by number."""
 
-    def __init__(self, directory: str | None = None) -> None:
+    def __init__(self, directory: str | None = None, first: int = 1) -> None:
         self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 - closed by close()
         self.fd = self._file.fileno()
         self.size = 0
         self.count = 0
-        self._numbers, self._offsets = [1], [0]
+        self.first = first
+        self._numbers, self._offsets = [first], [0]
 
     def append(self, packets: memoryview, messages: int) -> None:
         """Put whole packets at the end."""
         if self.size - self._offsets[-1] >= INDEX_STEP:
-            self._numbers.append(self.count + 1)
+            self._numbers.append(self.first + self.count)
             self._offsets.append(self.size)
         written = 0
         while written < len(packets):
@@ -51,7 +53,7 @@ class SessionStore:
         self.count += messages
 
     def offset_of(self, number: int) -> int:
-        """Where message `number` (1 to count + 1) begins."""
+        """Where message `number` (first to first + count) begins."""
         place = bisect.bisect_right(self._numbers, number) - 1
         at, here = self._offsets[place], self._numbers[place]
         buffer, base = b"", at
@@ -84,8 +86,9 @@ class SoupServer:
 
     `port` 0 takes a free one; `port` says which. A login must carry `username` and `password` (blank: any), and the
     session's name or none; other logins are rejected. `rate`, `speed` as for MulticastSender, from run() on. Heartbeats
-    after `heartbeat_s` of silence. Once the source has ended, each client that has everything is told the end of the
-    session; run() returns when `clients` of them were, or after stop(). `directory`: where the session's file is.
+    after `heartbeat_s` of silence. `first`: the number of the first message; who asks for an earlier one gets that.
+    Once the source has ended, each client that has everything is told the end of the session; run() returns when
+    `clients` of them were, or after stop(). `directory`: where the session's file is.
 
     Listens on loopback unless another address is given. Raises ConfigError, BackendError when it cannot listen.
     """
@@ -104,7 +107,10 @@ class SoupServer:
         login_s: float = 30.0,
         clients: int = 1,
         directory: str | None = None,
+        first: int = 1,
     ) -> None:
+        self.kept = Schedule()
+        """How far from its due time each message was taken up."""
         self.account = Account(session, username, password)
         self.rate, self.speed, self.clients = rate, speed, clients
         self._heartbeat, self._login = round(heartbeat_s * SECOND), round(login_s * SECOND)
@@ -113,7 +119,7 @@ class SoupServer:
         self.stats = {"messages": 0, "logins": 0, "rejected": 0, "dropped": 0, "bytes": 0}
         self._clients = Clients(address, port, "listen", lambda socket: _Client(socket, time.monotonic_ns()))
         self.port = self._clients.port
-        self._store = SessionStore(directory)
+        self._store = SessionStore(directory, first)
 
     def run(self, source: BlockSource, progress: Callable[[int], None] | None = None) -> None:
         """Serve all of `source`; see the class. Raises CaptureError, at the end, if the source is damaged."""
@@ -121,6 +127,7 @@ class SoupServer:
             raise ConfigError("simulate: this server has run and closed its port; make another one")
         feed = Feed(source, rate=self.rate, speed=self.speed)
         feed.start_at(time.monotonic_ns())
+        self.kept = feed.kept
         buffer = bytearray(CHUNK)
         try:
             while not self._stopping and not (feed.ended and self._served >= self.clients):
@@ -197,7 +204,8 @@ class SoupServer:
             self._leave(client, b"J" + reason)
             return False
         assert number is not None
-        number = max(1, self._store.count if number == 0 else min(number, self._store.count + 1))
+        first, following = self._store.first, self._store.first + self._store.count
+        number = max(first, following - 1 if number == 0 else min(number, following))
         client.silence = (_number(body[46:51]) or 0) * 1_000_000 or SILENCE_NS
         accepted = b"A" + self.account.session.rjust(10).encode() + str(number).rjust(20).encode()
         client.place = self._store.offset_of(number)

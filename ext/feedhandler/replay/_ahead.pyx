@@ -59,6 +59,7 @@ cdef enum:
 cdef struct Head:               # of a packet in the ring
     int64_t ts_recv
     uint32_t length, line
+    uint32_t connections, reserved  # LineStatus.connections when it was read
 
 
 @cython.final
@@ -115,9 +116,15 @@ cdef class Ahead(Receiver):
         """Have read() end. From any thread."""
         fh_flag_store(&self.stopping, 1)
 
+    @property
+    def stopped(self):
+        """Whether stop() was called."""
+        return fh_flag_load(&self.stopping) != 0
+
     cdef int copy(self, Receiver source, const uint8_t *table, int64_t shift) noexcept nogil:
         cdef Packet packets[RECEIVE_BATCH]
         cdef int i, n
+        cdef uint8_t line
         while not fh_flag_load(&self.stopping):
             n = source.poll(packets, RECEIVE_BATCH)
             if n < 0:
@@ -126,12 +133,14 @@ cdef class Ahead(Receiver):
                 source.wait(FULL_NS)
                 continue
             for i in range(n):
-                if table[packets[i].line] != NOT_WANTED and not self.put(&packets[i], table[packets[i].line], shift):
+                line = table[packets[i].line]
+                if line != NOT_WANTED and not self.put(
+                        &packets[i], line, source.status[packets[i].line].connections, shift):
                     return 0
             source.release()
         return 0
 
-    cdef bint put(self, const Packet *packet, uint32_t line, int64_t shift) noexcept nogil:
+    cdef bint put(self, const Packet *packet, uint32_t line, uint32_t connections, int64_t shift) noexcept nogil:
         """One packet, when there is room; False: nobody wants it any more."""
         cdef timespec pause
         cdef Head *head
@@ -144,6 +153,7 @@ cdef class Ahead(Receiver):
             room = fh_spsc_room(self.ring, sizeof(Head) + packet.len)
         head = <Head *> room
         head.ts_recv, head.length, head.line = packet.ts_recv + shift, packet.len, line
+        head.connections = connections
         memcpy(room + sizeof(Head), packet.data, packet.len)
         fh_spsc_put(self.ring)
         if self.packets == 0:
@@ -156,6 +166,7 @@ cdef class Ahead(Receiver):
         cdef const uint8_t *record
         cdef const Head *head
         cdef uint64_t *own
+        cdef uint64_t before = self.at
         cdef int n = 0
         cdef bint over = fh_flag_seen(&self.over)           # before the ring: what was put before the end is found
         while n < capacity:
@@ -163,12 +174,18 @@ cdef class Ahead(Receiver):
             if record == NULL:
                 break
             head = <const Head *> record
+            if head.connections != self.status[head.line].connections:
+                if n > 0:                                   # packets before it are of the connection before
+                    self.at = before
+                    break
+                self.status[head.line].connections = head.connections
             out[n].data = record + sizeof(Head)
             out[n].len, out[n].line, out[n].ts_recv = head.length, head.line, head.ts_recv
             own = self.counters + head.line * self.counter_stride
             own[LN_PACKETS] += 1
             own[LN_BYTES] += head.length
             n += 1
+            before = self.at
         if n == 0 and capacity > 0 and over:
             self.ended = True
             return END_OF_INPUT

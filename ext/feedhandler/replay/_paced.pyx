@@ -5,11 +5,12 @@ byte for byte, at whatever pace they come.
 """
 cimport cython
 from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from feedhandler._counters cimport LN_BYTES, LN_PACKETS
 from feedhandler._records cimport Packet
-from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
+from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, LineStatus, Receiver
 from feedhandler.simulate._schedule cimport NOT_NOW, Schedule
 
 cdef extern from "<time.h>" nogil:
@@ -55,6 +56,7 @@ cdef class Paced(Receiver):
                 self.ended = got == END_OF_INPUT
                 return got
             self.count = got
+            memcpy(self.status, self.source.status, self.lines * sizeof(LineStatus))
         while n < capacity and self.at < self.count:
             due = self.schedule.due(self.packets[self.at].ts_recv, now)
             if due > now:

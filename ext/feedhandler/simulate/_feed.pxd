@@ -4,13 +4,15 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from feedhandler._records cimport Message, Packet
 from feedhandler.receive._receiver cimport Receiver
 from feedhandler.session._framing cimport Framing
+from feedhandler.simulate._schedule cimport Schedule
 
 cdef enum:
     FEED_BYTES = 1 << 18        # a source is asked for at most that many bytes at a time, and at least half of it
     NEVER = 0x7FFFFFFFFFFFFFFF
 
 cdef class BlockSource:
-    """Messages as length-prefixed blocks: u16 big-endian length, message."""
+    """Messages as length-prefixed blocks: u16 big-endian length, message. `timed`: each behind its time, i64 ns."""
+    cdef readonly bint timed
     cdef Py_ssize_t fill(self, uint8_t *out, Py_ssize_t capacity) noexcept nogil
 
 cdef class ReceiverBlocks(BlockSource):
@@ -26,6 +28,7 @@ cdef class ReceiverBlocks(BlockSource):
     cdef readonly uint64_t duplicates
 
     cdef Py_ssize_t unwrap(self, const Packet *packet, uint8_t *out) noexcept nogil
+    cdef Py_ssize_t needs(self, const Packet *packet) noexcept nogil
 
 cdef class Feed:
     """A source, and the schedule that its messages keep from one fixed start instant."""
@@ -36,7 +39,9 @@ cdef class Feed:
     cdef double interval                    # ns between messages; 0 = none
     cdef double speed                       # of the messages' own times; 0 = they do not count
     cdef int64_t start, first_time
+    cdef int64_t time                       # of the block that peek() gave, where the source tells it
     cdef readonly uint64_t taken            # messages
+    cdef readonly Schedule kept             # how far from its due time each message was taken by take_sequenced()
 
     cdef void begin(self, int64_t now) noexcept nogil
     cdef const uint8_t *peek(self, uint32_t *length) noexcept nogil

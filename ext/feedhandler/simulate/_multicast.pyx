@@ -67,7 +67,7 @@ cdef enum:
     DATA = 1 << 24              # a power of two; bytes of these packets
     PACKET_ROOM = 65536         # of one packet, whatever its size
     BATCH = 64
-    LINES = 16
+    LINES = 64                  # bits of Slot.lines
     HEADER = 20                 # of MoldUDP64
     END_OF_SESSION = 0xFFFF
     SPIN_NS = 60000             # shorter waits are not worth a sleep
@@ -180,7 +180,7 @@ cdef class PacketSender:
     def run_feed(self, Feed feed not None):
         """Send the messages of `feed` as MoldUDP64 until it ends or stop() is called, then the end of the session."""
         self.feed, self.receiver = feed, None
-        self.schedule = Schedule()
+        self.schedule = feed.kept
         self.run()
 
     def run_packets(self, Receiver receiver not None, Schedule schedule not None):

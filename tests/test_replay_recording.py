@@ -1,0 +1,384 @@
+"""Recordings onto the wire, to TCP clients and into handlers: what comes out of them, and when."""
+
+import itertools
+import struct
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from simulated_book import blocks
+from test_replay_sender import listeners
+from test_simulate_multicast import MARKET, day, run, unwrap
+from test_simulate_soup import Client
+
+from feedhandler import decode
+from feedhandler.decode import interpret
+from feedhandler.errors import CaptureError, ConfigError
+from feedhandler.handler import Handler, open_recording, play
+from feedhandler.receive import capture
+from feedhandler.recording import Recording, Window
+from feedhandler.replay import Choice, HandlerReplay, Rewrite, Steps, WireReplay, messages
+from feedhandler.replay._picker import Picker
+from feedhandler.replay.source import Source, opening
+from feedhandler.simulate import Exchange, SoupServer, write
+from feedhandler.simulate._schedule import Schedule
+
+__all__ = ["listeners"]
+QUICK = {**MARKET, "duration_s": 1}
+LINES = [("239.1.1.1", 4001), ("239.1.1.2", 4002)]
+SIZES = {"orders": 10_000, "instruments": 64, "ring_events": 1 << 15}
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """A day on two lines, B later than A."""
+    path = tmp_path / "day.pcapng"
+    write(path, Exchange(**QUICK), lines=LINES, skew_us=30, session="S1")
+    return path
+
+
+def sides(path: Path) -> list[list[bytes]]:
+    return [[data for _, target, data in capture.read(path) if target == line] for line in LINES]
+
+
+def drained(source: Source) -> list[tuple[int, int, bytes]]:
+    """Everything that a source has to give."""
+    taken: list[tuple[int, int, bytes]] = []
+    with source:
+        while not source.ahead.ended:
+            taken += source.ahead.drain()
+    assert source.error is None
+    return taken
+
+
+# -- onto the wire ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pace", [{"speed": 10.0}, {"rate": 20_000.0}, {"speed": None}])
+def test_a_recording_s_packets_are_sent_again_as_they_were(recorded, listeners, pace) -> None:
+    want, got = sides(recorded), [[], []]
+
+    def receive(line: int) -> None:
+        got[line] += [listeners[line].recv(2000) for _ in want[line]]
+
+    threads = [threading.Thread(target=receive, args=(line,)) for line in (0, 1)]
+    for thread in threads:
+        thread.start()
+    rules = [f"{name}={listener.getsockname()[0]}:{listener.getsockname()[1]}" for name, listener in
+             zip(("239.1.1.1:4001", "B"), listeners, strict=True)]  # fmt: skip
+    seen: list[int] = []
+    with WireReplay(Recording(recorded), rewrite=Rewrite(rules), spin=False, **pace) as played:
+        played.run(seen.append)
+    for thread in threads:
+        thread.join(10)
+    assert got == want
+    outcome = played.outcome()
+    assert outcome["packets"] == sum(map(len, want)) and outcome["passes"] == 1
+    assert [line["packets"] for line in outcome["lines"]] == [len(side) for side in want]
+    assert [line["port"] for line in outcome["lines"]] == [listener.getsockname()[1] for listener in listeners]
+    assert outcome["pacing"]["packets"] == outcome["packets"]
+    assert (outcome["pacing"]["p99_ns"] is None) == (pace == {"speed": None})
+    assert seen[-1] == recorded.stat().st_size
+
+
+def test_rewrites_are_checked_against_the_lines(recorded) -> None:
+    lines = Recording(recorded).lines
+    channel = lines[0].channel
+    assert Rewrite().apply(lines) == LINES
+    one = Rewrite([f"{channel}/A=239.9.9.9:1", "239.1.1.2:4002=10.0.0.1:2"])
+    assert one.apply(lines) == [("239.9.9.9", 1), ("10.0.0.1", 2)] and one
+    for rules, word in (
+        (["Z=239.9.9.9:1"], "no line 'Z' to rewrite; there are: itch50-0/A"),
+        (["239.1.1.1:4001"], "FROM=ADDRESS:PORT"),
+        (["A=239.1.1.1:0"], "FROM=ADDRESS:PORT"),
+        (["A=:1"], "FROM=ADDRESS:PORT"),
+        (["A=1.1.1.1:1", "A=1.1.1.1:2"], "two rewrites of A"),
+    ):
+        with pytest.raises(ConfigError, match=word):
+            Rewrite(rules).apply(lines)
+
+
+def test_a_loop_is_paced_through_and_keeps_numbers(recorded) -> None:
+    once = Recording(recorded).receiver().drain()
+    looped = drained(Source(Recording(recorded), Choice(loops=3)))
+    assert [(line, payload) for line, _, payload in looped] == [(line, payload) for line, _, payload in once] * 3
+    period = looped[len(once)][1] - looped[0][1]
+    span = once[-1][1] - once[0][1]
+    assert period == span + span // (len(once) - 1)
+    for n, (ts, _) in enumerate(itertools.product(range(3), once)):
+        assert looped[n][1] - looped[0][1] == ts * period + once[n % len(once)][1] - once[0][1]
+    with pytest.raises(ConfigError, match="0 for ever"):
+        Choice(loops=-1)
+    endless = Source(Recording(recorded), Choice(loops=0))
+    assert endless.size is None
+    with endless:
+        assert len(endless.ahead.drain(10_000)) + len(endless.ahead.drain(10_000)) >= 0
+        while endless.passes < 3:
+            endless.ahead.drain()
+
+
+def test_windows_and_channels_and_several_files(recorded, tmp_path) -> None:
+    whole = Recording(recorded).receiver().drain()
+    half = (whole[0][1] + whole[-1][1]) // 2
+    first = drained(Source(Recording(recorded), Choice(Window(None, half))))
+    rest = drained(Source(Recording(recorded), Choice(Window(half, None))))
+    assert first + rest == whole and first and rest
+    other = tmp_path / "other.pcap"
+    write(other, Exchange(**{**QUICK, "seed": 9}), lines=[("239.1.1.7", 4007)], session="S2")
+    both = Recording(recorded, other)
+    names = both.channels()
+    assert len(names) == 2
+    merged = drained(Source(both, Choice()))
+    assert [ts for _, ts, _ in merged] == sorted(ts for _, ts, _ in merged)
+    assert {line for line, _, _ in merged} == {0, 1, 2}
+    assert drained(Source(both, Choice(channels=(names[0],)))) == whole
+
+
+def test_damage_is_told_after_everything_before_it(recorded, listeners) -> None:
+    cut = recorded.read_bytes()[: recorded.stat().st_size // 2]
+    recorded.write_bytes(cut)
+    with (
+        WireReplay(Recording(recorded), speed=None, groups=[listeners[0].getsockname()]) as played,
+        pytest.raises(CaptureError),
+    ):
+        played.run()
+    assert played.outcome()["packets"] == len(list(Recording(recorded).receiver().drain())) > 100
+
+
+# -- messages in new packets ------------------------------------------------------------------------------------------
+
+
+def picked(symbols: Sequence[str]) -> list[bytes]:
+    """The messages of a simulated day that belong to these symbols, by the plain interpreter."""
+    table = decode.protocol("itch50")
+    named: dict[int, str] = {}
+    found = []
+    for message in day(**QUICK):
+        view = interpret.decode(table, message)
+        locate = int(view["locate"])
+        if "stock" in view:
+            named[locate] = str(view["stock"])
+        if locate == 0 or named[locate] in symbols:
+            found.append(message)
+    return found
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_symbols_are_picked_into_packets_under_new_numbers(recorded, count) -> None:
+    symbols = Exchange(**QUICK).symbols[1 : 1 + count]
+    packets = drained(Source(Recording(recorded), Choice(symbols=tuple(symbols))))
+    for line in (0, 1):
+        got = [(ts, payload) for number, ts, payload in packets if number == line]
+        assert unwrap(got, b"S1        ") == picked(symbols)
+        assert [ts for ts, _ in got] == sorted(ts for ts, _ in got)
+    whole = open_recording(Recording(recorded), **SIZES)
+    part = HandlerReplay(Recording(recorded), Choice(symbols=tuple(symbols)), Schedule())
+    with whole, Handler(Recording(recorded).config(**SIZES), receiver=part.receiver, anonymous=True) as handler:
+        play(whole)
+        part.run(handler)
+        for symbol in symbols:
+            assert shown(handler, symbol) == shown(whole, symbol)
+
+
+def events_of(handler: Handler) -> bytes:
+    """All events as they stand in the ring, receive times and lines included."""
+    return handler.segment.slots[1 : int(handler.segment.rings["head"][0]) + 1].tobytes()
+
+
+def shown(handler: Handler, symbol: str) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    place = handler.segment.directory["symbol"].tolist().index(symbol.encode())
+    _, bids, asks = handler.book(place)
+    return bids.tolist(), asks.tolist()
+
+
+def test_picking_may_begin_in_the_middle_of_a_day(recorded) -> None:
+    whole = Recording(recorded).receiver().drain()
+    half = whole[len(whole) // 2][1]
+    symbols = tuple(Exchange(**QUICK).symbols[:2])
+    packets = drained(Source(Recording(recorded), Choice(Window(half, None), symbols=symbols)))
+    rest = [(ts, payload) for line, ts, payload in packets if line == 0]
+    got = unwrap(rest, b"S1        ")
+    want = picked(symbols)
+    assert got == want[-len(got) :] and 0 < len(got) < len(want)
+
+
+def test_a_picker_knows_symbols_and_ids(recorded) -> None:
+    directory = [message for message in day(**QUICK) if message[:1] == b"R"]
+    symbol = directory[0][11:19].decode().strip()
+    picker = Picker("itch50", [symbol])
+    add = next(m for m in day(**QUICK) if m[:1] == b"X" and m[1:3] == directory[0][1:3])
+    assert not picker.picks(add)  # nobody has named the id yet
+    assert picker.picks(directory[0]) and not picker.picks(directory[1])
+    assert picker.picks(add)
+    assert picker.picks(b"") and picker.picks(b"?unknown") and picker.picks(add[:3])
+    assert picker.picks(b"S\0\0" + bytes(9))
+    deep = Picker("iex_deep", ["ZIEXT"])
+    assert deep.picks(b"8\0" + bytes(8) + b"ZIEXT   " + bytes(12)) and not deep.picks(
+        b"8\0" + bytes(8) + b"AAPL    " + bytes(12)
+    )
+    for wrong in ("", "TOOLONGNAME", "A B", "Ä"):
+        with pytest.raises(ConfigError, match="is no symbol"):
+            Picker("itch50", [wrong])
+
+
+def test_messages_at_a_rate_are_spread_evenly(recorded) -> None:
+    packets = drained(Source(Recording(recorded), Choice(rate=1000.0)))
+    mine = [
+        (ts, payload) for line, ts, payload in packets if line == 0 and payload[18:20] not in (b"\0\0", b"\xff\xff")
+    ]
+    assert [ts for ts, _ in mine] == [
+        n * 1_000_000 for n in range(len(mine))
+    ]  # one message a packet, a millisecond apart
+    assert [message for _, payload in mine for message in blocks(payload[20:])] == day(**QUICK)
+
+
+def mold(path: Path, numbers: Sequence[tuple[int, int]], session: bytes = b"S1") -> Recording:
+    """A recording of packets of one message each: (line, number)."""
+    with capture.PcapWriter(path) as file:
+        for n, (line, number) in enumerate(numbers):
+            message = b"S\0\0\0\0" + struct.pack(">HI", 0, number) + b"O"
+            packet = struct.pack(">10sQHH", session.ljust(10), number, 1, len(message)) + message
+            file.write(10**18 + n * 1000, packet, LINES[line])
+    return Recording(path, protocol="itch50")
+
+
+def test_a_gap_stays_a_gap_and_what_the_other_line_fills_is_none(tmp_path) -> None:
+    recording = mold(tmp_path / "holes.pcap", [(0, 5), (0, 6), (1, 5), (0, 8), (1, 7), (1, 8), (0, 12), (0, 13)])
+    packets = drained(Source(recording, Choice(symbols=("ANY",))))
+    heads = [struct.unpack_from(">QH", payload, 10) for line, _, payload in packets if line == 1]
+    numbers = [first + n for first, count in heads for n in range(count)]
+    assert numbers == [1, 2, 3, 4, 8, 9]  # 9 to 11 are missing: three numbers are left out
+    assert opening(recording, Choice()) == ("S1", 5)
+
+
+def test_iex_packets_are_packed_anew_as_iex_packets(tmp_path) -> None:
+    head = struct.Struct("<BBHIIHHqqq")
+    prices = [b"8\0" + struct.pack("<q", 10**18) + name.ljust(8) + bytes(12) for name in (b"ZIEXT", b"AAPL")]
+    with capture.PcapWriter(tmp_path / "deep.pcap") as file:
+        for n in range(6):
+            body = b"".join(struct.pack("<H", len(price)) + price for price in prices)
+            offset, first = 2 * 32 * n, 1 + 2 * n
+            packet = head.pack(1, 0, 0x8004, 1, 77, len(body), 2, offset, first, 10**18 + n) + body
+            for line in LINES:
+                file.write(10**18 + n, packet, line)
+        beat = head.pack(1, 0, 0x8004, 1, 77, 0, 0, 2 * 32 * 6, 13, 10**18 + 9)
+        file.write(10**18 + 9, beat, LINES[1])
+    recording = Recording(tmp_path / "deep.pcap", protocol="iex_deep")
+    packets = drained(Source(recording, Choice(symbols=("ZIEXT",))))
+    body = struct.pack("<H", len(prices[0])) + prices[0]
+    want = [head.pack(1, 0, 0x8004, 1, 77, 32, 1, 32 * n, 1 + n, 10**18 + n) + body for n in range(6)]
+    assert [payload for line, _, payload in packets if line == 0] == want
+    beat = head.pack(1, 0, 0x8004, 1, 77, 0, 0, 32 * 6, 7, 10**18 + 9)
+    assert [payload for line, _, payload in packets if line == 1] == [*want, beat]
+
+
+# -- one session ------------------------------------------------------------------------------------------------------
+
+
+def test_a_binary_file_s_messages_are_sent_in_packets(tmp_path, listeners) -> None:
+    path = tmp_path / "day.itch.gz"
+    write(path, Exchange(**QUICK))
+    with messages(Recording(path), Choice()) as found:
+        _, got = run(listeners[:1], found.blocks, rate=100_000)
+    assert unwrap(got[0]) == day(**QUICK)
+
+
+@pytest.mark.parametrize("name", ["day.itch", "day.pcapng.zst"])
+@pytest.mark.parametrize("pace", [{}, {"speed": 20.0}])
+def test_messages_are_served_over_soupbintcp(tmp_path, name, pace) -> None:
+    write(tmp_path / name, Exchange(**QUICK))
+    with messages(Recording(tmp_path / name), Choice()) as found:
+        server = SoupServer(**pace)
+        thread = threading.Thread(target=server.run, args=(found.blocks,))
+        thread.start()
+        assert Client(server.port).rest() == day(**QUICK)
+        thread.join(10)
+    assert server.kept.figures["sends"] == 3000
+
+
+def test_a_session_is_served_under_its_own_numbers(tmp_path) -> None:
+    recording = mold(tmp_path / "late.pcap", [(0, 5), (1, 5), (0, 6), (0, 9)])
+    name, first = opening(recording, Choice())
+    with messages(recording, Choice()) as found:
+        server = SoupServer(session=name, first=first)
+        thread = threading.Thread(target=server.run, args=(found.blocks,))
+        thread.start()
+        client = Client(server.port, 6, session="S1")
+        kind, accepted = next(client.packets())
+        assert (kind, accepted[:10].strip(), int(accepted[10:])) == ("A", b"S1", 6)
+        assert [message[7:11] for message in client.rest()] == [struct.pack(">I", n) for n in (6, 9)]
+        thread.join(10)
+    assert found.source.missing == 2
+
+
+def test_damage_ends_a_session_and_is_told(tmp_path) -> None:
+    path = tmp_path / "day.itch"
+    write(path, Exchange(**QUICK))
+    path.write_bytes(path.read_bytes()[:-10])
+    server = SoupServer()
+    client = threading.Thread(target=lambda: Client(server.port).rest())
+    client.start()
+    with pytest.raises(CaptureError), messages(Recording(path), Choice()) as found:
+        server.run(found.blocks)
+    client.join(10)
+    assert server.stats["messages"] == 2999
+
+
+def test_what_cannot_be_one_session_is_refused(recorded, tmp_path) -> None:
+    write(tmp_path / "other.pcap", Exchange(**QUICK), lines=[("239.1.1.7", 4007)], session="S2")
+    with (
+        pytest.raises(ConfigError, match="choose it with --channels"),
+        messages(Recording(recorded, tmp_path / "other.pcap"), Choice()),
+    ):
+        pass
+    with pytest.raises(ConfigError, match="cannot be played in a loop"), messages(Recording(recorded), Choice(loops=2)):
+        pass
+
+
+# -- into a handler ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pace", [{"speed": 20.0}, {"rate": 50_000.0}])
+def test_a_handler_makes_the_same_events_at_any_pace(recorded, pace) -> None:
+    with open_recording(Recording(recorded), **SIZES) as whole:
+        play(whole)
+        want = events_of(whole)
+        books = {symbol: shown(whole, symbol) for symbol in Exchange(**QUICK).symbols}
+    played = HandlerReplay(Recording(recorded), Choice(), Schedule(**pace))
+    with Handler(
+        Recording(recorded).config(**SIZES),
+        receiver=played.receiver,
+        first_packet=Recording(recorded).first_ts,
+        anonymous=True,
+    ) as handler:
+        played.run(handler)
+        assert events_of(handler) == want and len(want) > 64 * 1000
+        assert {symbol: shown(handler, symbol) for symbol in books} == books
+    assert played.report.packets == len(Recording(recorded).receiver().drain())
+
+
+def test_steps_go_one_by_one_and_say_what_went(recorded) -> None:
+    packets = Recording(recorded).receiver().drain()
+    sent: list[tuple[int, int, bytes]] = []
+    source = Source(Recording(recorded), Choice())
+    with source:
+        steps = Steps(source, lambda *packet: sent.append(packet))
+        said = [*steps.step(), *steps.step(4)]
+        assert sent == packets[:5]
+        assert (
+            "S1 1  S×1" in said[0]
+            and "S1 3..6" in said[4]
+            and "itch50-0/A (239.1.1.1:4001)" in said[0]
+            and "bytes" in said[0]
+        )
+        rest = list(steps.step(1 << 30))
+        assert sent == packets and len(rest) == len(packets) - 5
+        assert list(steps.step()) == []
+    assert steps.packets == len(packets)
+    played = HandlerReplay(Recording(recorded), Choice(), Schedule(), steps=True)
+    config = Recording(recorded).config(**SIZES)
+    with Handler(config, receiver=played.receiver, anonymous=True) as handler, played.source:
+        stepping = played.steps(handler)
+        assert len(list(stepping.step(3))) == 3
+        assert sum(handler.types.values()) > 0
