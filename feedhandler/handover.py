@@ -140,16 +140,16 @@ class Handover:
         receiver = self.receiver
         state = receiver.state
         behind = time.time_ns() - receiver.last_played if state == "replay" and receiver.last_played else 0
-        gone = receiver.given + receiver.overlap + receiver.dropped
+        gone = receiver.given + receiver.overlap + receiver.memory.dropped
         return Progress(
             state=state,
             played=receiver.played,
             offset=getattr(receiver.recording, "offset", 0),
             behind_ns=max(0, behind),
-            waiting=max(0, receiver.kept - gone),
-            kept=receiver.kept,
+            waiting=max(0, receiver.memory.kept - gone),
+            kept=receiver.memory.kept,
             overlap=receiver.overlap,
-            lost=receiver.dropped + receiver.refused,
+            lost=receiver.memory.dropped + receiver.memory.refused,
         )
 
     def _stand_by(
@@ -188,16 +188,16 @@ class Handover:
         else:
             sentences.append(
                 f"the recording is played: {receiver.played:,} packets in {seconds:.1f} s, then {receiver.given:,} of "
-                f"{receiver.kept:,} that came meanwhile"
+                f"{receiver.memory.kept:,} that came meanwhile"
             )
         if receiver.impatient:
             sentences.append(
                 f"the recording did not come to the live feed within {self._patience_s:g} s, though it does not say "
                 "that it has ended: what is between is a gap (is its recorder still running?)"
             )
-        if receiver.dropped or receiver.refused:
+        if receiver.memory.dropped or receiver.memory.refused:
             sentences.append(
-                f"{receiver.dropped + receiver.refused:,} live packets found no room in the memory of "
+                f"{receiver.memory.dropped + receiver.memory.refused:,} live packets found no room in the memory of "
                 f"{self._memory >> 20:,} MiB while the recording was played: what it does not have of them is a gap; "
                 "give it more with --memory"
             )

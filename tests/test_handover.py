@@ -162,7 +162,7 @@ def test_the_oldest_leave_the_memory_first_and_the_recording_has_them(large: Pac
     middle = next(i for i, end in enumerate(ends) if end > size - (1 << 20) + 150_000)
     handover = Handover(recorded(tmp_path / "day.pcapng", large[:middle]), memory=1 << 20)
     with played(config(), handover, live(tmp_path / "live.pcapng", large), len(large)) as handler:
-        assert handover.progress().lost == handover.receiver.dropped > 0
+        assert handover.progress().lost == handover.receiver.memory.dropped > 0
         assert int(handler.segment.channels[0]["next_seq"]) == 14_001
         assert by_name(CHANNEL, handler.segment.channels[0])["missing"] == 0
 

@@ -3,6 +3,7 @@ from typing import Any, Self, final
 
 from feedhandler.line._arbiter import Arbiter
 from feedhandler.publish import Publisher
+from feedhandler.receive._kept import KeptPackets
 from feedhandler.receive._receiver import Receiver
 from feedhandler.session import Framing
 
@@ -12,15 +13,12 @@ class HandoverReceiver(Receiver):
 
     recording: Receiver
     live: Receiver
+    memory: KeptPackets
     streaming: bool
     impatient: bool
     played: int
     overlap: int
     given: int
-    kept: int
-    kept_bytes: int
-    dropped: int
-    refused: int
     def __new__(
         cls,
         lines: int,

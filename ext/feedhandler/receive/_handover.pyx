@@ -2,19 +2,15 @@
 
     REPLAY ──► KEPT ──► LIVE
     recording  memory   live receiver        where poll() takes packets from
-    draining   draining ended                what the other thread does with the live receiver
+    keeping    keeping  ended                what the other thread does with the live receiver
 
-The live lines are open before the first recorded packet is played. A second thread empties their receiver into a ring of
-memory (spsc.h) until the hot thread takes it over, so what the recording lacks at its end is in the memory or, later, in
+The live lines are open before the first recorded packet is played. A second thread empties their receiver into memory
+(_kept.pyx) until the hot thread takes it over, so what the recording lacks at its end is in the memory or, later, in
 the sockets: every packet goes to the arbiters, in order, and they alone decide what is a copy and what is missing.
 
-*The ring's two ends.* While the recording plays, the draining thread has both: when there is no more room it drops the oldest
-packets, which the recording is the likeliest to have. The hot thread claims the far end (`claim`); once it is granted the
-draining thread only puts packets in, and drops the newest when there is no room. A claim may be withdrawn.
-
 *When to leave a recording that still grows*: when all that is recorded so far has been played, and every channel has come to
-the number from which on the memory has the live lines whole (`Need`, kept by the draining thread: the first packet's first
-number, or what followed the last one dropped). A channel whose lines bring nothing is waited for as long as silence
+the number from which on the memory has the live lines whole (`Need`: the first packet's first number, or what followed the
+last one dropped). A channel whose lines bring nothing is waited for as long as silence
 is no fault of it; all together no longer than `patience_ns`, since a recorder may have died.
 
 *The seam.* What was kept while the recording was played has mostly been recorded, too. A line's kept packets that lie wholly
@@ -32,72 +28,21 @@ clock has to say so, too: the last event is no older than events were when they 
 server had nothing to send and sent a heartbeat.
 """
 cimport cython
-from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
-from posix.mman cimport (MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap)
-from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, nanosleep, timespec
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME
 
 from feedhandler._counters cimport LN_BYTES, LN_HEARTBEATS, LN_PACKETS
 from feedhandler._records cimport MESSAGES_MAX, Message, Packet
 from feedhandler.line._arbiter cimport Arbiter
 from feedhandler.publish._publisher cimport Publisher
-from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, LineStatus, Receiver
+from feedhandler.receive._kept cimport KeptPackets, Need, clock, doze
+from feedhandler.receive._receiver cimport END_OF_INPUT, LineStatus, Receiver
 from feedhandler.session._framing cimport FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, Frame, Framing
-
-cdef extern from "spsc.h" nogil:
-    ctypedef struct fh_spsc "struct fh_spsc":
-        uint8_t *bytes
-        uint64_t size
-
-    uint8_t *fh_spsc_room(fh_spsc *r, uint32_t length)
-    void fh_spsc_put(fh_spsc *r)
-    const uint8_t *fh_spsc_look(fh_spsc *r, uint32_t *length)
-    void fh_spsc_took(fh_spsc *r)
 
 cdef extern from "mailbox.h" nogil:
     int fh_mailbox_look(const int *box)
     void fh_mailbox_put(int *box, int value)
-
-cdef extern from "stop_flag.h" nogil:
-    int fh_flag_load(const int *flag)
-    void fh_flag_store(int *flag, int value)
-
-cdef extern from *:
-    """
-    #include "spsc.h"
-    static inline uint64_t fh_spsc_tail(const struct fh_spsc *r) { return r->tail; }
-    static inline int fh_spsc_empty(const struct fh_spsc *r)
-    {
-        return __atomic_load_n(&r->head, __ATOMIC_ACQUIRE) == r->tail;
-    }
-    /* The consumer's: the record at *at, which moves behind it, while all from tail on stay; NULL: there is none. */
-    static inline const uint8_t *fh_spsc_peek(struct fh_spsc *r, uint64_t *at, uint32_t *length)
-    {
-        for (;;) {
-            if (r->head_seen == *at) {
-                r->head_seen = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
-                if (r->head_seen == *at)
-                    return 0;
-            }
-            const struct fh_spsc_record *record = (const struct fh_spsc_record *)(r->bytes + (*at & (r->size - 1)));
-            *at += record->size;
-            if (!record->filler) {
-                *length = record->length;
-                return (const uint8_t *)(record + 1);
-            }
-        }
-    }
-    /* All before `at` is done with. */
-    static inline void fh_spsc_took_to(struct fh_spsc *r, uint64_t at)
-    {
-        __atomic_store_n(&r->tail, at, __ATOMIC_RELEASE);
-    }
-    """
-    uint64_t fh_spsc_tail(const fh_spsc *r) nogil
-    int fh_spsc_empty(const fh_spsc *r) nogil
-    const uint8_t *fh_spsc_peek(fh_spsc *r, uint64_t *at, uint32_t *length) nogil
-    void fh_spsc_took_to(fh_spsc *r, uint64_t at) nogil
 
 cdef enum:                      # HandoverReceiver.phase: the hot thread's, who alone goes on to the next
     PHASE_REPLAY = 0
@@ -112,39 +57,14 @@ cdef enum:                      # whose packets poll() gave last
 
 cdef enum:
     IDLE_NS = 200_000           # of sleep where a recording has nothing new, or the other thread is waited for
-    LIVE_WAIT_NS = 1_000_000
     SLACK_NS = 1_000_000_000    # between the clocks of recorder and handler; and of a stream's lag
     SHORT_POLLS = 2
     SKIPPED_POLLS = 64          # of packets of nobody's, in one poll of ours
-    MEMORY_LEAST = 1 << 20
-
-cdef struct Kept:               # head of a record of the ring; the payload follows
-    int64_t ts_recv
-    uint32_t line
-    uint32_t reserved
-
-cdef struct Need:               # of a live line: from where on the memory has it whole; the draining thread's
-    uint64_t session[2]
-    uint64_t number
-    int known
 
 cdef struct Seam:               # of a line: where its channel stood when the recording was over
     uint64_t session[2]
     uint64_t number
     bint passed                 # a kept packet has reached it
-
-
-cdef inline int64_t clock(int which) noexcept nogil:
-    cdef timespec now
-    clock_gettime(which, &now)
-    return <int64_t> now.tv_sec * 1_000_000_000 + now.tv_nsec
-
-
-cdef inline void doze(int64_t nanoseconds) noexcept nogil:
-    cdef timespec pause
-    pause.tv_sec = 0
-    pause.tv_nsec = min(nanoseconds, <int64_t> 999_999_999)
-    nanosleep(&pause, NULL)
 
 
 @cython.final
@@ -161,27 +81,24 @@ cdef class HandoverReceiver(Receiver):
     """
     cdef readonly Receiver recording, live
     cdef Publisher publisher
+    cdef readonly KeptPackets memory
+    cdef uint64_t memory_bytes
     cdef list parts                         # framings and arbiters of the lines, kept alive
     cdef int channels
     cdef void **arbiters                    # of each channel
     cdef int *channel_of                    # of each line
-    cdef void **framings                    # of each line, three times: the draining thread's, the hot thread's, the shard's
-    cdef Message *messages                  # room for one packet's, twice
+    cdef void **framings                    # of each line, twice: one to look at the seam with, and the shard's
+    cdef Message *messages                  # room for one packet's
     cdef uint32_t *connections              # of each line of the recording, begun so far
-    cdef Need *needs
     cdef Seam *seams
     cdef int32_t *line_of
     cdef LineStatus *own_status
     cdef readonly bint streaming
-    cdef fh_spsc ring
     cdef int64_t patience_ns
     cdef int64_t opened_at                  # since when the live lines are open, ns since the Unix epoch
     cdef int64_t lag                        # of events behind the clock, when they were recorded
 
-    cdef int claim, granted                 # mailboxes: the ring's far end is the hot thread's
-    cdef int wanted, handed                 # mailboxes: the live receiver is the hot thread's
-    cdef int left                           # leave() was called
-    cdef int live_failed                    # poll()'s of the live receiver, while it was drained
+    cdef int handed                         # a mailbox: the live receiver is the hot thread's
 
     # the hot thread's
     cdef int phase
@@ -189,7 +106,6 @@ cdef class HandoverReceiver(Receiver):
     cdef bint recording_over
     cdef bint awaiting                      # some channel is not known to be whole to the present
     cdef int short_polls
-    cdef uint64_t at                        # behind the last record given
     cdef int64_t patient_until              # CLOCK_MONOTONIC; INT64_MIN: the recording has always had more
     cdef int64_t last_recorded              # ts_recv of the last recorded packet; INT64_MIN = none
     cdef uint64_t *heartbeats               # of each line, when its connection was begun
@@ -199,55 +115,39 @@ cdef class HandoverReceiver(Receiver):
     cdef readonly uint64_t played           # recorded packets
     cdef readonly uint64_t overlap          # kept packets passed over: recorded, too
     cdef readonly uint64_t given            # kept packets that were played
-    cdef readonly uint64_t kept             # packets put into the memory
-    cdef readonly uint64_t kept_bytes       # their payload
-    cdef readonly uint64_t dropped          # of these, for want of room: the oldest
-    cdef readonly uint64_t refused          # and packets that found none: the newest
 
     def __cinit__(self, int lines, Receiver recording not None, Receiver live not None, list line_of not None, *,
                   uint64_t memory=1 << 28, int64_t patience_ns=10_000_000_000, bint streaming=False):
         cdef int i
-        cdef void *at
         if live.lines != lines or len(line_of) != recording.lines:
             raise ValueError(f"lines: {lines}, of the live receiver {live.lines}; line_of names a line for each of the "
                              f"recording's {recording.lines}, not {len(line_of)}")
         if any(not -1 <= line < lines for line in line_of):
             raise ValueError(f"line_of: each is -1 to {lines - 1}, not {line_of}")
-        if not MEMORY_LEAST <= memory <= 1 << 40:
-            raise ValueError(f"memory must be {MEMORY_LEAST} to {1 << 40} bytes, not {memory}")
+        self.memory_bytes = memory
         self.recording, self.live = recording, live
         self.patience_ns, self.streaming = patience_ns, streaming
         self.own_status = self.status
         self.patient_until = self.last_recorded = INT64_MIN
-        self.needs = <Need *> calloc(lines, sizeof(Need))
         self.seams = <Seam *> calloc(lines, sizeof(Seam))
         self.heartbeats = <uint64_t *> calloc(lines, sizeof(uint64_t))
         self.arbiters = <void **> calloc(lines, sizeof(void *))
-        self.framings = <void **> calloc(3 * lines, sizeof(void *))
+        self.framings = <void **> calloc(2 * lines, sizeof(void *))
         self.channel_of = <int *> calloc(lines, sizeof(int))
         self.line_of = <int32_t *> calloc(recording.lines, sizeof(int32_t))
         self.connections = <uint32_t *> calloc(recording.lines, sizeof(uint32_t))
-        self.messages = <Message *> calloc(2 * MESSAGES_MAX, sizeof(Message))
-        if (self.needs == NULL or self.seams == NULL or self.heartbeats == NULL or self.arbiters == NULL
+        self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
+        if (self.seams == NULL or self.heartbeats == NULL or self.arbiters == NULL
                 or self.framings == NULL or self.channel_of == NULL or self.line_of == NULL or self.connections == NULL
                 or self.messages == NULL):
             raise MemoryError()
         for i in range(recording.lines):
             self.line_of[i] = line_of[i]
-        if not streaming:
-            memory = <uint64_t> 1 << (<int> (memory - 1).bit_length())
-            at = mmap(NULL, memory, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-            if at == MAP_FAILED:
-                raise MemoryError(f"{memory:,} bytes to keep live packets in cannot be had")
-            self.ring.bytes = <uint8_t *> at
-            self.ring.size = memory
         self.opened_at = clock(CLOCK_REALTIME)
 
     def __dealloc__(self):
         if self.own_status != NULL:
             self.status = self.own_status           # which the base frees
-        self.forget()
-        free(self.needs)
         free(self.seams)
         free(self.heartbeats)
         free(self.arbiters)
@@ -257,16 +157,11 @@ cdef class HandoverReceiver(Receiver):
         free(self.connections)
         free(self.messages)
 
-    cdef void forget(self) noexcept:
-        if self.ring.bytes != NULL:
-            munmap(self.ring.bytes, self.ring.size)
-            self.ring.bytes = NULL
-
     def join(self, list framings not None, list channel_of not None, arbiters not None, Publisher publisher not None):
         """What the lines lead to. Before the first poll, and after catch_up() of the arbiters.
 
-        `framings`: three of each line: first those for the draining thread, then those to look at the seam with, which
-        share nothing with the shard's own; these are the last.
+        `framings`: three of each line: those for the keeping thread, those to look at the seam with, and the shard's own.
+        Nothing is shared between the three.
         """
         cdef int i
         cdef Framing framing
@@ -274,9 +169,10 @@ cdef class HandoverReceiver(Receiver):
         if len(framings) != 3 * self.lines or len(channel_of) != self.lines or not 1 <= len(arbiters) <= self.lines:
             raise ValueError(f"{self.lines} lines: three framings and a channel for each, not {len(framings)} and "
                              f"{len(channel_of)}")
-        self.parts = [list(framings), list(arbiters)]
+        self.memory = KeptPackets(framings[:self.lines], self.memory_bytes)
+        self.parts = [framings[self.lines:], list(arbiters)]
         self.publisher = publisher
-        for i, framing in enumerate(framings):
+        for i, framing in enumerate(self.parts[0]):
             self.framings[i] = <void *> framing
         for i, arbiter in enumerate(arbiters):
             self.arbiters[i] = <void *> arbiter
@@ -286,94 +182,28 @@ cdef class HandoverReceiver(Receiver):
                 raise ValueError(f"line {i} names channel {channel}; there are {len(arbiters)}")
             self.channel_of[i] = channel
 
-    # -- the draining thread ------------------------------------------------------------------------------------------
+    # -- the keeping thread -------------------------------------------------------------------------------------------
 
     def stand_by(self):
         """Keep what the live lines bring until the hot thread takes them over. True then; False after leave()."""
         cdef bint taken
         with nogil:
-            taken = self.keep_all()
+            taken = self.memory.keep_all(self.live, self.streaming)
         if not taken:
             return False
         self.live.bind(self.counters, self.counter_stride, self.owner)      # adds what was counted so far
         fh_mailbox_put(&self.handed, 1)
         with nogil:
-            while fh_mailbox_look(&self.phase) != PHASE_LIVE and not fh_flag_load(&self.left):
+            while fh_mailbox_look(&self.phase) != PHASE_LIVE and not fh_mailbox_look(&self.memory.left):
                 doze(IDLE_NS)
         if fh_mailbox_look(&self.phase) != PHASE_LIVE:
             return False
-        self.forget()
+        self.memory.forget()
         return True
 
     def leave(self):
-        """Let stand_by() end soon. From any thread."""
-        fh_flag_store(&self.left, 1)
-
-    cdef bint keep_all(self) noexcept nogil:
-        """Keep packets until the hot thread wants the receiver: True; or until leave()."""
-        cdef Packet packets[RECEIVE_BATCH]
-        cdef int i, n
-        while not fh_flag_load(&self.left):
-            if fh_mailbox_look(&self.granted) != fh_mailbox_look(&self.claim):
-                fh_mailbox_put(&self.granted, fh_mailbox_look(&self.claim))
-            if fh_mailbox_look(&self.wanted):
-                return True
-            if self.streaming or self.live_failed:
-                doze(LIVE_WAIT_NS)
-                continue
-            n = self.live.poll(packets, RECEIVE_BATCH)
-            if n > 0:
-                for i in range(n):
-                    self.keep(&packets[i])
-                self.live.release()
-            elif n == 0:
-                self.live.wait(LIVE_WAIT_NS)
-            else:
-                self.live_failed = n                # told when all before it was played
-        return False
-
-    cdef void keep(self, const Packet *packet) noexcept nogil:
-        cdef uint32_t length = <uint32_t> sizeof(Kept) + packet.len
-        cdef uint8_t *room = fh_spsc_room(&self.ring, length)
-        cdef Kept *head
-        while room == NULL:
-            if fh_mailbox_look(&self.granted) or not self.drop_oldest():
-                self.refused += 1
-                return
-            room = fh_spsc_room(&self.ring, length)
-        head = <Kept *> room
-        head.ts_recv = packet.ts_recv
-        head.line = packet.line
-        memcpy(room + sizeof(Kept), packet.data, packet.len)
-        if not self.needs[packet.line].known:
-            self.note(packet, False)
-        fh_spsc_put(&self.ring)
-        self.kept += 1
-        self.kept_bytes += packet.len
-
-    cdef bint drop_oldest(self) noexcept nogil:
-        cdef Packet packet
-        cdef uint32_t length
-        cdef const uint8_t *record = fh_spsc_look(&self.ring, &length)
-        if record == NULL:
-            return False
-        unpack(record, length, &packet)
-        self.note(&packet, True)
-        fh_spsc_took(&self.ring)
-        self.dropped += 1
-        return True
-
-    cdef void note(self, const Packet *packet, bint dropped) noexcept nogil:
-        """From where on the memory has the packet's line: from this one, or from what follows it."""
-        cdef Frame frame
-        cdef Need *need = &self.needs[packet.line]
-        (<Framing> self.framings[packet.line]).parse(packet, &frame, self.messages, MESSAGES_MAX)
-        if frame.kind not in (FRAME_DATA, FRAME_HEARTBEAT, FRAME_END) or frame.first_seq == 0:
-            return
-        need.session[0] = frame.session[0]
-        need.session[1] = frame.session[1]
-        need.number = frame.first_seq + (<uint64_t> frame.count if dropped else 0)
-        fh_mailbox_put(&need.known, 1)
+        """Let stand_by() end soon. From any thread, after join()."""
+        fh_mailbox_put(&self.memory.left, 1)
 
     # -- the hot thread -----------------------------------------------------------------------------------------------
 
@@ -387,8 +217,7 @@ cdef class HandoverReceiver(Receiver):
             if not self.recording_over:
                 n = self.poll_recorded(out, capacity)
             if n > 0:
-                if self.claim:
-                    fh_mailbox_put(&self.claim, 0)
+                self.memory.unclaim()
                 return n
             if not self.recording_is_left():
                 return 0
@@ -423,7 +252,7 @@ cdef class HandoverReceiver(Receiver):
                     continue
                 if self.connections[out[i].line] != self.recording.status[out[i].line].connections:
                     self.connections[out[i].line] = self.recording.status[out[i].line].connections
-                    (<Framing> self.framings[2 * self.lines + line]).reset()
+                    (<Framing> self.framings[self.lines + line]).reset()
                 out[ours] = out[i]
                 out[ours].line = line
                 counters = self.counters + line * self.counter_stride
@@ -448,14 +277,9 @@ cdef class HandoverReceiver(Receiver):
                 self.patient_until = clock(CLOCK_MONOTONIC) + self.patience_ns
             waited = clock(CLOCK_MONOTONIC) >= self.patient_until and not self.overlaps()
             if not waited and not self.overlaps():
-                if self.claim:
-                    fh_mailbox_put(&self.claim, 0)
+                self.memory.unclaim()
                 return False
-        if not self.claim:
-            if fh_mailbox_look(&self.granted):      # a claim that was withdrawn, and is still in effect
-                return False
-            fh_mailbox_put(&self.claim, 1)
-        if not fh_mailbox_look(&self.granted) or not (self.recording_over or waited or self.overlaps()):
+        if not self.memory.claim() or not (self.recording_over or waited or self.overlaps()):
             return False
         self.impatient = waited
         return True
@@ -468,7 +292,7 @@ cdef class HandoverReceiver(Receiver):
         for channel in range(self.channels):
             heard = False
             for line in range(self.lines):
-                need = &self.needs[line]
+                need = &self.memory.needs[line]
                 if self.channel_of[line] == channel and fh_mailbox_look(&need.known):
                     heard = True
                     if not self.reaches(<Arbiter> self.arbiters[channel], need):
@@ -497,7 +321,6 @@ cdef class HandoverReceiver(Receiver):
             (<Arbiter> self.arbiters[channel]).resume(self.opened_at)
         if self.streaming and self.publisher.head > 0 and self.last_recorded != INT64_MIN:
             self.lag = self.last_recorded - self.last_event()
-        self.at = fh_spsc_tail(&self.ring)
         self.awaiting = True
         fh_mailbox_put(&self.phase, PHASE_KEPT)
 
@@ -508,13 +331,7 @@ cdef class HandoverReceiver(Receiver):
         """Packets out of the memory. When it is empty, and the live receiver ours, the phase is LIVE."""
         cdef int n = 0
         cdef bint last = fh_mailbox_look(&self.handed)      # before the look into the ring: nothing more comes into it
-        cdef const uint8_t *record
-        cdef uint32_t length
-        while n < capacity and not self.streaming:
-            record = fh_spsc_peek(&self.ring, &self.at, &length)
-            if record == NULL:
-                break
-            unpack(record, length, &out[n])
+        while n < capacity and self.memory.take(&out[n]):
             if not self.seams[out[n].line].passed and self.was_recorded(&out[n]):
                 self.overlap += 1
             else:
@@ -523,9 +340,9 @@ cdef class HandoverReceiver(Receiver):
             self.given += n
             self.lent = LENT_KEPT
             return n
-        fh_spsc_took_to(&self.ring, self.at)
+        self.memory.took()
         if not last:
-            fh_mailbox_put(&self.wanted, 1)
+            fh_mailbox_put(&self.memory.wanted, 1)
             return 0
         self.status = self.live.status
         fh_mailbox_put(&self.phase, PHASE_LIVE)
@@ -535,8 +352,7 @@ cdef class HandoverReceiver(Receiver):
         """Is this kept packet a copy of what was recorded? The first of its line that is not passes the seam."""
         cdef Seam *seam = &self.seams[packet.line]
         cdef Frame frame
-        (<Framing> self.framings[self.lines + packet.line]).parse(packet, &frame, self.messages + MESSAGES_MAX,
-                                                                  MESSAGES_MAX)
+        (<Framing> self.framings[packet.line]).parse(packet, &frame, self.messages, MESSAGES_MAX)
         if (frame.kind in (FRAME_DATA, FRAME_HEARTBEAT, FRAME_END) and packet.ts_recv - self.last_recorded <= SLACK_NS
                 and frame.session[0] == seam.session[0] and frame.session[1] == seam.session[1]
                 and frame.first_seq + <uint64_t> frame.count < seam.number):
@@ -548,7 +364,7 @@ cdef class HandoverReceiver(Receiver):
         cdef int n
         if self.awaiting and self.short_polls >= SHORT_POLLS:
             self.look_at_the_present()
-        n = self.live.poll(out, capacity) if self.live_failed == 0 else self.live_failed
+        n = self.live.poll(out, capacity) if self.memory.failed == 0 else self.memory.failed
         if n > 0:
             self.lent = LENT_LIVE
         elif n < 0:
@@ -583,7 +399,7 @@ cdef class HandoverReceiver(Receiver):
         elif lent == LENT_RECORDED:
             self.recording.release()
         elif lent == LENT_KEPT:
-            fh_spsc_took_to(&self.ring, self.at)
+            self.memory.took()
 
     cdef int wait(self, int64_t timeout_ns) noexcept nogil:
         if self.phase == PHASE_LIVE:
@@ -636,11 +452,3 @@ cdef class HandoverReceiver(Receiver):
         self.recording.close()
         self.live.close()
         self.unbind()
-
-
-cdef inline void unpack(const uint8_t *record, uint32_t length, Packet *packet) noexcept nogil:
-    cdef const Kept *head = <const Kept *> record
-    packet.data = record + sizeof(Kept)
-    packet.len = length - <uint32_t> sizeof(Kept)
-    packet.ts_recv = head.ts_recv
-    packet.line = head.line

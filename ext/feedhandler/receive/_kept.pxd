@@ -1,0 +1,58 @@
+"""Live packets that are kept while a recording is played, by one thread for one other."""
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from posix.time cimport clock_gettime, nanosleep, timespec
+from feedhandler._records cimport Message, Packet
+from feedhandler.receive._receiver cimport Receiver
+
+cdef extern from "spsc.h" nogil:
+    ctypedef struct fh_spsc "struct fh_spsc":
+        uint8_t *bytes
+        uint64_t size
+
+cdef extern from "mailbox.h" nogil:
+    int fh_mailbox_look(const int *box)
+    void fh_mailbox_put(int *box, int value)
+
+cdef struct Need:               # of a live line: from where on the memory has it whole
+    uint64_t session[2]
+    uint64_t number
+    int known                   # a mailbox
+
+cdef class KeptPackets:
+    """Who keeps: keep_all(). Who plays: claim() until it is True, then take() and took(); unclaim() to think again."""
+    cdef fh_spsc ring
+    cdef list parts                         # framings, kept alive
+    cdef void **framings                    # of each line: the keeping thread's own
+    cdef Message *messages
+    cdef Need *needs                        # of each line; the keeping thread's, stored last `known`
+    cdef int claimed, granted               # mailboxes: the ring's far end is the playing thread's
+    cdef int wanted                         # a mailbox: so is the receiver
+    cdef int left                           # a mailbox: leave() was called
+    cdef uint64_t at                        # the playing thread's: behind the last record given
+    cdef int failed                         # poll()'s of the receiver, once it has failed
+
+    # counts of the keeping thread, read by any
+    cdef readonly uint64_t kept             # packets put into the memory
+    cdef readonly uint64_t dropped          # of these, for want of room: the oldest
+    cdef readonly uint64_t refused          # and packets that found none: the newest
+
+    cdef bint keep_all(self, Receiver live, bint streaming) noexcept nogil
+    cdef void keep(self, const Packet *packet) noexcept nogil
+    cdef bint drop_oldest(self) noexcept nogil
+    cdef void note(self, const Packet *packet, bint dropped) noexcept nogil
+    cdef bint claim(self) noexcept nogil
+    cdef void unclaim(self) noexcept nogil
+    cdef bint take(self, Packet *packet) noexcept nogil
+    cdef void took(self) noexcept nogil
+    cdef void forget(self) noexcept
+
+cdef inline int64_t clock(int which) noexcept nogil:
+    cdef timespec now
+    clock_gettime(which, &now)
+    return <int64_t> now.tv_sec * 1_000_000_000 + now.tv_nsec
+
+cdef inline void doze(int64_t nanoseconds) noexcept nogil:
+    cdef timespec pause
+    pause.tv_sec = 0
+    pause.tv_nsec = min(nanoseconds, <int64_t> 999_999_999)
+    nanosleep(&pause, NULL)
