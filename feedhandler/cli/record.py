@@ -98,7 +98,7 @@ def record(
             recorder.start()
             talk(in_effect(feed, to, recorder))
             watch(recorder)
-        ended(recorder, as_json)
+        ended(recorder, to, as_json)
 
 
 def chosen(settings: "Record", given: dict[str, Any]) -> "Record":
@@ -171,10 +171,10 @@ def rates(before: "Status", now: "Status", seconds: float, since: float) -> str:
     )
 
 
-def ended(recorder: "Recorder", as_json: bool) -> None:
+def ended(recorder: "Recorder", to: Path, as_json: bool) -> None:
     """What was written; raises what ended the recording before its time."""
     status = recorder.status()
-    folder = recorder.disk.day.folder if recorder.disk.day is not None else Path()
+    folder = recorder.disk.folder or to
     if as_json:
         emit({**json.loads(json.dumps(asdict(status), default=str)), "folder": str(folder)})
     else:

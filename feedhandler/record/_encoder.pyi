@@ -1,4 +1,4 @@
-from typing import Self
+from typing import Self, final
 
 from feedhandler.record._intake import Intake
 
@@ -11,6 +11,7 @@ WHY_STEP: int
 WHY_CONNECTION: int
 WHY_OVER: int
 
+@final
 class Encoder:
     """What the hot thread took in, as blocks of a capture file."""
 

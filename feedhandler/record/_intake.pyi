@@ -1,7 +1,8 @@
-from typing import Self
+from typing import Self, final
 
 from feedhandler.receive._receiver import Receiver
 
+@final
 class Intake:
     """What a receiver gives, in a ring of `buffer_bytes` (a power of two); the recorder's hot thread."""
 

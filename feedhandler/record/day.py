@@ -65,11 +65,17 @@ class Day:
     def close(self, complete: bool, sync: bool) -> None:
         """The last manifest; the folder is free for others."""
         try:
-            self.now = replace(self.now, complete=complete, acknowledged=None)
+            whole = all(file.complete for file in self.now.files)
+            self.now = replace(self.now, complete=complete and whole)
             self.save(sync)
         finally:
+            self.free()
+
+    def free(self) -> None:
+        """Leave the folder to others as it is."""
+        with contextlib.suppress(OSError):
             (self.folder / RESERVE).unlink(missing_ok=True)
-            os.close(self._lock)
+        os.close(self._lock)
 
     def next_name(self, suffix: str) -> str:
         """A name that no file of this day has had."""
@@ -136,6 +142,10 @@ class Day:
                     _remove_day(folder, self.name)
                 return str(folder / file.name)
         return ""
+
+    def others(self) -> list[Path]:
+        """The folders of other days that this recording has, the oldest first."""
+        return [folder for folder, _ in self._days() if folder != self.folder]
 
     def _days(self) -> list[tuple[Path, Manifest]]:
         """All days of this recording, the oldest first."""

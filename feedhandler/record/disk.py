@@ -5,24 +5,26 @@ are all on their way, the encoder waits for one, and what then comes in waits in
 """
 
 import errno
+import functools
 import hashlib
 import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import zstandard
 
 from feedhandler.errors import RecordingError
+from feedhandler.record import resume
 from feedhandler.record.day import PARTIAL, Day, remedy, said
 from feedhandler.recording.manifest import Channel, File, FileLine
 
 BLOCK_BYTES = 1 << 20
-BLOCKS = 16
+BLOCKS = 8
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -86,8 +88,8 @@ class Disk:
         self.free: queue.SimpleQueue[Block] = queue.SimpleQueue()
         for _ in range(BLOCKS):
             self.free.put(Block())
-        self.remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
-        """Sentences for the manifest's list of damage."""
+        self.errands: queue.SimpleQueue[Callable[[Day], None]] = queue.SimpleQueue()
+        """What is to be entered into the present day."""
         self.error: RecordingError | None = None
         self.suffix = f".{settings.format}" + (".zst" if settings.compress else "")
         self.sync = settings.sync != "none"
@@ -98,6 +100,9 @@ class Disk:
         self.dropped = 0
         """Packets of blocks that could not be written."""
         self.day: Day | None = None
+        self.folder: Path | None = None
+        """Of the day that was closed last."""
+        self._hasher: threading.Thread | None = None
         self.path: Path | None = None
         """Of the file that is being written, its final name; None between files."""
         self._packer = zstandard.ZstdCompressor(level=settings.compress) if settings.compress else None
@@ -113,10 +118,51 @@ class Disk:
         if self.day is not None:
             if self.day.now.day == day.isoformat():
                 return
-            self.day.close(complete=True, sync=self.sync)
-            self.day = None
-        self.day = Day(self.root, day, self.name, self.settings.zone, self.channels)
-        self.day.save(self.sync)
+            self.close_day()
+        opened = self._day(day)
+        try:
+            for sentence in resume.mend(opened):
+                self.note(f"{opened.folder}: {sentence}")
+            opened.save(self.sync)
+        except BaseException:
+            opened.free()
+            raise
+        self.day = opened
+        if names := resume.unhashed(opened):
+            self._hasher = threading.Thread(target=self._hash_files, args=(opened, names), daemon=True)
+            self._hasher.start()
+
+    def mend_earlier(self) -> None:
+        """Close what crashes have left open on other days. Raises RecordingError."""
+        assert self.day is not None
+        make = lambda folder: self._day(datetime.strptime(folder.name, "%Y%m%d").date())  # noqa: E731
+        for sentence in resume.mend_earlier(self.day, make, self.sync):
+            self.note(sentence)
+
+    def _day(self, day: date) -> Day:
+        return Day(self.root, day, self.name, self.settings.zone, self.channels)
+
+    def _hash_files(self, day: Day, names: list[str]) -> None:
+        """The hashes of files that a crash left; a thread of its own, since all of each must be read."""
+        for name in names:
+            try:
+                found = resume.digest(day.folder / name)
+            except RecordingError:  # it has just been let go
+                continue
+            self.errands.put(functools.partial(_enter_hash, day=day, name=name, found=found))
+
+    def close_day(self) -> None:
+        """The present day, if there is one, is whole."""
+        if self.day is None:
+            return
+        if self._hasher is not None:
+            self._hasher.join()
+            self._hasher = None
+        while not self.errands.empty():
+            self.errands.get()(self.day)
+        day, self.day = self.day, None
+        self.folder = day.folder
+        day.close(complete=True, sync=self.sync)
 
     def start(self) -> None:
         """Begin to write what is put into `blocks`."""
@@ -140,8 +186,7 @@ class Disk:
             finally:
                 self.free.put(block)
         try:
-            if self.day is not None:
-                self.day.close(complete=True, sync=self.sync)
+            self.close_day()
         except RecordingError as error:
             self.error = self.error or error
 
@@ -149,9 +194,9 @@ class Disk:
         if block.begins is not None:
             self.open_day(block.begins)
             self._begin(block)
-        while not self.remarks.empty():
-            assert self.day is not None
-            self.day.damage(self.remarks.get())
+        assert self.day is not None
+        while not self.errands.empty():
+            self.errands.get()(self.day)
         if block.used:
             self._write(memoryview(block.memory)[: block.used])
         self._lines = block.lines
@@ -295,3 +340,9 @@ class Disk:
         for line, count in enumerate(block.packets):
             if line < len(self._lost):
                 self._lost[line] += count
+
+
+def _enter_hash(present: Day, *, day: Day, name: str, found: str) -> None:
+    """Of a file of the day that is still the present one: a day waits for its hashes before it is closed."""
+    if present is day:
+        resume.hashed(day, name, found)

@@ -101,6 +101,7 @@ class Recorder:
             )
             self.disk.open_day(self._periods.day(time.time_ns()))
             stack.callback(self._close_disk)
+            self.disk.mend_earlier()
             opened, self.backend = (receiver, "given") if receiver is not None else self._open()
             self.receiver = stack.enter_context(opened)
             run = config.handler
@@ -196,7 +197,7 @@ class Recorder:
     def note(self, sentence: str) -> None:
         """Something that belongs into the manifest, too; called on the writer's thread."""
         self.notes.append(sentence)
-        self.disk.remarks.put(sentence)
+        self.disk.errands.put(lambda day: day.damage(sentence))
 
     def _failed(self, error: RecordingError) -> None:
         """The disk's thread cannot go on."""
@@ -205,8 +206,8 @@ class Recorder:
 
     def _close_disk(self) -> None:
         """A recorder that was made, and never started."""
-        if not self._threads and self.disk.day is not None:
-            self.disk.day.close(complete=True, sync=self.disk.sync)
+        if not self._threads:
+            self.disk.close_day()
 
     # -- the hot thread ------------------------------------------------------------------------------------------------
 

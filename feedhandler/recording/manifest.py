@@ -95,6 +95,7 @@ class FileLine:
     channel: str
     line: str
     packets: int = 0
+    """Datagrams; of a stream, segments that carry bytes."""
     bytes: int = 0
     """Of payloads."""
     first_ts: int | None = None

@@ -264,8 +264,9 @@ cdef class Encoder:
         cdef uint32_t piece, done = 0
         own.latest = taken.ts_recv
         own.ts_kind = taken.ts_kind
-        own.packets += 1
-        own.block_packets += 1
+        piece = (length + SEGMENT_MOST - 1) // SEGMENT_MOST if taken.connection else 1
+        own.packets += piece
+        own.block_packets += piece
         own.bytes += length
         self.packets += 1
         if taken.ts_recv < own.first_ts:
