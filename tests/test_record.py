@@ -13,7 +13,7 @@ from scapy.utils import PcapReader
 from feedhandler.receive import capture
 from feedhandler.recording import manifest
 from feedhandler.recording.manifest import File
-from tests.recorded import GROUPS, NOON, S, feed, fields, record, tool
+from tests.recorded import GROUPS, NOON, S, feed, fields, mold, record, tool
 
 SIZES = (0, 1, 2, 3, 18, 999, 1472)
 PACKETS = [(i % 2, NOON + i * 1_000_001, bytes([i]) * SIZES[i % 7]) for i in range(210)]
@@ -131,13 +131,13 @@ def test_a_ring_keeps_the_newest_files(tmp_path: Path) -> None:
 
 def test_a_clock_that_steps_back_is_named_and_changes_the_file(tmp_path: Path) -> None:
     times = [10 * S, 12 * S, 3 * S, 4 * S]
-    done = record(feed("rotate_s = 10"), tmp_path, [(0, NOON + ts, b"x") for ts in times])
+    done = record(feed("rotate_s = 10"), tmp_path, [(0, NOON + ts, mold(i + 1)) for i, ts in enumerate(times)])
     day, found = the_day(tmp_path)
     assert [(f.first_ts, f.packets) for f in found.files] == [(NOON + 10 * S, 2), (NOON + 3 * S, 2)]
     sentence = "the clock of line itch/A stepped back by 9.000 s, to 2026-11-22 12:00:03.000 UTC"
     assert found.damage == (sentence,) and sentence in list(done.notes)
     rows = fields(day / found.files[1].name, "frame.comment")
-    assert rows == [["the clock of line itch/A stepped back by 9.000 s"], [""]]
+    assert rows == [["clock: channel itch, line A, back by 9000000000 ns"], [""]]
 
 
 def test_zstd_is_cut_into_frames_that_can_be_sought(tmp_path: Path) -> None:
@@ -160,3 +160,60 @@ def test_numbers_of_files_are_never_used_again(tmp_path: Path) -> None:
     _, found = the_day(tmp_path)
     assert [file.name for file in found.files] == [f"rec-{i:04d}.pcapng" for i in (1, 2, 3)]
     assert all(a.bytes == b.bytes for a, b in pairwise(found.files))
+
+
+def test_a_gap_is_told_where_it_opened_and_where_it_closed(tmp_path: Path) -> None:
+    numbers = [(0, 1), (1, 1), (0, 2), (0, 8), (1, 2), (0, 9), (1, 3), (1, 4), (1, 5), (0, 10)]
+    packets = [(line, NOON + i * 10_000_000, mold(first)) for i, (line, first) in enumerate(numbers)]
+    record(feed(), tmp_path, packets)
+    day, found = the_day(tmp_path)
+    comments = [row[0] for row in fields(day / found.files[0].name, "frame.comment")]
+    assert comments == ["session: channel itch, S1 begins at 1", "", "", "",
+                        "gap opened: channel itch, 3..7 missing", "", "", "", "", ""]  # fmt: skip
+    (channel,) = found.channels
+    assert (channel.sessions, channel.first_seq, channel.last_seq, channel.lost) == (("S1",), 1, 10, 2)
+    (gap,) = channel.gaps
+    assert (gap.first, gap.count, gap.missing, gap.closed, gap.filled_by) == (3, 5, 2, None, ("B",))
+    lines = [(line.first_seq, line.last_seq, line.session) for line in found.files[0].lines]
+    assert lines == [(1, 10, "S1"), (1, 5, "S1")]
+    more = [(1, NOON + S, mold(6)), (1, NOON + S, mold(7)), (0, NOON + S, mold(11))]
+    record(feed(), tmp_path / "again", [*packets, *more])
+    day, found = the_day(tmp_path / "again")
+    comments = [row[0] for row in fields(day / found.files[0].name, "frame.comment")]
+    assert comments[-2] == "gap closed: channel itch, 3..7, by line B"
+    assert found.channels[0].lost == 0 and found.channels[0].gaps[0].closed == NOON + S
+
+
+def test_each_file_knows_its_own_numbers(tmp_path: Path) -> None:
+    packets = [(i % 2, NOON + i, mold(1 + i // 2 * 10, 10, size=95)) for i in range(400)]
+    record(feed("rotate_bytes = 100000"), tmp_path, packets)
+    _, found = the_day(tmp_path)
+    assert len(found.files) == 5
+    place = 0
+    for file in found.files:
+        own, place = packets[place : place + file.packets], place + file.packets
+        for number, line in enumerate(file.lines):
+            firsts = [int.from_bytes(payload[10:18], "big") for each, _, payload in own if each == number]
+            assert (line.first_seq, line.last_seq) == (firsts[0], firsts[-1] + 9)
+    assert (found.channels[0].last_seq, found.channels[0].lost, found.channels[0].gaps) == (2000, 0, ())
+
+
+def test_what_nobody_was_there_for_is_a_gap_of_the_day(tmp_path: Path) -> None:
+    for first in (5, 6, 20):
+        record(feed(), tmp_path, [(0, NOON + first * S, mold(first))])
+    (channel,) = the_day(tmp_path)[1].channels
+    assert (channel.sessions, channel.first_seq, channel.last_seq, channel.lost) == (("S1",), 5, 20, 13)
+    assert [(g.first, g.count, g.opened, g.closed) for g in channel.gaps] == [(7, 13, NOON + 20 * S, None)]
+    record(feed(), tmp_path, [(0, NOON + 30 * S, mold(1, session="S2"))])
+    (channel,) = the_day(tmp_path)[1].channels
+    assert (channel.sessions, channel.first_seq, channel.last_seq, channel.lost) == (("S1", "S2"), 5, 1, 13)
+
+
+def test_a_new_day_counts_its_own_numbers(tmp_path: Path) -> None:
+    midnight = NOON + 12 * 3600 * S
+    times = {1: -S, 4: -1, 6: 0, 7: S}
+    record(feed(), tmp_path, [(0, midnight + ts, mold(first)) for first, ts in times.items()])
+    first, second = (manifest.load(tmp_path / day).channels[0] for day in ("20261122", "20261123"))
+    assert (first.first_seq, first.last_seq, first.lost) == (1, 4, 2)
+    assert (second.first_seq, second.last_seq, second.lost) == (6, 7, 1)
+    assert [(g.first, g.count, g.opened) for g in second.gaps] == [(5, 1, midnight)]

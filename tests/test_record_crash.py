@@ -20,7 +20,7 @@ from feedhandler.record import Recorder, resume
 from feedhandler.record._scan import Scan
 from feedhandler.record.day import Day
 from feedhandler.recording import manifest
-from tests.recorded import NOON, feed, record, wait
+from tests.recorded import NOON, S, feed, mold, record, wait
 from tests.test_record import payloads, the_day
 
 KILLS = 100
@@ -137,7 +137,7 @@ def test_a_file_cut_at_any_byte_is_taken_up(suffix: str, tmp_path: Path) -> None
         day = tmp_path / f"{cut}" / "20261122"
         day.mkdir(parents=True)
         (day / (name + ".partial")).write_bytes(data[:cut])
-        taken_up = Day(day.parent, date(2026, 11, 22), "rec", "UTC", found.channels)
+        taken_up = Day(day.parent, date(2026, 11, 22), "rec", "UTC", found.channels, {})
         (sentence,) = resume.mend(taken_up)
         for each in resume.unhashed(taken_up):
             resume.hashed(taken_up, each, resume.digest(day / each))
@@ -187,6 +187,28 @@ def test_what_was_acknowledged_and_is_not_there_is_named(tmp_path: Path) -> None
     manifest.save(replace(after, files=(*after.files, replace(left, name="rec-0002.pcapng")), complete=False), day)
     record(feed(), tmp_path, [])
     assert the_day(tmp_path)[1].damage[-1] == "rec-0002.pcapng: was begun, and is gone"
+
+
+def test_numbers_go_on_over_a_crash(tmp_path: Path) -> None:
+    packets = [(0, NOON + i, mold(1 + i)) for i in range(20)]
+    record(feed(), tmp_path / "10", packets[:10])
+    record(feed(), tmp_path / "20", packets)
+    half, whole = manifest.load(tmp_path / "10" / "20261122"), tmp_path / "20" / "20261122"
+    (name,) = [file.name for file in half.files]
+    ends = [0]
+    data = (whole / name).read_bytes()
+    while ends[-1] < len(data):
+        ends.append(ends[-1] + int.from_bytes(data[ends[-1] + 4 : ends[-1] + 8], "little"))
+    word = manifest.Acknowledged(name, 10, ends[3 + 10])  # behind section, two interfaces and ten packets
+    left = replace(half.files[0], complete=False, sha256=None, bytes=word.bytes)
+    manifest.save(replace(half, files=(left,), acknowledged=word, complete=False), whole)
+    (whole / name).rename(whole / (name + ".partial"))
+    record(feed(), whole.parent, [(0, NOON + S, mold(23))])
+    _, after = the_day(whole.parent)
+    (channel,) = after.channels
+    assert (channel.first_seq, channel.last_seq, channel.lost) == (1, 23, 2)
+    assert [(gap.first, gap.count) for gap in channel.gaps] == [(21, 2)]
+    assert [file.packets for file in after.files] == [20, 1]
 
 
 def test_a_day_that_a_crash_left_open_is_closed_on_the_next(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from feedhandler.recording import manifest
 from feedhandler.recording.manifest import Acknowledged, Channel, File, FileLine, Gap, Line, Manifest
 
 LINES = (Line("A", "239.192.0.1", 26400, "", "", "lo", False), Line("B", "239.192.0.2", 26400, "", "", "lo", False))
-GAP = Gap(101, 5, 1_700_000_000_000_000_000, None, "S1", 5)
+GAP = Gap(101, 5, 1_700_000_000_000_000_000, None, "S1", 5, ("B",))
 DAY = Manifest(
     "nasdaq",
     "2026-11-22",

@@ -1,6 +1,7 @@
 from typing import Self, final
 
 from feedhandler.record._intake import Intake
+from feedhandler.recording._sequences import Sequences
 
 WHY_FULL: int
 WHY_FLUSH: int
@@ -10,6 +11,7 @@ WHY_IDLE: int
 WHY_STEP: int
 WHY_CONNECTION: int
 WHY_OVER: int
+WHY_END: int
 
 @final
 class Encoder:
@@ -18,6 +20,7 @@ class Encoder:
     intake: Intake
     pcapng: bool
     lines: int
+    sequences: Sequences
     file_bytes: int
     file_packets: int
     file_most: int
@@ -28,11 +31,13 @@ class Encoder:
     next_line: int
     next_connection: int
     packets: int
-    def __new__(cls, intake: Intake, pcapng: bool = True) -> Self: ...
+    def __new__(cls, intake: Intake, pcapng: bool, sequences: Sequences) -> Self: ...
     def target(self, line: int, head: bytes) -> None:
         """The headers of the line's packets, Ethernet to UDP or TCP; lengths and sums zero."""
     def begin_file(self, head_bytes: int) -> None:
         """A new file, that begins with so many bytes: its counts are zero."""
+    def begin_day(self, sequences: Sequences) -> None:
+        """Another day: numbers are counted anew, and streams go on where they are."""
     def begin_block(self) -> None:
         """What is written from now on stands in another block."""
     def add_bytes(self, count: int) -> None:
@@ -45,6 +50,14 @@ class Encoder:
         """A comment for the next packet; what finds no room behind others is left out. pcapng only."""
     def counts(self, line: int) -> tuple[int, int, int, int | None, int | None, int, int]:
         """Of the present file: (packets, bytes, lost, first_ts, last_ts, ts_kind, packets in the block)."""
+    def numbers(self, line: int) -> tuple[int | None, int | None, str]:
+        """(first number in the present file, last one, its session) of a line."""
+    def next_number(self, line: int) -> tuple[str, int]:
+        """(session, the next number that its channel lacks); ("", 1) when nothing is known of it."""
+    def blind(self, line: int) -> bool:
+        """Whether bytes of the line's present connection were lost: it is to be made anew."""
+    def ended(self, line: int) -> bool:
+        """Whether the line has said that its session is over."""
     def fill(self, block: bytearray, used: int) -> tuple[int, int]:
         """Write into `block`, of which `used` bytes are in use: (bytes in use now, WHY_*)."""
     def connect(self, head: bytes, block: bytearray, used: int) -> int:

@@ -1,5 +1,7 @@
 from typing import Self, final
 
+from feedhandler.recording._sequences import Sequences
+
 @final
 class Scan:
     """A recorded file read again: what is whole in it, and how much of each line."""
@@ -8,7 +10,7 @@ class Scan:
     lines: int
     damaged: bool
     blocks: int
-    def __new__(cls, pcapng: bool, places: list[tuple[bytes, int]]) -> Self: ...
+    def __new__(cls, pcapng: bool, places: list[tuple[bytes, int]], sequences: Sequences | None = None) -> Self: ...
     def counts(self, line: int) -> tuple[int, int, int, int | None, int | None]:
         """What was found of a line: (packets, bytes, lost, first_ts, last_ts)."""
     def walk(self, data: bytes | bytearray | memoryview, start: bool = False) -> int:

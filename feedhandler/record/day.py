@@ -12,8 +12,10 @@ from datetime import date
 from pathlib import Path
 
 from feedhandler.errors import RecordingError
+from feedhandler.record.seen import Carried, together
 from feedhandler.recording import manifest
 from feedhandler.recording.manifest import Acknowledged, Channel, File, Manifest
+from feedhandler.recording.report import ChannelReport
 
 PARTIAL = ".partial"
 RESERVE = ".reserve"  # room on the disk that is given back when there is no other, for the last manifest
@@ -27,8 +29,10 @@ class Day:
     `now` is the manifest as it stands; save() writes it. Raises RecordingError when the folder cannot be had.
     """
 
-    def __init__(self, root: Path, day: date, name: str, zone: str, channels: Sequence[Channel]) -> None:
-        self.root, self.name = root, name
+    def __init__(
+        self, root: Path, day: date, name: str, zone: str, channels: Sequence[Channel], carried: Carried
+    ) -> None:
+        self.root, self.name, self._carried = root, name, carried
         self.folder = root / day.strftime("%Y%m%d")
         with said(f"{self.folder}: cannot be written"):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +50,7 @@ class Day:
             raise RecordingError(
                 f"{self.folder}: another process is recording there; end it, or record with another --to"
             ) from None
-        self.resumed = (self.folder / manifest.NAME).exists()
-        if self.resumed:
+        if (self.folder / manifest.NAME).exists():
             self.now = manifest.load(self.folder)
             if self.now.name != self.name:
                 raise RecordingError(
@@ -56,6 +59,7 @@ class Day:
             self.now = replace(self.now, channels=_united(self.now.channels, channels), complete=False)
         else:
             self.now = Manifest(self.name, day.isoformat(), zone, time.time_ns(), tuple(channels))
+        self._base = self.now.channels
         taken = re.compile(re.escape(self.name) + r"-(\d{4,})\.pcap")
         names = [*(file.name for file in self.now.files), *(path.name for path in self.folder.iterdir())]
         numbers = [int(found[1]) for name in names if (found := taken.match(name))]
@@ -90,6 +94,11 @@ class Day:
     def damage(self, sentence: str) -> None:
         """Something went wrong, for the manifest."""
         self.now = replace(self.now, damage=(*self.now.damage, sentence))
+
+    def see(self, reports: Sequence[ChannelReport]) -> None:
+        """What has been seen of the channels since this recorder began with the day; none: as before."""
+        if reports:
+            self.now = replace(self.now, channels=together(self._base, reports, self._carried))
 
     def acknowledge(self, file: str, packets: int, size: int) -> None:
         """So much of the file that is being written is there, whatever happens."""

@@ -21,7 +21,10 @@ import zstandard
 from feedhandler.errors import RecordingError
 from feedhandler.record import resume
 from feedhandler.record.day import PARTIAL, Day, remedy, said
+from feedhandler.record.seen import Carried, carry
+from feedhandler.recording._sequences import Sequences
 from feedhandler.recording.manifest import Channel, File, FileLine
+from feedhandler.recording.report import ChannelReport
 
 BLOCK_BYTES = 1 << 20
 BLOCKS = 8
@@ -38,7 +41,8 @@ class Block:
     """In this block, of each line."""
     lines: tuple[FileLine, ...] = ()
     """Of the file so far, this block included."""
-    channels: tuple[Channel, ...] = ()
+    reports: Sequence[ChannelReport] = ()
+    """Of the day so far, since this recorder began; none: as they were."""
     sync: bool = False
     """To be acknowledged when it is written."""
     ends: bool = False
@@ -102,6 +106,7 @@ class Disk:
         self.day: Day | None = None
         self.folder: Path | None = None
         """Of the day that was closed last."""
+        self._carried: Carried = {}
         self._hasher: threading.Thread | None = None
         self.path: Path | None = None
         """Of the file that is being written, its final name; None between files."""
@@ -113,15 +118,18 @@ class Disk:
         self._lost: list[int] = []
         self._thread = threading.Thread(target=self._run, name="feedhandler-disk", daemon=True)
 
-    def open_day(self, day: date) -> None:
-        """Have the folder of a day, before anything is to be written. Raises RecordingError."""
+    def open_day(self, day: date, sequences: Sequences | None = None) -> None:
+        """Have the folder of a day, before anything is to be written. Raises RecordingError.
+
+        `sequences` sees what a crash left in it and the manifest does not know of.
+        """
         if self.day is not None:
             if self.day.now.day == day.isoformat():
                 return
             self.close_day()
         opened = self._day(day)
         try:
-            for sentence in resume.mend(opened):
+            for sentence in resume.mend(opened, sequences):
                 self.note(f"{opened.folder}: {sentence}")
             opened.save(self.sync)
         except BaseException:
@@ -140,7 +148,7 @@ class Disk:
             self.note(sentence)
 
     def _day(self, day: date) -> Day:
-        return Day(self.root, day, self.name, self.settings.zone, self.channels)
+        return Day(self.root, day, self.name, self.settings.zone, self.channels, self._carried)
 
     def _hash_files(self, day: Day, names: list[str]) -> None:
         """The hashes of files that a crash left; a thread of its own, since all of each must be read."""
@@ -161,6 +169,7 @@ class Disk:
         while not self.errands.empty():
             self.errands.get()(self.day)
         day, self.day = self.day, None
+        self._carried = carry(day.now.channels)
         self.folder = day.folder
         day.close(complete=True, sync=self.sync)
 
@@ -201,9 +210,9 @@ class Disk:
             self._write(memoryview(block.memory)[: block.used])
         self._lines = block.lines
         if block.ends:
-            self._end(block.channels)
+            self._end(block.reports)
         elif block.sync:
-            self._acknowledge(block.channels)
+            self._acknowledge(block.reports)
 
     def _begin(self, block: Block) -> None:
         """A new file, under a name that says that it is not whole."""
@@ -255,19 +264,19 @@ class Disk:
         wider = "make room" if not more else "make room, or have smaller files ([record] rotate_bytes)"
         return f"{self.path}: {error.strerror}{more}; recording has stopped: {wider}, and start it again"
 
-    def _acknowledge(self, channels: tuple[Channel, ...]) -> None:
+    def _acknowledge(self, reports: Sequence[ChannelReport]) -> None:
         """What is written is there: on the disk, where that is asked for, and in the manifest."""
         assert self.day is not None and self.path is not None
         timed = isinstance(self.settings.sync, float)
         if timed:
             with said(f"{self.path}: cannot be written"):
                 os.fsync(self._fd)
-        self._enter(None, channels)
+        self._enter(None, reports)
         packets = sum(line.packets for line in self._lines)
         self.day.acknowledge(self.path.name, packets, self._size)
         self.day.save(timed)
 
-    def _end(self, channels: tuple[Channel, ...]) -> None:
+    def _end(self, reports: Sequence[ChannelReport]) -> None:
         """The file is whole: its statistics, its name, its place in the manifest."""
         assert self.day is not None and self.path is not None
         if tail := self.statistics(self._with_losses()):
@@ -278,7 +287,7 @@ class Disk:
             os.close(self._fd)
             self._fd = -1
             self._partial().rename(self.path)
-        self._enter(self._hash.hexdigest(), channels)
+        self._enter(self._hash.hexdigest(), reports)
         self.day.now = replace(self.day.now, acknowledged=None)
         self.day.save(self.sync)
         self.path = None
@@ -293,7 +302,7 @@ class Disk:
             replace(line, dropped=line.dropped + lost) for line, lost in zip(self._lines, self._lost, strict=False)
         )
 
-    def _enter(self, digest: str | None, channels: tuple[Channel, ...]) -> None:
+    def _enter(self, digest: str | None, reports: Sequence[ChannelReport]) -> None:
         """The file as it is now into the manifest."""
         assert self.day is not None and self.path is not None
         lines = self._with_losses()
@@ -311,8 +320,7 @@ class Disk:
                 lines,
             )
         )
-        if channels:
-            self.day.now = replace(self.day.now, channels=channels)
+        self.day.see(reports)
 
     # -- what cannot be written ----------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,7 @@ from feedhandler.record._encoder import (
 from feedhandler.record._intake import Intake
 from feedhandler.record.disk import BLOCK_BYTES, Disk
 from feedhandler.record.periods import Periods
+from feedhandler.recording._sequences import Sequences
 from feedhandler.recording.manifest import FileLine
 from feedhandler.records import TimestampKind
 
@@ -99,7 +101,8 @@ class Recorder:
                 self.notes.append,
                 **options,
             )
-            self.disk.open_day(self._periods.day(time.time_ns()))
+            self.sequences = self.new_sequences()
+            self.disk.open_day(self._periods.day(time.time_ns()), self.sequences)
             stack.callback(self._close_disk)
             self.disk.mend_earlier()
             opened, self.backend = (receiver, "given") if receiver is not None else self._open()
@@ -108,9 +111,7 @@ class Recorder:
             self.intake = Intake(
                 self.receiver, buffer_bytes=self.settings.buffer_bytes, wait=run.wait, spin_us=run.spin_us
             )
-            self._encoder = Encoder(self.intake, self._pcapng)
-            self._drops = [0] * len(self.lines)
-            self._said_lost = [0] * len(self.lines)
+            self._encoder = Encoder(self.intake, self._pcapng, self.sequences)
             for number, line in enumerate(self.lines):
                 if not line.line.stream:
                     source = (line.line.source, frames.SOURCE[1]) if line.line.source else frames.SOURCE
@@ -119,6 +120,11 @@ class Recorder:
                 tail = STATISTICS_BYTES * len(self.lines) if self._pcapng else 0
                 self._encoder.file_most = self.settings.rotate_bytes - tail
             self._stack = stack.pop_all()
+
+    def new_sequences(self) -> Sequences:
+        """What looks at numbers, and has seen none."""
+        named = [(channel.name, channel.session, [line.name for line in channel.lines]) for channel in self.channels]
+        return Sequences(named, reorder_us=max(channel.reorder_us for channel in self.config.channels))
 
     def _open(self) -> "tuple[Receiver, str]":
         """The receiver of the configured lines: UDP by the backend asked for, or streams."""
@@ -261,6 +267,7 @@ class _Writer:
         self.flush_ns = min(FLUSH_NS, self.sync_ns)
         self.block = self.disk.free.get()
         self.open = False
+        self.day: date | None = None
         self.start = ALWAYS
         self.sync_due = time.monotonic_ns() + self.sync_ns
         self.drops_before = [0] * len(recorder.lines)
@@ -288,11 +295,15 @@ class _Writer:
                 return
 
     def _begin_file(self, ts: int) -> None:
+        day = self.r._periods.day(ts)
+        if self.day not in (None, day):
+            self.encoder.begin_day(self.r.new_sequences())
+        self.day = day
         self.start, self.encoder.boundary = self.r._periods.around(ts)
         head = self.r._head
         self.block.memory[: len(head)] = head
         self.block.used = len(head)
-        self.block.begins = self.r._periods.day(ts)
+        self.block.begins = day
         self.encoder.begin_file(len(head))
         self.open = True
 
@@ -327,6 +338,7 @@ class _Writer:
         block.lines = self._counts()
         block.packets = tuple(each[6] for each in counts)
         block.sync, block.ends = sync, ends
+        block.reports = self.encoder.sequences.report() if sync or ends else ()
         self.disk.blocks.put(block)
         self.block = self.disk.free.get()
         self.block.used, self.block.begins = 0, None
@@ -347,6 +359,7 @@ class _Writer:
                     size,
                     first,
                     last,
+                    *self.encoder.numbers(number),
                     kernel_drops=drops,
                     dropped=lost,
                     ts_kind=ts_kind,
@@ -364,7 +377,6 @@ class _Writer:
         back = (encoder.latest(encoder.next_line) - encoder.next_ts) / 1e9
         encoder.stepped()
         sentence = f"the clock of line {line.channel}/{line.line.name} stepped back by {back:,.3f} s"
-        encoder.comment(sentence.encode())
         self.r.note(f"{sentence}, to {self.r._periods.clock(encoder.next_ts)}")
         if encoder.next_ts < self.start:
             self._end_file()

@@ -18,15 +18,17 @@ from feedhandler.errors import RecordingError
 from feedhandler.record._scan import Scan
 from feedhandler.record.day import PARTIAL, Day, said
 from feedhandler.recording import manifest
+from feedhandler.recording._sequences import Sequences
 from feedhandler.recording.manifest import File, FileLine
 
 PIECE = 1 << 20
 
 
-def mend(day: Day) -> list[str]:
+def mend(day: Day, sequences: Sequences | None = None) -> list[str]:
     """Take up what is not whole in a day's folder; a sentence for each file that was damaged or is gone.
 
-    The manifest is not yet saved. Raises RecordingError when a file cannot be read or written.
+    `sequences` sees what was written behind what was acknowledged; the manifest is not yet saved.
+    Raises RecordingError when a file cannot be read or written.
     """
     sentences = []
     (day.folder / f".{manifest.NAME}.new").unlink(missing_ok=True)
@@ -36,9 +38,9 @@ def mend(day: Day) -> list[str]:
         path = day.folder / name
         left = path.with_name(name + PARTIAL)
         if left.exists():
-            sentences += _mend_file(day, left, path)
+            sentences += _mend_file(day, left, path, sequences)
         elif path.exists():
-            sentences += _mend_file(day, path, path)
+            sentences += _mend_file(day, path, path, sequences)
         else:
             day.now = replace(day.now, files=tuple(file for file in day.now.files if file.name != name))
             sentences.append(f"{name}: was begun, and is gone")
@@ -48,7 +50,7 @@ def mend(day: Day) -> list[str]:
     return sentences
 
 
-def _mend_file(day: Day, left: Path, path: Path) -> list[str]:
+def _mend_file(day: Day, left: Path, path: Path, sequences: Sequences | None) -> list[str]:
     """Cut a file behind its last whole packet, give it its name, enter it."""
     known = next((file for file in day.now.files if file.name == path.name), None)
     given = day.now.acknowledged
@@ -61,7 +63,8 @@ def _mend_file(day: Day, left: Path, path: Path) -> list[str]:
             sentences.append(f"{path.name}: {given.bytes - size:,} bytes that were acknowledged are not there")
     places = [(line.channel, line.line) for line in known.lines] if known is not None else _lines(day)
     with said(f"{left}: cannot be read"), left.open("rb") as file:
-        scan = Scan(".pcapng" in path.name, [_place(day, *place) for place in places])
+        same = sequences is not None and places == _lines_of(sequences)
+        scan = Scan(".pcapng" in path.name, [_place(day, *place) for place in places], sequences if same else None)
         file.seek(start)
         end = start + _walk(scan, file.read, path.suffix == ".zst", start == 0)
     if end == 0:
@@ -78,14 +81,17 @@ def _mend_file(day: Day, left: Path, path: Path) -> list[str]:
         left.rename(path)
     before = known.lines if known is not None else ()
     if not start:  # all of it was walked through
-        nothing = {"packets": 0, "bytes": 0, "dropped": 0, "first_ts": None, "last_ts": None}
-        before = tuple(replace(line, **nothing) for line in before)
+        before = tuple(replace(line, packets=0, bytes=0, dropped=0, first_ts=None, last_ts=None) for line in before)
     day.put(_entry(path.name, end, _added(before, places, scan)))
     return sentences
 
 
 def _lines(day: Day) -> list[tuple[str, str]]:
     return [(channel.name, line.name) for channel in day.now.channels for line in channel.lines]
+
+
+def _lines_of(sequences: Sequences) -> list[tuple[str, str]]:
+    return [(channel, line) for channel, _, lines in sequences.channels for line in lines]
 
 
 def _place(day: Day, channel: str, name: str) -> tuple[bytes, int]:

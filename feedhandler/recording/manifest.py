@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from feedhandler.errors import RecordingError
+from feedhandler.recording.report import Gap
 
 __all__ = [
     "NAME",
@@ -50,21 +51,6 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """Numbers that no line had brought when they were due."""
-
-    first: int
-    count: int
-    opened: int
-    """When it was seen: the time of the packet that showed it, ns since the Unix epoch."""
-    closed: int | None
-    """When the last of its numbers came; None: never."""
-    session: str = ""
-    missing: int = 0
-    """How many of its numbers never came."""
-
-
-@dataclass(frozen=True, slots=True)
 class Channel:
     """A channel as it was configured, and what its lines together brought over the day."""
 
@@ -83,7 +69,7 @@ class Channel:
     last_seq: int | None = None
     """The last number of the last session."""
     gaps: tuple[Gap, ...] = ()
-    """The newest of them, at most as many as the recorder keeps; `lost` counts all."""
+    """Where there are very many, those that stayed open, and the newest; `lost` counts all."""
     lost: int = 0
     """Messages that no line ever brought."""
 

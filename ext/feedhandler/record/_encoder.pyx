@@ -12,11 +12,17 @@ them: SYN, the bytes under the right numbers, FIN or RST. Bytes that were lost l
 cimport cython
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
+from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
+from feedhandler._records cimport MESSAGES_MAX, Message, Packet
 from feedhandler._wire cimport fh_put_le16
 from feedhandler.receive._wait cimport fh_realtime_ns
 from feedhandler.record._intake cimport INTAKE_LINES, TAKEN_END, Intake, Taken
+from feedhandler.recording._runs cimport (SAW_CLOCK, SAW_END, SAW_FULL, SAW_GAP_CLOSED, SAW_GAP_OPENED, SAW_RESTART,
+                                          SAW_SESSION, ChannelSeen, LineRun, Run, session_text)
+from feedhandler.recording._sequences cimport Sequences
+from feedhandler.session._framing cimport FRAME_DATA, Frame, Framing
 
 cdef extern from "record_frame.h" nogil:
     enum:
@@ -45,6 +51,7 @@ cpdef enum:                     # why fill() came back
     WHY_STEP = 6                # the next packet lies before its line's last one by more than `step_ns`
     WHY_CONNECTION = 7          # the next packet is the first of a connection: connect() is to say whose
     WHY_OVER = 8                # the hot thread has ended, and all it put is written
+    WHY_END = 9                 # a connection has ended: `next_line` says whose
 
 cdef enum:
     SEGMENT_MOST = 65000        # bytes of a stream in one segment
@@ -52,6 +59,10 @@ cdef enum:
     COMMENT_MOST = 512          # of these, what the packet itself gives rise to
     IDLE_NS = 1000000           # between two looks at an empty ring
     QUIET_NS = 500000000        # without a packet, and behind a boundary: WHY_IDLE
+    CALM_NS = 20000000          # without a packet: time passes by the host's clock
+    WORDS_MOST = 4096           # comments in one block: a flood of gaps is counted, not told
+    LOOKS = 256                 # packets between two looks at the clock
+    NOTEWORTHY = SAW_GAP_OPENED | SAW_GAP_CLOSED | SAW_SESSION | SAW_RESTART | SAW_END | SAW_CLOCK | SAW_FULL
 
 cdef struct Written:            # of one line
     uint64_t packets            # in this file
@@ -65,11 +76,16 @@ cdef struct Written:            # of one line
     uint32_t connection         # the present one; 0 = none
     uint32_t number             # of its next byte
     uint32_t ts_kind
+    uint64_t first_seq          # the first number in this file; 0 = none so far
+    uint64_t next_before        # what the line's next number was when this file began; 0 = not known
+    uint32_t unnumbered         # packets of this file looked at for a first number, in vain
+    bint blind                  # of a stream: bytes were lost, and nobody knows where a message begins
+    bint ended                  # it has said that its session is over
 
 
 @cython.final
 cdef class Encoder:
-    """Encoder(intake, pcapng): the writer thread's half.
+    """Encoder(intake, pcapng, sequences): the writer thread's half; `sequences` sees every packet that is written.
 
     Of datagrams, target() gives each line its headers before the first fill(). All times are ns since the Unix epoch
     but `flush_at`, which is of CLOCK_MONOTONIC.
@@ -77,6 +93,9 @@ cdef class Encoder:
     cdef readonly Intake intake
     cdef readonly bint pcapng
     cdef readonly int lines
+    cdef readonly Sequences sequences
+    cdef Message *messages
+    cdef int words_left
     cdef Written written[INTAKE_LINES]
     cdef uint8_t options[OPTIONS_MOST]
     cdef uint32_t options_length
@@ -92,8 +111,15 @@ cdef class Encoder:
     cdef readonly int next_connection
     cdef readonly int64_t packets           # of all files
 
-    def __cinit__(self, Intake intake not None, bint pcapng=True):
+    def __cinit__(self, Intake intake not None, bint pcapng, Sequences sequences not None):
         cdef int line
+        if sequences.lines != intake.receiver.lines:
+            raise ValueError(f"{sequences.lines} lines of sequences for {intake.receiver.lines} of the receiver")
+        self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
+        if self.messages == NULL:
+            raise MemoryError()
+        self.sequences = sequences
+        self.words_left = WORDS_MOST
         self.intake = intake
         self.pcapng = pcapng
         self.lines = intake.receiver.lines
@@ -102,6 +128,9 @@ cdef class Encoder:
         for line in range(INTAKE_LINES):
             self.written[line].latest = INT64_MIN
         self.begin_file(0)
+
+    def __dealloc__(self):
+        free(self.messages)
 
     def target(self, int line, const uint8_t[::1] head not None):
         """The headers of the line's packets: Ethernet, IPv4 or IPv6, UDP or TCP, lengths and sums zero."""
@@ -123,10 +152,26 @@ cdef class Encoder:
             self.written[line].block_packets = 0
             self.written[line].first_ts = INT64_MAX
             self.written[line].last_ts = INT64_MIN
+            self.written[line].first_seq = 0
+            self.written[line].unnumbered = 0
+            if line < self.lines:
+                self.written[line].next_before = self.run_of(line).next
+
+    def begin_day(self, Sequences sequences not None):
+        """Another day: numbers are counted anew, and streams go on where they are, in the middle of a message or not."""
+        cdef int line
+        if sequences.lines != self.lines:
+            raise ValueError(f"{sequences.lines} lines of sequences for {self.lines} of the receiver")
+        for line in range(self.lines):
+            if (<Framing> self.sequences.framings[line]).stream:
+                sequences.framings[line] = self.sequences.framings[line]
+        sequences.kept += self.sequences.kept
+        self.sequences = sequences
 
     def begin_block(self):
         """What is written from now on stands in another block."""
         cdef int line
+        self.words_left = WORDS_MOST
         for line in range(self.lines):
             self.written[line].block_packets = 0
 
@@ -145,7 +190,7 @@ cdef class Encoder:
     def comment(self, bytes text not None):
         """A comment for the next packet; what finds no room behind others is left out. pcapng only."""
         if self.pcapng:
-            self.add_comment(text, <uint32_t> min(len(text), OPTIONS_MOST))
+            self.add_comment(text, <uint32_t> min(len(text), <int> COMMENT_MOST - 8))
 
     def counts(self, int line):
         """What the present file has of a line: (packets, bytes, lost, first_ts, last_ts, ts_kind, packets in the block).
@@ -155,6 +200,43 @@ cdef class Encoder:
         cdef Written *own = &self.written[self.intake.receiver.check(line)]
         return (own.packets, own.bytes, own.lost, own.first_ts if own.packets else None,
                 own.last_ts if own.packets else None, own.ts_kind, own.block_packets)
+
+    def numbers(self, int line):
+        """(first number in the present file, last one, its session) of a line; None where there is none."""
+        cdef Written *own = &self.written[self.intake.receiver.check(line)]
+        cdef LineRun *run = self.run_of(line)
+        cdef uint64_t first = own.first_seq
+        if own.packets == 0 or run.next == 0:
+            return None, None, ""
+        if first == 0:
+            first = own.next_before if 0 < own.next_before < run.next else run.begun
+        if first >= run.next:
+            return None, None, ""
+        return first, run.next - 1, session_text(self.channel_of(line).runs[self.channel_of(line).current].session)
+
+    def next_number(self, int line):
+        """(session, the next number that its channel lacks); ("", 1) when nothing is known of it."""
+        cdef ChannelSeen *seen = self.channel_of(self.intake.receiver.check(line))
+        cdef Run *run = &seen.runs[seen.current]
+        if not run.used:
+            return "", 1
+        return session_text(run.session), run.holes.holes[0].first if run.holes.count else run.horizon
+
+    def blind(self, int line):
+        """Whether bytes of the line's present connection were lost: it is to be made anew."""
+        return bool(self.written[self.intake.receiver.check(line)].blind)
+
+    def ended(self, int line):
+        """Whether the line has said that its session is over."""
+        return bool(self.written[self.intake.receiver.check(line)].ended)
+
+    cdef ChannelSeen *channel_of(self, int line) noexcept nogil:
+        return &self.sequences.channel_table[self.sequences.line_table[line].channel]
+
+    cdef LineRun *run_of(self, int line) noexcept nogil:
+        """The line in its channel's present run."""
+        cdef ChannelSeen *seen = self.channel_of(line)
+        return &seen.runs[seen.current].lines[<uint32_t> line - seen.first_line]
 
     def fill(self, uint8_t[::1] block not None, int64_t used):
         """Write into `block`, of which `used` bytes are in use: (bytes in use now, WHY_*)."""
@@ -180,6 +262,8 @@ cdef class Encoder:
             at = self.segment(at, self.next_line, self.next_ts, NULL, 0, FH_TCP_RST | FH_TCP_ACK)
         self.target(self.next_line, head)
         own.connection = self.next_connection
+        own.blind = False
+        self.sequences.connected(self.next_line)
         own.number = 0
         at = self.segment(at, self.next_line, self.next_ts, NULL, 0, FH_TCP_SYN | FH_TCP_ACK)
         own.number = 1
@@ -208,7 +292,7 @@ cdef class Encoder:
                 continue
             self.quiet_since = 0
             looks += 1
-            if looks & 255 == 0 and _monotonic() >= self.flush_at:
+            if looks % LOOKS == 0 and _monotonic() >= self.flush_at:
                 out[0] = at
                 return WHY_FLUSH
             self.next_ts = taken.ts_recv
@@ -225,7 +309,8 @@ cdef class Encoder:
             if taken.kind == TAKEN_END:
                 at = self.finish(at, taken)
                 self.intake.took()
-                continue
+                out[0] = at
+                return WHY_END
             if taken.ts_recv < self.written[taken.line].latest - self.step_ns and self.written[taken.line].latest > 0:
                 return WHY_STEP
             if taken.connection != self.written[taken.line].connection:
@@ -241,7 +326,9 @@ cdef class Encoder:
             return WHY_FLUSH
         if self.quiet_since == 0:
             self.quiet_since = now
-        elif INT64_MIN < self.boundary < INT64_MAX and now - self.quiet_since > QUIET_NS:
+        elif now - self.quiet_since > CALM_NS and self.sequences.tick(fh_realtime_ns()) & NOTEWORTHY:
+            self.say_seen()                 # on the next packet, whichever it is
+        if INT64_MIN < self.boundary < INT64_MAX and now - self.quiet_since > QUIET_NS:
             self.next_ts = fh_realtime_ns()
             if self.next_ts - QUIET_NS >= self.boundary:
                 return WHY_IDLE
@@ -276,6 +363,7 @@ cdef class Encoder:
         if taken.lost:
             own.lost += taken.lost
             self.say_lost(taken)
+        self.number(own, taken, payload, length)
         if not taken.connection:
             return self.segment(at, taken.line, taken.ts_recv, payload, length, 0)
         own.number += <uint32_t> taken.lost_bytes
@@ -285,6 +373,39 @@ cdef class Encoder:
             own.number += piece
             done += piece
         return at
+
+    cdef void number(self, Written *own, const Taken *taken, const uint8_t *payload, uint32_t length) noexcept nogil:
+        """What the packet shows of its line's and its channel's numbers; what is worth a comment gets one."""
+        cdef Packet packet
+        cdef Frame frame
+        cdef int seen
+        packet.data = payload
+        packet.len = length
+        packet.line = taken.line
+        packet.ts_recv = taken.ts_recv
+        if taken.connection:
+            if taken.lost_bytes:
+                own.blind = True
+            if own.blind:
+                return
+        elif own.first_seq == 0 and own.unnumbered < LOOKS:
+            own.unnumbered += 1             # this framing keeps nothing from one packet to the next
+            (<Framing> self.sequences.framings[taken.line]).parse(&packet, &frame, self.messages, MESSAGES_MAX)
+            if frame.kind == FRAME_DATA:
+                own.first_seq = frame.first_seq
+        seen = self.sequences.saw(&packet)
+        if seen & NOTEWORTHY:
+            if seen & SAW_END:
+                own.ended = True
+            self.say_seen()
+
+    cdef void say_seen(self) noexcept nogil:
+        """What the sequences have to say, on the next packet."""
+        if not self.pcapng or self.words_left <= 0:
+            return
+        self.words_left -= 1
+        with gil:
+            self.comment(self.sequences.describe().encode())
 
     cdef uint8_t *finish(self, uint8_t *at, const Taken *taken) noexcept nogil:
         """The end of a connection."""

@@ -6,7 +6,9 @@ ours ends the walk.
 """
 cimport cython
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from feedhandler._records cimport Packet
 from feedhandler._wire cimport fh_be16, fh_le16, fh_le32
+from feedhandler.recording._sequences cimport Sequences
 
 cdef enum:
     SCAN_LINES = 64
@@ -27,25 +29,28 @@ cdef struct Found:
 
 @cython.final
 cdef class Scan:
-    """Scan(pcapng, places): `places`, of pcap, where each line's packets go to: (address, port) as in the frame.
+    """Scan(pcapng, places, sequences): `places`, of pcap, where each line's packets go to: (address, port) as in the frame.
 
     Of streams the server's, where they come from. walk() goes through a piece of a file that begins at a block; what it
-    leaves over belongs in front of the next piece.
+    leaves over belongs in front of the next piece. `sequences` sees the packets, of streams from a new connection on.
     """
     cdef readonly bint pcapng
     cdef readonly int lines
     cdef readonly bint damaged              # the walk has ended at something that is no block of ours
     cdef readonly int64_t blocks
     cdef list places
+    cdef Sequences sequences
+    cdef bint begun[SCAN_LINES]             # streams: a connection has begun, so it is known where messages begin
     cdef Found found[SCAN_LINES]
 
-    def __cinit__(self, bint pcapng, list places not None):
+    def __cinit__(self, bint pcapng, list places not None, Sequences sequences=None):
         cdef int line
         if not 1 <= len(places) <= SCAN_LINES:
             raise ValueError(f"a file has 1 to {SCAN_LINES} lines, not {len(places)}")
         self.pcapng = pcapng
         self.lines = len(places)
         self.places = list(places)
+        self.sequences = sequences
         for line in range(SCAN_LINES):
             self.found[line].first_ts = INT64_MAX
             self.found[line].last_ts = INT64_MIN
@@ -144,13 +149,25 @@ cdef class Scan:
         cdef Found *own = &self.found[line]
         cdef bint six, tcp
         cdef uint32_t head
+        cdef Packet packet
         if line < 0 or length < 42:
             return
         six = (frame[14] >> 4) == 6
         tcp = (frame[20] if six else frame[23]) == 6
         head = (54 if six else 34) + (20 if tcp else 8)
-        if length < head or (tcp and length == head):
+        if length < head:
             return
+        if tcp and length == head:
+            if frame[head - 20 + 13] & 2 and self.sequences is not None:
+                self.begun[line] = True             # SYN
+                self.sequences.connected(<uint32_t> line)
+            return
+        if self.sequences is not None and (self.begun[line] or not tcp):
+            packet.data = frame + head
+            packet.len = length - head
+            packet.line = <uint32_t> line
+            packet.ts_recv = ts
+            self.sequences.saw(&packet)
         own.packets += 1
         own.bytes += length - head
         if ts < own.first_ts:
