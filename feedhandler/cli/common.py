@@ -141,7 +141,13 @@ def window(recording: "Recording", begin: str, end: str) -> "Window":
     """The window that --from and --to name. Raises RecordingError when one of them is nowhere in the recording."""
     from feedhandler.recording import Window
 
-    return Window(recording.find(begin) if begin else None, recording.find(end) if end else None)
+    if not begin and not end:
+        return Window()
+    with progress("looking", max(file.size for file in recording.files), "bytes") as done:
+        recording.indexing = done
+        found = Window(recording.find(begin) if begin else None, recording.find(end) if end else None)
+        recording.indexing = None
+    return found
 
 
 def known_protocol(given: str) -> str | None:

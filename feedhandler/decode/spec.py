@@ -292,6 +292,7 @@ class Protocol:
     price_decimals: int = 4  # as sent
     size_decimals: int = 0
     framing_options: Mapping[str, int] = field(default_factory=dict)
+    market_hours: tuple[str, str] | None = None  # codes of the event of the whole channel that begins and ends them
     by_type: dict[str, Message] = field(init=False, repr=False, compare=False)
     by_name: dict[str, Message] = field(init=False, repr=False, compare=False)
 

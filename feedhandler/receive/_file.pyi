@@ -1,4 +1,5 @@
 from feedhandler.receive._receiver import Receiver
+from feedhandler.receive.compressed import Unpacker
 
 class FileReceiver(Receiver):
     """A window of bytes onto a file."""
@@ -9,6 +10,9 @@ class FileReceiver(Receiver):
     @property
     def offset(self) -> int:
         """Bytes of the file (unpacked) that have been read; for progress bars."""
+    @property
+    def unpacking(self) -> Unpacker | None:
+        """What unpacks a compressed file; None of another one."""
     @property
     def packed_offset(self) -> int:
         """Bytes of the file as it lies on the disk that have been read."""

@@ -1,7 +1,10 @@
 """Files unpacked as they are read, in constant memory. What is cut or corrupt says so; what came before it is given."""
 
 import gzip
+import mmap
 import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -36,6 +39,8 @@ class Unpacker:
         self.ready = memoryview(b"")
         self.machine: Any = None
         self.fault: ValueError | None = None
+        self.frames: Sequence[tuple[int, int]] = ()
+        """Where independent frames begin: (in the unpacked data, in the file), ascending; for seek()."""
         self.growing = growing
         """What is not there yet may still come: its end, even inside a frame, is no fault."""
         self._place = 0
@@ -71,6 +76,19 @@ class Unpacker:
             given += taken
         return given
 
+    def seek(self, place: int) -> None:
+        """Go on `place` bytes into the unpacked data; `frames` saves unpacking what lies before it."""
+        at = bisect_right(self.frames, (place, 1 << 63)) - 1
+        start, packed = self.frames[at] if at >= 0 else (0, 0)
+        self.file.seek(packed)
+        self.packed, self.ready, self.machine, self.fault = b"", memoryview(b""), None, None
+        skipped = bytearray(PIECE)
+        while start < place:
+            got = self.readinto(memoryview(skipped)[: min(PIECE, place - start)])
+            if not got:
+                raise ValueError(f"byte {self.file.tell()}: the {self.kind} data are shorter than they were")
+            start += got
+
     def _unpack(self) -> bool:
         """Unpack one more slice into `ready`, or note the fault; False at the end."""
         if not self.packed:
@@ -104,6 +122,33 @@ class Unpacker:
             self.packed = self.machine.unused_data
         if self.machine.eof:
             self.machine = None
+
+
+def frames(path: Path) -> list[tuple[int, int]]:
+    """Where the frames of a zstd file begin: (in the unpacked data, in the file), as far as they say their sizes.
+
+    RFC 8878, section 3.1.1: a frame is its header, then blocks of which each has its size and a mark of the last one
+    in three bytes, then perhaps four bytes of checksum.
+    """
+    found: list[tuple[int, int]] = []
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = unpacked = 0
+        while at + 9 < len(data) and compression(data[at : at + 4]) == "zstd":
+            found.append((unpacked, at))
+            header = data[at : at + 18]
+            size = zstandard.frame_content_size(header)
+            if size < 0:
+                break
+            checksum = header[4] & 4
+            unpacked += size
+            at += zstandard.frame_header_size(header)
+            last = False
+            while not last and at + 3 <= len(data):
+                block = int.from_bytes(data[at : at + 3], "little")
+                last = bool(block & 1)
+                at += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
+            at += 4 if checksum else 0
+    return found
 
 
 class PlainFile:

@@ -16,7 +16,9 @@ from feedhandler.recording.files import PARTIAL, RecordedFile, candidates, folde
 from feedhandler.recording.lines import RecordedLine, of_comment
 
 if TYPE_CHECKING:
+    from feedhandler.receive._capture import PacketFile
     from feedhandler.receive._file import FileReceiver
+    from feedhandler.recording.index import Index
     from feedhandler.recording.window import Window
 
 
@@ -47,10 +49,12 @@ class Opener:
         unknown: Sequence[RecordedLine],
         wanted: Sequence[RecordedLine],
         window: Window,
+        index: Callable[[RecordedFile, Window], Index | None] = lambda file, window: None,
     ) -> None:
         self.lines = len(wanted)
         self._known, self._unknown = known, unknown
         self._numbers = {id(line): number for number, line in enumerate(wanted)}
+        self._window, self._index = window, index
         self.since = capture.EVER[0] if window.start is None else window.start
         self.until = capture.EVER[1] if window.end is None else window.end
 
@@ -68,7 +72,7 @@ class Opener:
             for line in (*self._known, *self._unknown)
             if line.destination is not None and not line.stream
         ]
-        return capture.open_file(
+        opened = capture.open_file(
             file.path,
             file.kind,
             self.lines,
@@ -78,6 +82,18 @@ class Opener:
             until=self.until,
             growing=growing,
         )
+        if not growing and (index := self._index(file, self._window)) is not None:
+            self.go_to(opened, index, *index.between(self._window.start, self._window.end))
+        return opened
+
+    def go_to(self, file: PacketFile, index: Index, first: int, last: int | None = None) -> None:
+        """Let an opened file go on at the block `first` of its index, and end before `last`. Raises CaptureError."""
+        if index.frames and (source := file.unpacking) is not None:
+            source.frames = index.frames
+        try:
+            index.resume(file, first, last)
+        except ValueError as error:
+            raise CaptureError(f"{file.path}: {error}") from error
 
     def _number(self, line: RecordedLine | None) -> int:
         return self._numbers.get(id(line), capture.NOT_WANTED)

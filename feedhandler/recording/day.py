@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Unpack, cast
 
 from feedhandler import decode
 from feedhandler.capture_config import DEFAULTS, CaptureOptions
 from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.errors import CaptureError, ConfigError, RecordingError
 from feedhandler.receive import capture
+from feedhandler.receive._capture import PacketFile
 from feedhandler.recognise import recognise
 from feedhandler.recording import files as _files
+from feedhandler.recording import index as _index
 from feedhandler.recording import window as _window
 from feedhandler.recording._merged import Merged
+from feedhandler.recording._surveyor import Surveyor
 from feedhandler.recording.chain import Chain, FileChain, FollowedChain, Opener
 from feedhandler.recording.files import RecordedFile
+from feedhandler.recording.index import Index
 from feedhandler.recording.lines import Lines, RecordedLine, channels_of, first_of, of_comment, of_manifest
 from feedhandler.recording.window import ALL, Window
 
@@ -141,7 +145,7 @@ class Recording:
                 f"{self._name()}: a handler has 1 to {capture.LINES_MAX} lines, the recording {len(wanted)}; choose "
                 "channels"
             )
-        opener = Opener(self._table.known, self._table.unknown, wanted, window)
+        opener = Opener(self._table.known, self._table.unknown, wanted, window, self._useful_index)
         chains: list[Chain] = []
         if follow:
             chains += [FollowedChain(path, self._first_below(path), opener) for path in self.paths]
@@ -156,19 +160,82 @@ class Recording:
         """The instant that a word names, ns since the Unix epoch: what a `Window` takes.
 
         ISO time (UTC unless it says otherwise); `HH:MM[:SS[.f]]` at the exchange, on the first day; `+90s` from the
-        first packet. Raises RecordingError when there is no such instant.
+        first packet; `seq:12345` or `seq:CHANNEL:12345`, the first packet that holds that message of the feed or a
+        later one; `open` and `close`, the beginning and end of market hours as the feed itself said. Raises
+        RecordingError when there is no such instant.
         """
+        when = when.strip()
         if not self.first_ts:
             raise RecordingError(f"{self._name()}: it has no times, so {when!r} is nowhere in it")
-        found = _window.moment(when.strip(), self.first_ts, self.zone)
-        if found is None:
-            raise RecordingError(f"{when!r}: expected {_window.WORDS}")
-        return found
+        if (found := _window.moment(when, self.first_ts, self.zone)) is not None:
+            return found
+        if (asked := _window.number(when)) is not None:
+            return self._find_number(*asked)
+        if when in ("open", "close"):
+            return self._find_event(when)
+        raise RecordingError(f"{when!r}: expected {_window.WORDS}")
+
+    def index(self, file: RecordedFile) -> Index | None:
+        """The index of a file, made now if there is none; None for a BinaryFILE. `indexing` hears of the progress."""
+        if file.kind.format == "binaryfile":
+            return None
+        if file.path not in self._indices:
+            lines = self._table.of[file.path]
+            found = _index.load(file.path, lines)
+            if found is None:
+                opener = Opener(lines, (), lines, ALL)
+                found = _index.build(
+                    lambda: cast(PacketFile, opener.open(file)), file.path, lines, file.kind.compression, self.indexing
+                )
+                if file.complete and file.size >= _index.WORTH_KEEPING:
+                    _index.save(found, file.path)
+            self._indices[file.path] = found
+        return self._indices[file.path]
+
+    indexing: Callable[[int], None] | None = None
+    """Called, while an index is made, with the bytes of that file that have been read."""
 
     @cached_property
     def zone(self) -> str:
         """The time zone of the exchange: that of the first line of a known protocol; without one, UTC."""
         return next((decode.protocol(line.protocol).clock.zone for line in self.lines), "UTC")
+
+    def _find_number(self, channel: str, number: int) -> int:
+        """The time of the first packet that holds a number or a later one."""
+        names = self.channels([channel]) if channel else self.channels()
+        times, highest = [], 0
+        for file in self.files:
+            index, lines = self.index(file), self._table.of[file.path]
+            mine = [i for i, line in enumerate(lines) if line.channel in names]
+            if index is None or not mine or not len(index.place):
+                continue
+            highest = max(highest, *(int(index.numbers[-1, line]) - 1 for line in mine))
+            first = min(index.block_of(line, number) for line in mine)
+            if first < len(index.place):
+                opener = Opener(lines, (), lines, ALL)
+                with opener.open(file) as opened:
+                    assert isinstance(opened, PacketFile)
+                    if not any(line.stream for line in lines):  # their numbers follow from all that came before
+                        opener.go_to(opened, index, first)
+                    surveyor = Surveyor([_index.survey_of(line) for line in lines])
+                    ts = surveyor.find(opened, mine, number)
+                    if ts is not None:
+                        times.append(ts)
+        if not times:
+            where = f"channel {channel}" if channel else "it"
+            raise RecordingError(f"{self._name()}: no message {number} in {where}; the highest number is {highest}")
+        return min(times)
+
+    def _find_event(self, word: str) -> int:
+        """The time of the packet in which the feed first said `open` or `close`."""
+        times = []
+        for file in self.files:
+            index, lines = self.index(file), self._table.of[file.path]
+            codes = [_index.code_of(line, word) for line in lines]
+            times += [ts for ts, line, code in index.events if code == codes[line]] if index is not None else []
+        if not times:
+            raise RecordingError(f"{self._name()}: the feed does not say {word!r} in it; give a time instead")
+        return min(times)
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -207,11 +274,10 @@ class Recording:
         for folder in self._folders:
             told = [table.add(line) for line in of_manifest(folder.manifest)] if folder.manifest else []
             for file in folder.files:
-                if folder.manifest is None or not told:
-                    self._look(file, table)
+                table.of[file.path] = told or list(dict.fromkeys(self._look(file, table)))
         return table
 
-    def _look(self, file: RecordedFile, table: Lines) -> None:
+    def _look(self, file: RecordedFile, table: Lines) -> Iterable[RecordedLine]:
         """What the lines of a file without a manifest are."""
         if file.kind.format == "binaryfile":
             speaks = self.protocol or recognise(_first_messages(file), framing="binaryfile")
@@ -222,17 +288,19 @@ class Recording:
                         "other"
                     )
                 venue = decode.protocol(speaks).venue
-                table.add(RecordedLine("file", "file", speaks, "binaryfile", venue))
+                yield table.add(RecordedLine("file", "file", speaks, "binaryfile", venue))
             return
         if file.kind.format == "pcapng":
             told = [of_comment(comment, file.path) for _, _, comment in self._head(file)[1]]
             for line in told:
                 if line is not None:
-                    table.add(line)
+                    yield table.add(line)
             if told and None not in told:
                 return
         for stream in self._streams(file):
-            table.recognise(stream)
+            line = table.recognise(stream)
+            if line.protocol:
+                yield line
 
     def _chains(self) -> list[list[RecordedFile]]:
         """The files in chains that follow each other, in the order of their first ones."""
@@ -260,6 +328,21 @@ class Recording:
                 known = self._heads[file.path] = (first[0][0] if first else None, opened.described)
         return known
 
+    def _useful_index(self, file: RecordedFile, window: Window) -> Index | None:
+        """The index of a file of which a part is passed over, where that is worth while."""
+        lines = self._table.of.get(file.path)
+        if lines is None or window.start is None or any(line.stream for line in lines):
+            return None
+        if file.path not in self._indices and (
+            file.size < _index.WORTH_KEEPING or window.start <= (self._first(file) or window.start)
+        ):
+            return None
+        return self.index(file)
+
+    @cached_property
+    def _indices(self) -> dict[Path, Index]:
+        return {}
+
     @cached_property
     def _heads(self) -> dict[Path, tuple[int | None, list[tuple[str, str, str]]]]:
         return {}
@@ -283,6 +366,8 @@ class Recording:
             return file.entry.last_ts
         if file.kind.format == "binaryfile":
             return 0
+        if file.path in self._indices:
+            return self._indices[file.path].last_ts or 0
         return max((stream.last_ts for stream in self._streams(file)), default=0)
 
 

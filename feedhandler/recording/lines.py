@@ -48,6 +48,8 @@ class Lines:
         self.known: list[RecordedLine] = []
         self.unknown: list[RecordedLine] = []
         """Destinations of which nobody knows the protocol."""
+        self.of: dict[Path, list[RecordedLine]] = {}
+        """Those of a known protocol that a file has."""
         self.packets: dict[capture.Destination, int] = {}
         """Of the unknown ones."""
         self._sessions: dict[tuple[str, bytes], str] = {}

@@ -28,6 +28,8 @@ cdef class PacketFile(FileReceiver):
     cdef object numbering
     cdef int bound                          # the line of the interface of the record at hand; NO_MATCH: by destination
     cdef int64_t since, until, over         # ns since the Unix epoch: the window, and where reading ends
+    cdef uint64_t stop                      # place in the file where reading ends
+    cdef readonly list heads                # pcapng, if collected: (place, block) of each section and interface
     cdef readonly list described            # (name, description, comment) of each interface
     cdef uint8_t memo[MEMO]
     cdef readonly bint pcapng
@@ -43,6 +45,7 @@ cdef class PacketFile(FileReceiver):
     cdef readonly uint64_t foreign          # UDP for other destinations than ours
 
     cdef open_file(self)
+    cdef uint64_t place(self) noexcept nogil
     cdef int record(self, Datagram *out, int64_t *ts) noexcept nogil
     cdef int pcap_record(self, Datagram *out, int64_t *ts) noexcept nogil
     cdef int pcapng_block(self, Datagram *out, int64_t *ts) noexcept nogil

@@ -1,5 +1,5 @@
 """A receiver that reads packet captures: pcap and pcapng."""
-from libc.stdint cimport INT64_MAX, INT64_MIN, int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int8_t, int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -10,7 +10,7 @@ from feedhandler.receive._datagram cimport (
     FOUND_BUSY, FOUND_FRAGMENT, FOUND_MALFORMED, FOUND_OTHER, FOUND_TCP, FOUND_TRUNCATED, FOUND_UDP,
     LINK_UNSUPPORTED, Address, Datagram, Dissector, link_of)
 from feedhandler.receive._file cimport (
-    DAMAGE_BLOCK, DAMAGE_CUT, DAMAGE_INTERFACE, DAMAGE_INTERFACES, DAMAGE_LENGTH, DAMAGE_RESOLUTION, DAMAGE_SECTION,
+    DAMAGE_BLOCK, DAMAGE_CUT, DAMAGE_INTERFACE, DAMAGE_INTERFACES, DAMAGE_LENGTH, DAMAGE_NONE, DAMAGE_RESOLUTION, DAMAGE_SECTION,
     DAMAGE_TRAILER, DAMAGED, FileReceiver)
 from feedhandler.receive._receiver cimport END_OF_INPUT
 from feedhandler.errors import CaptureError
@@ -88,6 +88,7 @@ cdef class PacketFile(FileReceiver):
         self.until = until
         self.over = until if until > INT64_MAX - SLACK_NS else until + SLACK_NS
         self.described = []
+        self.stop = UINT64_MAX
         for i in range(lines):
             self.status[i].state = LINE_UP
             self.status[i].ts_kind = TS_FILE
@@ -125,6 +126,47 @@ cdef class PacketFile(FileReceiver):
             raise CaptureError(f"{self.path}: byte 20: link type {linktype} is not supported; Ethernet (1), Linux "
                                f"cooked (113, 276), raw IP (12, 14, 101, 228, 229), null and loopback (0, 108) are")
         self.pos = 24
+
+    # -- places in the file -------------------------------------------------------------------------------------------
+
+    cdef uint64_t place(self) noexcept nogil:
+        """Where the next record begins, in the unpacked file."""
+        return self.origin + self.pos + self.skip
+
+    def collect_heads(self):
+        """Keep the blocks that resume() needs from now on, in `heads`."""
+        self.heads = []
+
+    def resume(self, heads, uint64_t place, uint64_t stop=UINT64_MAX):
+        """Go on at `place`, where a record begins, and read to the one that begins at `stop`.
+
+        `heads`: the sections and interfaces that a pcapng describes before it, as `heads` holds them. Raises
+        CaptureError when the file is not what it was.
+        """
+        cdef bytes block
+        cdef uint64_t pos = self.pos, end = self.end
+        cdef const uint8_t *base = self.base
+        cdef Datagram nothing
+        cdef int64_t ts
+        for _, block in heads:
+            self.base = block
+            self.pos = 0
+            self.end = len(block)
+            if not self.pcapng or self.pcapng_block(&nothing, &ts) != NOTHING:
+                self.damage = DAMAGE_NONE
+                raise CaptureError(f"{self.path}: its index is of another file: remove {self.path}.index")
+        self.base = base
+        self.stop = stop
+        self.skip = 0
+        if self.source is None:
+            if place > end:
+                raise CaptureError(f"{self.path}: it is shorter than its index says: it has been cut since")
+            self.pos = place
+            self.end = end
+        else:
+            self.source.seek(place)
+            self.pos = self.end = 0
+            self.origin = place
 
     @property
     def statistics(self):
@@ -176,6 +218,8 @@ cdef class PacketFile(FileReceiver):
         """
         cdef int found, line
         while not self.ended:
+            if self.origin + self.pos >= self.stop:
+                return DAMAGED              # of nothing: it is the end
             found = self.record(out, ts)
             if found == NEED_MORE:
                 if not patient:
@@ -325,6 +369,9 @@ cdef class PacketFile(FileReceiver):
         if u32(self.big_endian, p + length - 4) != length:
             return self.damaged(DAMAGE_TRAILER, u32(self.big_endian, p + length - 4))
         self.interface_count = 0
+        if self.heads is not None:
+            with gil:
+                self.heads.append((self.origin + self.pos, PyBytes_FromStringAndSize(<const char *> p, length)))
         self.pos += length
         return NOTHING
 
@@ -360,6 +407,8 @@ cdef class PacketFile(FileReceiver):
             at += (size + 3) & ~<uint32_t> 3
         with gil:
             interface.line = self.number(block, length)
+            if self.heads is not None:
+                self.heads.append((self.origin + self.pos, PyBytes_FromStringAndSize(<const char *> block, length)))
         self.interface_count += 1
         self.pos += length
         return NOTHING

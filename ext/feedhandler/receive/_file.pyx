@@ -64,6 +64,11 @@ cdef class FileReceiver(Receiver):
         return self.origin + self.pos
 
     @property
+    def unpacking(self):
+        """What unpacks a compressed file (`compressed.Unpacker`); None of another one."""
+        return self.source if self.source is not None and self.source.packs else None
+
+    @property
     def packed_offset(self):
         """Bytes of the file as it lies on the disk that have been read, beside its size."""
         return self.source.place if self.source is not None else self.origin + self.pos

@@ -34,6 +34,7 @@ PROTOCOL = Protocol(
     byte_order="little",
     framing="iextp",
     framing_options={"protocol_id": 0x8004},
+    market_hours=("R", "M"),
     book="levels",
     venue="IEXG",
     clock=Clock("timestamp", since="epoch", zone="America/New_York"),

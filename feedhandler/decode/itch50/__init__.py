@@ -40,6 +40,7 @@ PROTOCOL = Protocol(
     venue="XNAS",
     clock=Clock("timestamp", since="midnight", zone="America/New_York"),
     instrument=ById("locate", symbol="stock"),
+    market_hours=("Q", "M"),
     messages=(
         Message(
             "S",
