@@ -186,7 +186,7 @@ def test_what_was_acknowledged_and_is_not_there_is_named(tmp_path: Path) -> None
     assert 0 < len(payloads(place, after)) == after.files[0].packets < 10
     manifest.save(replace(after, files=(*after.files, replace(left, name="rec-0002.pcapng")), complete=False), day)
     record(feed(), tmp_path, [])
-    assert the_day(tmp_path)[1].damage[-1] == "rec-0002.pcapng: was begun, and is gone"
+    assert the_day(tmp_path)[1].damage[-1] == "rec-0002.pcapng: is gone"
 
 
 def test_numbers_go_on_over_a_crash(tmp_path: Path) -> None:
@@ -221,3 +221,20 @@ def test_a_day_that_a_crash_left_open_is_closed_on_the_next(tmp_path: Path) -> N
     record(feed(), tmp_path, [(0, NOON, b"y")])
     again = manifest.load(day)
     assert again.complete and again.files == found.files
+
+
+def test_a_file_that_the_manifest_does_not_know_is_looked_at_and_not_touched(tmp_path: Path) -> None:
+    record(feed(), tmp_path, [(0, NOON, mold(1))])
+    day, found = the_day(tmp_path)
+    whole = (day / found.files[0].name).read_bytes()
+    (day / "rec-0002.pcapng").write_bytes(whole)  # renamed, and the crash came before the manifest was written
+    record(feed(), tmp_path, [(0, NOON, mold(2))])
+    _, after = the_day(tmp_path)
+    assert [(f.name, f.bytes) for f in after.files[:2]] == [(f"rec-000{n}.pcapng", len(whole)) for n in (1, 2)]
+    assert after.files[2].name == "rec-0003.pcapng" and after.damage == ()
+    (day / "rec-0004.pcapng").write_bytes(b"notes of mine")
+    record(feed(), tmp_path, [(0, NOON, mold(3))])
+    assert (day / "rec-0004.pcapng").read_bytes() == b"notes of mine"
+    assert manifest.load(day).damage == (
+        "rec-0004.pcapng: from byte 0 on it is nothing that was recorded here; it stays as it is",
+    )

@@ -33,6 +33,7 @@ class Day:
         self, root: Path, day: date, name: str, zone: str, channels: Sequence[Channel], carried: Carried
     ) -> None:
         self.root, self.name, self._carried = root, name, carried
+        self.own = re.compile(re.escape(name) + r"-(\d{4,})\.pcap(ng)?(\.zst)?")
         self.folder = root / day.strftime("%Y%m%d")
         with said(f"{self.folder}: cannot be written"):
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -60,9 +61,8 @@ class Day:
         else:
             self.now = Manifest(self.name, day.isoformat(), zone, time.time_ns(), tuple(channels))
         self._base = self.now.channels
-        taken = re.compile(re.escape(self.name) + r"-(\d{4,})\.pcap")
         names = [*(file.name for file in self.now.files), *(path.name for path in self.folder.iterdir())]
-        numbers = [int(found[1]) for name in names if (found := taken.match(name))]
+        numbers = [int(found[1]) for name in names if (found := self.own.match(name))]
         self._number = max([self.now.removed, *numbers])
         self._reserve()
 

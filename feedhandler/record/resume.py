@@ -34,16 +34,19 @@ def mend(day: Day, sequences: Sequences | None = None) -> list[str]:
     (day.folder / f".{manifest.NAME}.new").unlink(missing_ok=True)
     open_files = {file.name for file in day.now.files if not file.complete}
     partial = {path.name.removesuffix(PARTIAL) for path in day.folder.glob(f"{day.name}-*{PARTIAL}")}
-    for name in sorted(open_files | partial):
+    known = {file.name for file in day.now.files}
+    unknown = {path.name for path in day.folder.iterdir() if day.own.fullmatch(path.name)} - known
+    for name in sorted(open_files | partial | unknown):
         path = day.folder / name
         left = path.with_name(name + PARTIAL)
         if left.exists():
             sentences += _mend_file(day, left, path, sequences)
         elif path.exists():
             sentences += _mend_file(day, path, path, sequences)
-        else:
-            day.now = replace(day.now, files=tuple(file for file in day.now.files if file.name != name))
-            sentences.append(f"{name}: was begun, and is gone")
+    for file in day.now.files:
+        if not (day.folder / file.name).exists():
+            day.now = replace(day.now, files=tuple(each for each in day.now.files if each is not file))
+            sentences.append(f"{file.name}: is gone")
     day.now = replace(day.now, acknowledged=None)
     for sentence in sentences:
         day.damage(sentence)
@@ -67,6 +70,11 @@ def _mend_file(day: Day, left: Path, path: Path, sequences: Sequences | None) ->
         scan = Scan(".pcapng" in path.name, [_place(day, *place) for place in places], sequences if same else None)
         file.seek(start)
         end = start + _walk(scan, file.read, path.suffix == ".zst", start == 0)
+    if left == path and end < size:
+        return [
+            *sentences,
+            f"{path.name}: from byte {end:,} on it is nothing that was recorded here; it stays as it is",
+        ]
     if end == 0:
         with said(f"{left}: cannot be removed"):
             left.unlink()
