@@ -1,5 +1,7 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from feedhandler._marks import Marks
 from feedhandler._walk import Walk
 from feedhandler._witness import Witness
 from feedhandler.book import Books
@@ -33,12 +35,28 @@ class Shard(Walk):
         """Let `witness` see each message as it takes effect; None: nobody."""
     def measure(self, latency_sample: int) -> None:
         """Take the latency of one packet in so many from now on, 0 = of none."""
+    def mark(self, marks: Marks | None) -> None:
+        """Let `marks` look at each batch of packets before it is taken, and skim it; None: nobody."""
+    @property
+    def stages(self) -> tuple[tuple[Arbiter, Decoder, Books, Sequence[tuple[int, int]]], ...]:
+        """The (arbiter, decoder, books, days) of each channel."""
+    @property
+    def framings(self) -> tuple[Framing, ...]:
+        """The framing of each line."""
+    def state(self) -> dict[str, Any]:
+        """What the shard itself knows between two packets."""
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """The inverse of state(). Raises KeyError, TypeError, ValueError or OverflowError for what it never said."""
     def run(self) -> bool:
         """Turn until stop() or the end of the input; True at the end of the input."""
     def turn_once(self) -> bool:
         """Take what is waiting, without waiting for more; True at the end of the input."""
     def turn_many(self, turns: int) -> bool:
         """At most so many turns, without waiting; True at the end of the input."""
+    def turn_to_cut(self, turns: int) -> bool:
+        """At most so many packets, as far as the marks' next cut; True at the end of the input."""
+    def turn_to_packet(self, packets: int, turns: int) -> bool:
+        """As turn_many(), but no further than so many packets in all."""
     def step(self) -> bool:
         """Take one packet, if one is there; True at the end of the input."""
     def finish(self) -> None:

@@ -15,6 +15,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
+from feedhandler._marks cimport Marks
 from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_SNAPSHOT, FLAG_STALE,
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
                                    PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord,
@@ -85,6 +86,7 @@ cdef class Shard(Walk):
     cdef void *answer_framings[MAX_CHANNELS]    # read retransmissions; NULL: the channel has no recovery
     cdef bint recovers                      # some channel has a recovery
     cdef Witness witness                    # None but in a rehearsal, a conversion
+    cdef Marks marks                        # None but for book snapshots of a recording
     cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
     cdef readonly int line_count, channel_count
     cdef Packet packets[RECEIVE_BATCH]
@@ -181,6 +183,38 @@ cdef class Shard(Walk):
     def measure(self, int latency_sample):
         """Take the latency of one packet in so many from now on, 0 = of none. Safe from any thread."""
         fh_store_flag(<int *> &self.sample_every, latency_sample)
+
+    def mark(self, Marks marks):
+        """Let `marks` look at each batch of packets before it is taken, and skim it; None: nobody. Not while it runs."""
+        self.marks = marks
+
+    @property
+    def stages(self):
+        """The (arbiter, decoder, books, days) of each channel, as they were handed over."""
+        return tuple(self.kept[1])
+
+    @property
+    def framings(self):
+        """The framing of each line."""
+        return tuple(framing for framing, _ in self.kept[0])
+
+    def state(self):
+        """What the shard itself knows between two packets, as a dict that JSON can hold: for snapshots."""
+        n = self.channel_count
+        return {"packets": self.packets_taken, "last_recv": self.last_recv, "until_tick": self.until_tick,
+                "last_event": [self.last_event[i] for i in range(n)], "fixed_date": [self.fixed_date[i] for i in range(n)]}
+
+    def set_state(self, state):
+        """The inverse of state(). Raises KeyError, TypeError, ValueError or OverflowError for what it never said."""
+        cdef uint64_t packets = state["packets"]
+        cdef int64_t last_recv = state["last_recv"]
+        cdef uint32_t until_tick = state["until_tick"]
+        cdef int i
+        if not 1 <= until_tick <= TICK_PACKETS or not len(state["last_event"]) == len(state["fixed_date"]) == self.channel_count:
+            raise ValueError("the snapshot's shard has other channels, or a tick that cannot be")
+        for i in range(self.channel_count):
+            self.last_event[i], self.fixed_date[i] = state["last_event"][i], state["fixed_date"][i]
+        self.packets_taken, self.last_recv, self.until_tick = packets, last_recv, until_tick
 
     # -- one packet ---------------------------------------------------------------------------------------------------
 
@@ -387,14 +421,16 @@ cdef class Shard(Walk):
 
     cdef int turn(self, int most=RECEIVE_BATCH) noexcept nogil:
         """Take the waiting packets from receive to publish. Packets taken, or the receiver's -errno."""
-        cdef int i, n
+        cdef int i, n, polled
         cdef int sampled = -1
         cdef int64_t received = 0
         if self.recovers:
             self.take_answers()
-        n = self.receiver.poll(self.packets, most)
+        n = polled = self.receiver.poll(self.packets, most)
         if n <= 0:
             return n
+        if self.marks is not None:
+            n = self.marks.saw(self.packets, n)
         if self.sample_every:
             if self.until_sample <= <uint32_t> n:
                 sampled = <int> self.until_sample - 1
@@ -412,7 +448,7 @@ cdef class Shard(Walk):
                 self.tick(self.last_recv)
         self.packets_taken += n
         self.receiver.release()
-        return n
+        return polled
 
     cdef void sample(self, int64_t received, int64_t ts_recv) noexcept nogil:
         cdef int64_t now = _clock(CLOCK_REALTIME)
@@ -518,7 +554,9 @@ cdef class Shard(Walk):
                 elif n <= 0:
                     return n
                 else:
-                    self.at, self.polled, self.stage = 0, n, WALK_PARSE
+                    if self.marks is not None:
+                        n = self.marks.saw(self.packets, n)
+                    self.at, self.polled, self.stage = 0, n, WALK_PARSE if n > 0 else WALK_RELEASE
             elif self.stage == WALK_FINISH and self.round < self.channel_count:
                 (<Arbiter> self.arbiters[self.round]).finish()
                 self.drain_next(WALK_FINISH)
@@ -580,6 +618,28 @@ cdef class Shard(Walk):
         with nogil:
             for i in range(turns):
                 rc = self.turn()
+                if rc <= 0:
+                    break
+        return self._ended(rc)
+
+    def turn_to_cut(self, int turns):
+        """At most so many packets, one by one, as far as the marks' next cut. True at the end of the input."""
+        cdef int i, rc = 0
+        with nogil:
+            for i in range(turns):
+                rc = self.turn(1)
+                if rc <= 0 or self.marks is not None and self.marks.due:
+                    break
+        return self._ended(rc)
+
+    def turn_to_packet(self, uint64_t packets, int turns):
+        """As turn_many(), but no further than until so many packets have been taken in all."""
+        cdef int i, rc = 0
+        with nogil:
+            for i in range(turns):
+                if self.packets_taken >= packets:
+                    break
+                rc = self.turn(<int> min(<uint64_t> RECEIVE_BATCH, packets - self.packets_taken))
                 if rc <= 0:
                     break
         return self._ended(rc)

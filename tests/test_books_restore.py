@@ -1,0 +1,65 @@
+"""A handler put behind a snapshot goes on exactly as one that was played to there: books, counters, events."""
+
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from feedhandler.handler import play
+from feedhandler.recording import Recording, books
+from feedhandler.recording.books_file import BooksFile, Kind
+from feedhandler.recording.books_keeper import open_handler
+from tests.book_days import LOSSY, SIZES, deep_day, held, itch_day, played, total_events
+
+FEW = hypothesis.settings(max_examples=12)
+
+
+def kept(recording: Recording, seconds: float, **options: object) -> Path:
+    """Keep book snapshots of a recording; where they are."""
+    keeper = books.Keeper(recording, seconds, **{**SIZES, **options})  # type: ignore[arg-type]
+    keeper.run()
+    return keeper.path
+
+
+def assert_goes_on_alike(recording: Recording, path: Path, choose: float, depth: int = 10, **options: object) -> None:
+    sizes = {**SIZES, **options}
+    with BooksFile(path) as file:
+        snapshots = file.cuts(Kind.SNAPSHOT)
+        assert snapshots and not file.damage
+        entry = snapshots[int(choose * len(snapshots))]
+        behind = total_events(file.load(entry)[0])
+        whole = played(open_handler(recording, depth=depth, **sizes), behind)  # type: ignore[arg-type]
+        handler = open_handler(recording, entry.begin, depth=depth, **sizes)  # type: ignore[arg-type]
+        with handler:
+            assert books.restore(handler, file, entry) == entry.begin
+            play(handler)
+            rest = held(handler)
+    assert rest.events == whole.events
+    assert rest.books == whole.books
+    assert rest.directory == whole.directory
+    assert rest.channels == whole.channels
+    assert rest.types == whole.types
+    assert rest.counters == whole.counters
+
+
+@FEW
+@hypothesis.given(st.integers(0, 10_000), st.floats(0, 0.999), st.sampled_from([0.3, 1.0, 4.0]), st.booleans())
+def test_any_moment_of_a_simulated_itch_day(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, choose: float, seconds: float, lossy: bool
+) -> None:
+    day = itch_day(tmp_path_factory.mktemp("day") / "day.pcap", seed, messages=2500, faults=LOSSY if lossy else "")
+    recording = Recording(day)
+    assert_goes_on_alike(recording, kept(recording, seconds), choose)
+
+
+@FEW
+@hypothesis.given(
+    st.integers(0, 10_000), st.floats(0, 0.999), st.sampled_from([0.3, 1.0, 4.0]), st.sampled_from([1, 10, 20])
+)
+def test_any_moment_of_a_simulated_deep_day(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, choose: float, seconds: float, depth: int
+) -> None:
+    day = deep_day(tmp_path_factory.mktemp("day") / "day.pcap", seed, restarts=seed % 3)
+    recording = Recording(day)
+    assert_goes_on_alike(recording, kept(recording, seconds), choose, depth)
