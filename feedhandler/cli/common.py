@@ -69,20 +69,44 @@ def emit(value: Any) -> None:
 def progress(title: str, total: int | None, unit: str = "") -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr while the block runs; its value is called with the amount done so far.
 
-    Nothing is drawn when stderr is no terminal. `total` None shows the amount without an end; `unit` "bytes" shows it
-    in bytes.
+    Beside the bar: the amount, the rate, and the time left. Nothing is drawn when stderr is no terminal. `total` None
+    shows amount, rate and the time so far; `unit` "bytes" shows bytes.
     """
     if not sys.stderr.isatty():
         yield lambda done: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
 
-    amount = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), amount, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
+    from feedhandler.figures import amount
+
+    suffix = "B" if unit == "bytes" else ""
+
+    class Amount(ProgressColumn):
+        """How much of how much, and how fast: 1.20M/3.00M  412k/s."""
+
+        def render(self, task: Task) -> Text:
+            """The column's text."""
+            of = "" if task.total is None else f"/{amount(task.total)}"
+            speed = task.finished_speed or task.speed
+            rate = "" if speed is None else f"  {amount(speed)}{suffix}/s"
+            return Text(f"{amount(task.completed)}{of}{suffix}{rate}")
+
+    bar = (BarColumn(bar_width=24),) if total is not None else ()
+    clock = (TimeRemainingColumn(), TextColumn("left")) if total is not None else (TimeElapsedColumn(),)
+    columns = (TextColumn("{task.description}"), *bar, Amount(), *clock)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
+        task = drawn.add_task(title, total=total)
+        yield lambda done: drawn.update(task, completed=done)
 
 
 @contextmanager
