@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from simulated_book import blocks
 from test_replay_sender import listeners
 from test_simulate_multicast import MARKET, day, run, unwrap
 from test_simulate_soup import Client
 
-from feedhandler import decode
+from feedhandler import decode, session
 from feedhandler.decode import interpret
 from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.handler import Handler, open_recording, play
+from feedhandler.line import Arbiter
 from feedhandler.receive import capture
 from feedhandler.recording import Recording, Window
 from feedhandler.replay import Choice, HandlerReplay, Rewrite, Steps, WireReplay, messages
 from feedhandler.replay._picker import Picker
+from feedhandler.replay._repacked import Repacked
 from feedhandler.replay.source import Source, opening
 from feedhandler.simulate import Exchange, SoupServer, write
 from feedhandler.simulate._schedule import Schedule
@@ -382,3 +386,58 @@ def test_steps_go_one_by_one_and_say_what_went(recorded) -> None:
         stepping = played.steps(handler)
         assert len(list(stepping.step(3))) == 3
         assert sum(handler.types.values()) > 0
+
+
+# -- hostile bytes ----------------------------------------------------------------------------------------------------
+
+
+def damage(packet: bytes, at: int, value: int, keep: int) -> bytes:
+    """A packet with one byte changed, cut or not."""
+    spoiled = bytearray(packet)
+    spoiled[at % len(spoiled)] = value
+    return bytes(spoiled[: max(1, keep % (2 * len(spoiled)))])
+
+
+@pytest.mark.wire
+@given(
+    numbers=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 20), st.integers(0, 4)), min_size=1, max_size=30),
+    damages=st.lists(st.tuples(st.integers(0, 29), st.integers(0, 200), st.integers(0, 255), st.integers(0, 400))),
+    picks=st.booleans(),
+)
+def test_whatever_comes_whole_packets_go_out_in_sequence(tmp_path_factory, numbers, damages, picks) -> None:
+    messages_of = day(**QUICK)[1:25]
+    packets = []
+    for line, first, count in numbers:
+        body = b"".join(len(m).to_bytes(2, "big") + m for m in messages_of[first : first + count])
+        packets.append((line, struct.pack(">10sQH", b"S1        ", first, count) + body))
+    for place, at, value, keep in damages:
+        line, packet = packets[place % len(packets)]
+        packets[place % len(packets)] = line, damage(packet, at, value, keep)
+    path = tmp_path_factory.mktemp("hostile") / "hostile.pcap"
+    with capture.PcapWriter(path) as file:
+        for n, (line, packet) in enumerate(packets):
+            file.write(10**18 + n, packet, LINES[line])
+    arbiter = Arbiter(2, window_messages=64, offline=True)
+    picker = Picker("itch50", ["AAPL"]) if picks else None
+    framings = [session.framing("moldudp64") for _ in "AB"]
+    with Repacked(2, capture.receiver(path, LINES), [(framings, arbiter, picker, "moldudp64", 2)], mtu=100) as repacked:
+        out = repacked.drain()
+        assert repacked.sent <= repacked.taken
+    check = session.framing("moldudp64")
+    following: dict[bytes, int] = {}
+    for line, _, packet in out:
+        ((frame, found),) = check.feed(packet)
+        assert frame["kind"] in ("data", "heartbeat", "end", "unsequenced")
+        if line == 0 and found and frame["first_seq"]:
+            assert frame["first_seq"] >= following.get(frame["session"], 1)
+            following[frame["session"]] = frame["first_seq"] + len(found)
+        assert len(packet) <= 100 or len(found) == 1
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize("protocol", ["itch50", "iex_deep"])
+@given(data=st.binary(max_size=60))
+def test_a_picker_takes_any_bytes(protocol, data) -> None:
+    picker = Picker(protocol, ["AAPL", "MSFT"])
+    for kind in range(256):
+        assert picker.picks(bytes([kind]) + data) in (True, False)

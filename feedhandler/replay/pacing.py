@@ -41,11 +41,12 @@ class PacingReport:
         packets, seconds = int(figures["sends"]), figures["sent_ns"] / 1e9
         rate = (packets - 1) / seconds if packets > 1 and seconds > 0 else 0.0
         wanted = error = None
-        if schedule.paced and packets:
+        paced = schedule.paced and packets > 0
+        if paced:
             due = figures["due_ns"] / 1e9
             wanted = (packets - 1) / due if packets > 1 and due > 0 else 0.0
             error = due / seconds - 1 if seconds > 0 and due > 0 else 0.0
-        errors = [schedule.error_ns(share) if schedule.paced else None for share in (0.5, 0.99, 0.999, 1.0)]
+        errors = [schedule.error_ns(share) if paced else None for share in (0.5, 0.99, 0.999, 1.0)]
         p50, p99, p999, worst = errors
         return cls(packets, seconds, rate, wanted, error, p50, p99, p999, worst, starved, preempted)
 
@@ -55,14 +56,14 @@ class PacingReport:
 
     def sentences(self, what: str = "packets") -> list[str]:
         """For people."""
-        if self.p50_ns is None or self.p99_ns is None or self.p999_ns is None or self.max_ns is None:
-            rate = f"{self.per_second:,.0f} a second"
-            return [f"{self.packets:,} {what} in {self.seconds:.2f} s ({rate}), without a pace"]
+        if self.wanted_per_second is None or self.rate_error is None:
+            rate = f" ({self.per_second:,.0f} a second), without a pace" if self.packets else ""
+            return [f"{self.packets:,} {what} in {self.seconds:.2f} s{rate}"]
+        shares = (("p50", self.p50_ns), ("p99", self.p99_ns), ("p99.9", self.p999_ns), ("max", self.max_ns))
         said = [
             f"{self.packets:,} {what} in {self.seconds:.2f} s: {self.per_second:,.1f} a second, wanted "
             f"{self.wanted_per_second:,.1f} ({self.rate_error:+.4%})",
-            f"pacing error |sent - due|: p50 {duration(self.p50_ns)}, p99 {duration(self.p99_ns)}, p99.9 "
-            f"{duration(self.p999_ns)}, max {duration(self.max_ns)}",
+            "pacing error |sent - due|: " + ", ".join(f"{name} {duration(error or 0)}" for name, error in shares),
         ]
         if self.preempted:
             said.append(f"the sending thread was taken off its CPU {self.preempted:,} times: other programs wanted it")

@@ -96,6 +96,8 @@ class Source:
         if kind == "session" and len(wanted) > 1:
             there = ", ".join(self._channels)
             raise ConfigError(f"replay: one channel becomes one session; choose it with --channels: {there}")
+        for lines in wanted if choice.symbols else ():
+            Picker(lines[0].protocol, choice.symbols)  # says what is wrong with them, before anything is sent
         self.lines: list[RecordedLine] = self._incoming[:1] if kind == "session" else self._incoming
         self.ahead = Ahead(len(self.lines))
         self._receiver: Receiver | None = None
