@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 class Runs:
@@ -16,4 +16,5 @@ class Runs:
         silence_ms: int = ...,
         skew_ms: int = ...,
         step_ms: int = ...,
+        framing_options: Mapping[str, Mapping[str, int]] | None = ...,
     ) -> Self: ...

@@ -142,6 +142,7 @@ cdef struct Said:
 cdef struct Placed:             # what one frame did
     uint64_t early              # how far it reached below the first number of the recording
     uint64_t opened             # numbers missing on its line since
+    uint64_t ahead              # numbers missing on its channel since
     uint64_t own                # numbers that were missing on its line, and came
     uint64_t again              # numbers that its line had brought before
     uint64_t filled             # numbers that were missing on the channel, and came
@@ -187,7 +188,7 @@ cdef class Runs:
     cdef int passed(self, ChannelSeen *seen, LineSeen *line, int64_t ts) noexcept nogil
     cdef void stepped(self, uint32_t channel, uint32_t line, int64_t ts, int64_t by) noexcept nogil
     cdef void *room(self, size_t count, size_t size) except NULL
-    cdef prepare(self, int channel, session, int64_t silence_ms)
+    cdef prepare(self, int channel, session, options, int64_t silence_ms)
 
 cdef void clear(Run *run, uint32_t lines) noexcept nogil
 cdef void settle_session(ChannelSeen *seen, const Run *run) noexcept nogil

@@ -26,7 +26,7 @@ cdef class Runs:
     """The room for it, and what each frame does to it."""
 
     def __cinit__(self, channels, *, int64_t reorder_us=1000, int64_t silence_ms=0, int64_t skew_ms=1000,
-                  int64_t step_ms=1000):
+                  int64_t step_ms=1000, framing_options=None):
         cdef int i, line = 0
         cdef ChannelSeen *seen
         for name, value, most in (("reorder_us", reorder_us, 3_600_000_000), ("silence_ms", silence_ms, 86_400_000),
@@ -58,7 +58,7 @@ cdef class Runs:
             seen = &self.channel_table[i]
             seen.first_line = line
             seen.lines = <uint32_t> len(names)
-            self.prepare(i, session, silence_ms)
+            self.prepare(i, session, (framing_options or {}).get(self.channels[i][0], {}), silence_ms)
             line += <int> len(names)
 
     def __dealloc__(self):
@@ -85,7 +85,7 @@ cdef class Runs:
             raise MemoryError()
         return memory
 
-    cdef prepare(self, int channel, session, int64_t silence_ms):
+    cdef prepare(self, int channel, session, options, int64_t silence_ms):
         """A channel's framings, rooms and helpers."""
         cdef ChannelSeen *seen = &self.channel_table[channel]
         cdef Framing framing
@@ -101,7 +101,7 @@ cdef class Runs:
         self.pasts[channel] = <void *> past
         self.scores[channel] = <void *> score
         for line in range(seen.first_line, seen.first_line + seen.lines):
-            framing = new_framing(session)
+            framing = new_framing(session, **options)
             self.kept.append(framing)
             self.framings[line] = <void *> framing
             self.line_table[line].channel = channel
@@ -179,7 +179,8 @@ cdef class Runs:
         low = first
         if first > run.horizon:
             run.shown += 1
-            run.missing += first - run.horizon
+            placed.ahead = first - run.horizon
+            run.missing += placed.ahead
             insert(&run.holes, run.holes.count, run.horizon, first, ts, NOT_DUE)
             self.no_room(channel, run)
             self.channel_table[channel].next_due = min(self.channel_table[channel].next_due, later(ts, self.reorder_ns))

@@ -7,6 +7,8 @@ from feedhandler.session._framing cimport Frame
 
 cdef class Sequences(Runs):
     """Feed it every packet, in the order and with the times of its line."""
+    cdef Placed last                        # what the last packet did, all of its frames together
+
     cdef int saw(self, const Packet *packet) noexcept nogil
     cdef void connected(self, uint32_t line) noexcept nogil
     cdef int tick(self, int64_t now) noexcept nogil

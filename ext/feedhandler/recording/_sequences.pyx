@@ -23,6 +23,7 @@ later run begins at 1.
 """
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 from feedhandler._histogram cimport fh_histogram_ceiling
 from feedhandler._records cimport LINE_ENDED, LINE_UP, MESSAGES_MAX, Packet
 from feedhandler.line._past cimport Past
@@ -50,6 +51,7 @@ cdef class Sequences(Runs):
     `reorder_us`: age at which a hole is a gap. `silence_ms`: a line that says nothing for so long is silent; 0 = three of
     the protocol's heartbeats. `skew_ms`: how much later than the newest packet one below it must have been sent to be a
     restart. `step_ms`: a packet that took so much longer than the one before (by its send time) shows a step of the clock.
+    `framing_options`: by a channel's name, what `session.framing` takes beside the session's name.
     Raises ConfigError for a session that is not known, ValueError for a number out of range.
     """
 
@@ -62,10 +64,10 @@ cdef class Sequences(Runs):
         cdef Frame frame
         cdef Placed placed
         cdef int64_t ts = packet.ts_recv
-        cdef uint64_t opened = 0
         cdef uint32_t channel
         cdef int silence = -1
         self.flags = self.said_count = 0
+        memset(&self.last, 0, sizeof(Placed))
         if packet.line >= <uint32_t> self.lines:
             return 0
         line = &self.line_table[packet.line]
@@ -92,13 +94,18 @@ cdef class Sequences(Runs):
             elif frame.kind == FRAME_UNSEQUENCED:
                 line.unsequenced += <uint64_t> frame.count
             elif frame.kind != FRAME_NONE and frame.kind != FRAME_REJECTED:
-                placed.opened = 0
+                memset(&placed, 0, sizeof(Placed))
                 self.number(channel, packet.line, &frame, ts, &placed)
-                opened += placed.opened
+                self.last.opened += placed.opened
+                self.last.ahead += placed.ahead
+                self.last.own += placed.own
+                self.last.again += placed.again
+                self.last.filled += placed.filled
+                self.last.beyond += placed.beyond
             if not frame.more:
                 break
         if silence >= 0:
-            line.silent[silence].missing = opened
+            line.silent[silence].missing = self.last.opened
         if self.reorder_ns == 0 and ts >= seen.next_due:
             self.gaps_due(channel, ts, False)
         return self.flags

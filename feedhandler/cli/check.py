@@ -1,0 +1,107 @@
+"""feedhandler check: is this day complete?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from feedhandler.cli import common
+from feedhandler.cli.common import Channels, From, Json, Protocol, Recorded, To, emit, examples, talk
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand."""
+    commands = (
+        "feedhandler check recordings/20261122",
+        "feedhandler check recordings/20261122 --html day.html --plot day.png",
+        "feedhandler check a.pcap b.pcap.gz --json",
+        "feedhandler check recordings/2026112* --strict",
+    )
+    app.command(epilog=examples(*commands))(check)
+
+
+def check(
+    day: Recorded,
+    begin: From = "",
+    end: To = "",
+    channels: Channels = "",
+    protocol: Protocol = "",
+    reorder_us: Annotated[
+        int, typer.Option(min=0, max=10_000_000, help="What came later than that was a gap to a live handler.")
+    ] = 1000,
+    silence_ms: Annotated[
+        int,
+        typer.Option(min=0, max=86_400_000, help="A line quiet for so long is silent; 0 = three heartbeats."),
+    ] = 0,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Draw a timeline (.png, .svg, .pdf).", show_default=False),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Write one self-contained page.", show_default=False),
+    ] = None,
+    hashes: Annotated[
+        bool, typer.Option("--hash/--no-hash", help="Compare the files' sha256 with the manifest's.")
+    ] = True,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit code 1 for warnings, too: a late start, an end not recorded, …")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Is this day complete? What each line lost, what no line brought, and whether the files are as recorded.
+
+    Each recorded day (a folder with a manifest) is checked by itself, all captures without one together, merged in
+    time order: lines may lie in different files. Nothing is decoded: the sequence numbers of the session protocol
+    tell. Exit code 0: nothing was lost for good; 1: something was, or a file is missing, changed or damaged.
+    """
+    from feedhandler import check as checking
+    from feedhandler.check import drawing, page
+
+    if plot is not None or html is not None:
+        drawing.figures()
+    found = checking.recordings(day, common.known_protocol(protocol))
+    if plot is not None and len(found) > 1:
+        raise typer.BadParameter(
+            f"there are {len(found)} recordings here, a picture shows one; --html shows all", param_hint="--plot"
+        )
+    reports = []
+    for recording in found:
+        total = recording.size + (sum(f.size for f in checking.hashed(recording)) if hashes else 0)
+        with common.progress(f"checking {recording.paths[0].name}", total, "bytes") as done:
+            try:
+                report = checking.check(
+                    recording,
+                    window=common.window(recording, begin, end),
+                    channels=common.named(channels),
+                    hashes=hashes,
+                    reorder_us=reorder_us,
+                    silence_ms=silence_ms,
+                    progress=done,
+                )
+            except KeyboardInterrupt:
+                talk(f"stopped; {recording.paths[0].name} was read in part only, so nothing is said of it")
+                raise typer.Exit(1) from None
+        reports.append(report)
+        if not as_json:
+            _show(report, first=len(reports) == 1)
+    if as_json:
+        emit([report.as_json() for report in reports] if len(reports) > 1 else reports[0].as_json())
+    if plot is not None:
+        drawing.plot(reports[0], plot)
+    if html is not None:
+        page.write(reports, html)
+    if not all(report.strictly_whole if strict else report.whole for report in reports):
+        raise typer.Exit(1)
+
+
+def _show(report: object, first: bool) -> None:
+    from rich.console import Console
+
+    from feedhandler.check import DayReport, table
+
+    assert isinstance(report, DayReport)
+    console = Console(highlight=False, soft_wrap=False)
+    if not first:
+        console.print()
+    console.print(table.draw(report))
