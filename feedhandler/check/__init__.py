@@ -58,9 +58,9 @@ def check(
 ) -> DayReport:
     """Read all of a recording and say what there is to say.
 
-    `window`, `channels`: only these; the packets are then not compared with the manifest's. `hashes`: compare the files'
-    sha256 with the manifest's, on another core meanwhile. `reorder_us`: what came later than that was a gap to a live
-    handler. `silence_ms`: a line that says nothing for so long is silent; 0 = three of the protocol's heartbeats.
+    `window`, `channels`: only these; the packets are then not compared with the manifest's. `hashes`: compare the
+    files' sha256 with the manifest's, on another core meanwhile. `reorder_us`: what came later than that was a gap to
+    a live handler. `silence_ms`: a line quiet for so long is silent; 0 = three of the protocol's heartbeats.
     `progress` is told the bytes done, of `recording.size` and, with `hashes`, of the files that have one.
 
     Raises ConfigError when there is no line of a known protocol.
@@ -106,12 +106,12 @@ def check(
         timeline=timeline,
     )
     findings = [*describe(report), *_files.findings(recording, checked, figures, everything)]
+    known = {f"{file.path}:" for file in recording.files}
+    findings += [Finding("damage", str(fault)) for fault in faults if not str(fault).startswith(tuple(known))]
     for line, count in zip(lines, counts, strict=True):
         for key, what in (("truncated", "cut short when captured"), ("bad_frames", "with a wrong checksum or length")):
             if count[key]:
-                findings.append(
-                    Finding("warning", f"{_plural(count[key], 'packet')} {what}", line.channel, line.name)
-                )
+                findings.append(Finding("warning", f"{_plural(count[key], 'packet')} {what}", line.channel, line.name))
     findings += [
         Finding("note", f"packets to {line.name} are of no protocol that is known") for line in recording.unknown
     ]

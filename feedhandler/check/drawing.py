@@ -40,12 +40,12 @@ def svg(report: DayReport) -> str:
 
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "font.family": "sans-serif", "svg.hashsalt": "feedhandler"}):
-        draw(report).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        draw(report, titled=False).savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
 
 
-def draw(report: DayReport) -> Any:
+def draw(report: DayReport, titled: bool = True) -> Any:
     """For each channel the packets a second of each line, and below them a strip for each line and one for all."""
     channels = [channel for channel in report.channels if channel.first_ts]
     lines = [len(channel.lines) for channel in channels] or [1]
@@ -61,6 +61,8 @@ def draw(report: DayReport) -> Any:
         _rates(report, channel, axes[2 * number], clock)
         _strips(report, channel, axes[2 * number + 1], clock)
     axes[-1].set_xlabel(f"{report.day}, {report.zone}" if report.day else report.zone)
+    if not titled:
+        return figure
     figure.suptitle(
         report.verdict if len(report.verdict) <= 110 else report.verdict[:107] + "…",
         fontsize="medium",
@@ -79,12 +81,12 @@ class _Clock:
         shift = datetime.fromtimestamp(self.origin // 1_000_000_000, self.zone).utcoffset()
         self.shift = (shift or timedelta()).total_seconds() * 1e9
 
-    def __call__(self, ts: int | NDArray[np.float64]) -> Any:
+    def __call__(self, ts: int | NDArray[np.floating]) -> Any:
         return (np.asarray(ts, dtype=np.float64) + self.shift) / 86_400e9
 
 
 def _rates(report: DayReport, channel: Any, axis: Any, clock: _Clock) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib import dates
     from matplotlib.ticker import FuncFormatter
 
     timeline = report.timeline
@@ -111,9 +113,10 @@ def _rates(report: DayReport, channel: Any, axis: Any, clock: _Clock) -> None:
     axis.legend(fontsize="small", ncols=len(channel.lines), loc="upper left", frameon=False)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-    locator = AutoDateLocator()
+    made: Any = dates  # matplotlib does not type these
+    locator = made.AutoDateLocator()
     axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+    axis.xaxis.set_major_formatter(made.ConciseDateFormatter(locator, show_offset=False))
     axis.tick_params(labelbottom=False)
 
 
@@ -129,7 +132,9 @@ def _strips(report: DayReport, channel: Any, axis: Any, clock: _Clock) -> None:
     gone = [(gap.opened, width) for gap in channel.gaps if gap.missing]
     for number, line in enumerate(channel.lines):
         at = len(names) - 1 - number
-        axis.broken_barh([(clock(timeline.start), clock(end) - clock(timeline.start))], (at - 0.36, 0.72), color="#eef1f4")
+        axis.broken_barh(
+            [(clock(timeline.start), clock(end) - clock(timeline.start))], (at - 0.36, 0.72), color="#eef1f4"
+        )
         row = timeline.lines.index((channel.name, line.name))
         rows = timeline.rows[row, :used].astype(np.int64)
         lacking = np.flatnonzero(rows[:, LINE_LOST] > rows[:, LINE_CAME])
@@ -151,8 +156,13 @@ def _strips(report: DayReport, channel: Any, axis: Any, clock: _Clock) -> None:
         axis.spines[side].set_visible(False)
     axis.tick_params(labelbottom=True, axis="x", length=3)
     handles = [Patch(color=SPARED, label="lost on this line")] if len(channel.lines) > 1 else []
-    handles += [Patch(color=LOST, label="lost on all lines" if handles else "lost for good"), Patch(color=SILENT, label="silent")]
-    axis.legend(handles=handles, fontsize="x-small", ncols=3, loc="lower right", bbox_to_anchor=(1.0, 0.98), frameon=False)
+    handles += [
+        Patch(color=LOST, label="lost on all lines" if handles else "lost for good"),
+        Patch(color=SILENT, label="silent"),
+    ]
+    axis.legend(
+        handles=handles, fontsize="x-small", ncols=3, loc="lower right", bbox_to_anchor=(1.0, 0.98), frameon=False
+    )
 
 
 def _bars(axis: Any, clock: _Clock, spans: list[tuple[int, int]], at: int, colour: str) -> None:

@@ -61,7 +61,12 @@ class Hashes:
 def compare(recording: Recording, hashes: Hashes | None, faults: list[CaptureError]) -> list[FileCheck]:
     """Every file that is there, or should be. `hashes` None: contents are not compared."""
     checked = []
-    broken = {file.path: str(fault) for file in recording.files for fault in faults if str(file.path) in str(fault)}
+    broken = {
+        file.path: str(fault).replace(str(file.path), file.path.name)
+        for file in recording.files
+        for fault in faults
+        if str(fault).startswith(f"{file.path}:")
+    }
     listed = {entry.name for _, manifest in recording.manifests for entry in manifest.files}
     for folder, manifest in recording.manifests:
         there = {file.name for file in recording.files if file.path.parent == folder}
@@ -76,14 +81,14 @@ def compare(recording: Recording, hashes: Hashes | None, faults: list[CaptureErr
 
 def _one(file: RecordedFile, hashes: Hashes | None, fault: str | None, told: bool, listed: bool) -> FileCheck:
     entry = file.entry
-    if fault is not None and (entry is None or entry.complete):
+    if fault is not None and file.complete and (entry is None or entry.complete):
         return FileCheck(file.path.name, file.size, entry.packets if entry else None, "damaged", fault)
     if entry is None:
         if told and not listed and file.complete:
             return FileCheck(file.path.name, file.size, None, "unlisted", "the manifest does not know it")
-        return FileCheck(file.path.name, file.size, None, "unchecked" if file.complete else "growing")
+        return FileCheck(file.path.name, file.size, None, "unchecked" if file.complete else "growing", fault or "")
     if not file.complete or not entry.complete:
-        return FileCheck(file.path.name, file.size, entry.packets, "growing")
+        return FileCheck(file.path.name, file.size, entry.packets, "growing", fault or "")
     if file.size != entry.bytes:
         detail = f"{file.size:,} bytes, not {entry.bytes:,} as recorded"
         return FileCheck(file.path.name, file.size, entry.packets, "changed", detail)
@@ -119,6 +124,8 @@ def findings(
         elif file.state in ("changed", "damaged"):
             text = file.detail if file.name in file.detail else f"{file.name}: {file.detail}"
             yield Finding("damage", f"{file.name} was changed: {file.detail}" if file.state == "changed" else text)
+        elif file.state == "growing" and file.detail:
+            yield Finding("warning", f"{file.detail}: it was not finished")
         elif file.state == "unlisted":
             yield Finding("note", f"{file.name} stands beside the recorded files, and the manifest does not know it")
     for folder, manifest in recording.manifests:
@@ -164,7 +171,9 @@ def _promised(recording: Recording, channels: tuple[ChannelReport, ...]) -> Iter
     if differs:
         for each in recording.files:
             if each.entry is not None and (packets := _packets_of(each)) != each.entry.packets:
-                yield Finding("damage", f"{each.path.name}: {packets:,} packets, not {each.entry.packets:,} as recorded")
+                yield Finding(
+                    "damage", f"{each.path.name}: {packets:,} packets, not {each.entry.packets:,} as recorded"
+                )
 
 
 def _packets_of(file: RecordedFile) -> int:

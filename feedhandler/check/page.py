@@ -21,7 +21,8 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; background: #f6f8f
 main { max-width: 1120px; margin: 0 auto; padding: 24px 20px 60px; }
 h1 { font-size: 20px; margin: 0 0 4px; }
 h2 { font-size: 15px; margin: 28px 0 8px; }
-section.day { background: #fff; border: 1px solid #d0d7de; border-radius: 8px; padding: 20px 24px; margin-bottom: 24px; }
+section.day { background: #fff; border: 1px solid #d0d7de; border-radius: 8px; padding: 20px 24px; }
+section.day + section.day { margin-top: 24px; }
 .verdict { font-size: 17px; font-weight: 600; padding: 10px 14px; border-radius: 6px; margin: 10px 0 16px; }
 .whole { background: #dafbe1; color: #116329; }
 .not { background: #ffebe9; color: #a40e26; }
@@ -108,7 +109,7 @@ def _table(heads: list[str], rows: list[list[str]], words: int) -> str:
     """`words`: so many columns at the left are of words. Cells are escaped already."""
 
     def cells(tag: str, row: list[str]) -> str:
-        return "".join(f'<{tag}{" class=w" if i < words else ""}>{cell}</{tag}>' for i, cell in enumerate(row))
+        return "".join(f"<{tag}{' class=w' if i < words else ''}>{cell}</{tag}>" for i, cell in enumerate(row))
 
     body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{cells("th", heads)}</tr>{body}</table></div>'
@@ -119,7 +120,16 @@ def _number(count: int, severity: str = "") -> str:
 
 
 def _channels(report: DayReport) -> str:
-    heads = ["channel", "session protocol", "sessions", "messages", "lost for good", "gaps", "filled late", "first packet"]
+    heads = [
+        "channel",
+        "session protocol",
+        "sessions",
+        "messages",
+        "lost for good",
+        "gaps",
+        "filled late",
+        "first packet",
+    ]
     rows = [
         [
             escape(channel.name),

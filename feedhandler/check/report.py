@@ -122,7 +122,9 @@ class DayReport:
         """What a person needs first, in one sentence."""
         if self.whole:
             if self.channels and all(channel.unsequenced for channel in self.channels):
-                return f"{self.source}: unknown: its messages bear no numbers, so nothing can be said of what is missing"
+                return (
+                    f"{self.source}: unknown: its messages bear no numbers, so nothing can be said of what is missing"
+                )
             return f"{self.source}: whole{self._late()}: {self._amount()}, nothing lost{self._spared()}"
         reasons = []
         if self.lost:
@@ -301,10 +303,14 @@ def _of_line(report: DayReport, channel: ChannelReport, name: str) -> Iterator[F
     last = channel.last_ts
     if last is not None and line.last_ts is not None and last - line.last_ts >= channel.silence_ns:
         quiet = (last - line.last_ts) / 1e9
-        yield found("warning", f"said nothing in the last {quiet:,.1f} s, from {report.time(line.last_ts)}", line.last_ts)
+        yield found(
+            "warning", f"said nothing in the last {quiet:,.1f} s, from {report.time(line.last_ts)}", line.last_ts
+        )
     first = channel.first_ts
     if first is not None and line.first_ts is not None and line.first_ts - first >= channel.silence_ns:
-        yield found("warning", f"came only {(line.first_ts - first) / 1e9:,.1f} s after the channel began", line.first_ts)
+        yield found(
+            "warning", f"came only {(line.first_ts - first) / 1e9:,.1f} s after the channel began", line.first_ts
+        )
     if line.clock_step_count:
         step = max(line.clock_steps, key=lambda step: abs(step.by))
         way = "back" if step.by < 0 else "forward"

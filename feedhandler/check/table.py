@@ -36,22 +36,20 @@ def draw(report: DayReport) -> Group:
 
 
 def _channels(report: DayReport) -> Table:
-    made = table("channel<", "session<", "messages", "lost", "gaps", "late", "first<", "last<", "numbers")
+    made = table("channel<", "session<", "messages", "lost", "gaps", "late", "first<", "last<")
     for channel in report.channels:
         sessions = channel.sessions
         last = sessions[-1].id if sessions else "-"
         more = f" (+{channel.session_count - 1})" if channel.session_count > 1 else ""
-        numbers = f"{sessions[-1].first:,}–{sessions[-1].next - 1:,}" if sessions else "-"
         made.add_row(
             channel.name,
-            last[-10:] + more,
+            last + more,
             amount(channel.messages),
             _red(channel.lost),
             amount(channel.gap_count),
             amount(channel.filled),
             report.time(channel.first_ts, 0),
             report.time(channel.last_ts, 0),
-            numbers,
         )
     return made
 

@@ -8,7 +8,21 @@ from types import FrameType
 
 import typer
 
-from feedhandler.cli import bench, books, common, doctor, inspect, lines, record, rehearse, replay, run, simulate, top
+from feedhandler.cli import (
+    bench,
+    books,
+    check,
+    common,
+    doctor,
+    inspect,
+    lines,
+    record,
+    rehearse,
+    replay,
+    run,
+    simulate,
+    top,
+)
 from feedhandler.errors import FeedError
 
 app = typer.Typer(
@@ -22,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (run, record, simulate, replay, rehearse, top, lines, inspect, books, bench, doctor):
+for module in (run, record, check, simulate, replay, rehearse, top, lines, inspect, books, bench, doctor):
     module.register(app)
 
 
