@@ -1,0 +1,101 @@
+"""A recorded SoupBinTCP session is played, and the server is asked for what comes next."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from feedhandler import simulate
+from feedhandler.config import Line
+from feedhandler.handler import Handler, run_capture
+from feedhandler.handover import Handover
+from feedhandler.records import Quality, Reason
+from feedhandler.rehearse._packets import PacketQueue
+from tests.background import beside
+from tests.handover_world import DAY, RING, START, Recorded, books_of, config, events_of, packets_of
+
+MARKET = simulate.Market(symbols=12, messages=4_000, seed=7)
+
+
+@pytest.fixture(scope="module")
+def lossless(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], np.ndarray]:
+    """Books at the end of the day, and all its events."""
+    path = tmp_path_factory.mktemp("day") / "day.itch"
+    simulate.write(path, simulate.Exchange(MARKET))
+    with run_capture(path, day=DAY, ring_events=RING).handler as handler:
+        return books_of(handler), events_of(handler)
+
+
+def stream_of(path: Path, count: int, session: str = "SIMULATED") -> bytes:
+    """What a server sends from the answer to a login on: the first `count` messages of the day."""
+    blocks = [payload[20:] for _, line, payload in packets_of(path, MARKET) if line == 0 and payload[20:]]
+    sent = b"\0\x1fA" + session.rjust(10).encode() + b"1".rjust(20)
+    for block in blocks:
+        while block and count:
+            size = int.from_bytes(block[:2], "big")
+            sent += struct.pack(">H", size + 1) + b"S" + block[2 : 2 + size]
+            block, count = block[2 + size :], count - 1
+    return sent
+
+
+def recorded(runs: list[bytes], lines: int = 1) -> Any:
+    """A recording of one stream; it does not say that it has ended."""
+    queue = PacketQueue(lines)
+    for n, run in enumerate(runs):
+        queue.put(0, START + n * 1_000_000, run)
+    recording = Recorded(lambda: queue, START)
+    recording.lines = [
+        SimpleNamespace(channel="itch", name="A", protocol="itch50", session="soupbintcp", destination=None)
+    ]
+    return recording
+
+
+@pytest.mark.parametrize("session", ["SIMULATED", "YESTERDAY"])
+def test_the_server_is_asked_for_what_follows_the_recording(
+    session: str, lossless: tuple[dict[str, Any], np.ndarray], wait_for: Callable[..., Any], tmp_path: Path
+) -> None:
+    sent = stream_of(tmp_path / "day.itch", 1500, session)
+    cut = [sent[at : at + 1000] for at in range(0, len(sent) - 10, 1000)][:60]  # the last message is not whole
+    server = simulate.SoupServer()
+    line = Line(name="A", host="127.0.0.1", port=server.port)
+    settings = config([line])
+    settings = replace(settings, channels=(replace(settings.channels[0], session="soupbintcp"),))
+    handover = Handover(recorded(cut))
+    with Handler(settings, handover=handover, anonymous=True) as handler:
+        with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+            handler.start()
+            channel = handler.segment.channels[0]
+            wait_for(lambda: channel["next_seq"] == MARKET.messages + 1, what="the last message")
+            wait_for(lambda: channel["reason"] == Reason.SESSION_ENDED, what="the end of the session")
+        assert channel["quality"] == Quality.LIVE
+        assert handover.progress().played == len(cut)
+        assert books_of(handler) == lossless[0]
+        if session == "SIMULATED":
+            assert np.array_equal(events_of(handler), lossless[1])
+            assert handler.segment.lines["counters"][0][0] > len(cut)
+        else:
+            wait_for(lambda: any("ended in session YESTERDAY" in note for note in handler.notes), what="the note")
+
+
+def test_what_a_server_sends_of_the_past_is_not_the_present(wait_for: Callable[..., Any], tmp_path: Path) -> None:
+    """The exchange's times are days old, and the server has not fallen silent: nothing says that this is all."""
+    sent = stream_of(tmp_path / "day.itch", 300)
+    server = simulate.SoupServer(rate=20_000, heartbeat_s=0.3)
+    settings = config([Line(name="A", host="127.0.0.1", port=server.port)])
+    settings = replace(settings, channels=(replace(settings.channels[0], session="soupbintcp"),))
+    with Handler(settings, handover=Handover(recorded([sent])), anonymous=True) as handler:
+        with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+            handler.start()
+            channel = handler.segment.channels[0]
+            wait_for(lambda: channel["next_seq"] > 400, what="messages of the server")
+            seen = int(channel["quality"]), int(channel["reason"])
+            assert seen == (Quality.RECOVERING, Reason.CATCHING_UP) or channel["next_seq"] == MARKET.messages + 1
+            wait_for(lambda: channel["quality"] == Quality.LIVE, what="a heartbeat or the end")
+            assert channel["next_seq"] == MARKET.messages + 1
