@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -424,6 +424,7 @@ class Handler:
             "priority": self.config.handler.priority,
             "lines": lines,
             "recovery": {ladder.name: {"rung": ladder.rung.value, **ladder.stats} for ladder in self.ladders},
+            "handover": asdict(self.handover.progress()) if self.handover is not None else None,
             "notes": list(self.notes),
         }
 

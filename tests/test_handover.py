@@ -1,14 +1,17 @@
 """A recording, then the live lines: what is played, what is passed over, what is missing, and what is said of it."""
 
 import itertools
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from feedhandler import simulate
+from feedhandler import attach, simulate
+from feedhandler.config import Shm
 from feedhandler.counters import CHANNEL, by_name
 from feedhandler.errors import ConfigError
 from feedhandler.handler import Handler, run_capture
@@ -183,10 +186,11 @@ def test_what_found_no_room_and_was_not_recorded_is_a_gap_and_said(large: Packet
 class ByHand:
     """A handler whose live lines bring nothing but what is put into their queue; the hand-over's thread stands by."""
 
-    def __init__(self, recording: Any, **channel: Any) -> None:
+    def __init__(self, recording: Any, name: str = "", **channel: Any) -> None:
         self.lines = PacketQueue(2)
         self.handover = Handover(recording)
-        self.handler = Handler(config(**channel), receiver=self.lines, handover=self.handover, anonymous=True)
+        settings = replace(config(**channel), shm=Shm(name=name or "unused"))
+        self.handler = Handler(settings, receiver=self.lines, handover=self.handover, anonymous=not name)
 
     def __enter__(self) -> "ByHand":
         return self
@@ -309,6 +313,50 @@ def test_low_numbers_long_after_the_recording_are_a_restart_not_copies(day: Pack
         run.turn()
         assert by_name(CHANNEL, run.handler.segment.channels[0])["restarts"] == 1
         assert run.state()[0] != Quality.LIVE
+
+
+def test_readers_are_told_that_it_is_the_past(day: Packets, tmp_path: Path) -> None:
+    with ByHand(recorded(tmp_path / "day.pcapng", day[:400]), name=f"test-past-{os.getpid()}") as run:
+        run.start()
+        run.until("live")
+        with attach(f"test-past-{os.getpid()}") as feed:
+            book = feed.book("AAPL")
+            assert (book.state, book.reason) == CATCHING_UP
+            run.lines.put(0, day[399][0] + MS, heartbeat(max(sum(number_of(p)) for _, _, p in day[:400])))
+            run.turn()
+            assert book.state == Quality.LIVE
+
+
+def test_each_channel_catches_up_by_itself(day: Packets, tmp_path: Path) -> None:
+    """Two channels of one recording; nothing live comes on the second one's line."""
+    both = [(ts, 0, payload) for ts, line, payload in day[:400] if line == 0]
+    both += [(ts + 1, 1, payload) for ts, _, payload in both]
+    settings = config()
+    [channel] = settings.channels
+    one, other = channel.lines
+    other = replace(channel, name="other", venue="XBOS", lines=(replace(other, name="A"),))
+    settings = replace(settings, channels=(replace(channel, lines=(one,)), other))
+    recording: Any = Recorded(lambda: live(tmp_path / "day.pcapng", sorted(both)))
+    recording.lines[1].channel, recording.lines[1].name = "other", "A"
+    recording.channels = lambda: ["itch", "other"]
+    lines = PacketQueue(2)
+    with Handler(settings, receiver=lines, handover=Handover(recording), anonymous=True) as handler:
+        assert handler.handover is not None
+        handler.handover.start(lambda: None, handler.notes.append, handler._sessions)
+        while handler.handover.progress().state != "live":
+            handler.shard.turn_once()
+        now = lines.clock = day[399][0] + MS
+        last = max(sum(number_of(payload)) for _, line, payload in day[:400] if line == 0)
+        lines.put(0, now, heartbeat(last))
+        for _ in range(4):
+            handler.shard.turn_once()
+        assert handler.segment.channels["quality"].tolist() == [Quality.LIVE, Quality.RECOVERING]
+        lines.put(1, now, heartbeat(last))
+        for _ in range(4):
+            handler.shard.turn_once()
+        assert handler.segment.channels["quality"].tolist() == [Quality.LIVE, Quality.LIVE]
+        assert handler.handover.progress().state == "present"
+        assert handler.status()["handover"]["played"] == len(both)
 
 
 # -- what does not fit -------------------------------------------------------------------------------------------------

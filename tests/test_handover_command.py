@@ -51,7 +51,7 @@ interface = "lo"
     recorder = processes.feedhandler("record", feed, "--to", day)
     wait_for(lambda: list(day.glob("*/manifest.json")), what="the recorder")
     groups = [f"--group={group}:{free_udp_port}" for group in (multicast_group, second)]
-    sender = processes.feedhandler("simulate", "--symbols", "3", "--messages", "60000", "--rate", "20000", *groups)
+    sender = processes.feedhandler("simulate", "--symbols", "3", "--messages", "40000", "--rate", "20000", *groups)
     wait_for(lambda: any(f.stat().st_size > 100_000 for f in day.glob("*/*.pcapng*")), what="a part of the day")
     said = tmp_path / "said"
     with said.open("w") as log:
@@ -65,7 +65,7 @@ interface = "lo"
             return None
 
     with wait_for(there, what="the segment") as shown:
-        wait_for(lambda: take(shown).channels[0].counters["messages"] == 60_000, what="all messages")
+        wait_for(lambda: take(shown).channels[0].counters["messages"] == 40_000, what="all messages")
         view = take(shown)
         assert view.channels[0].counters["missing"] == 0
         assert view.channels[0].state == "LIVE"
@@ -76,7 +76,7 @@ interface = "lo"
     assert handler.returncode == 0
     assert re.search(r"the recording is played: [\d,]+ packets in [\d.]+ s, then [\d,]+ of [\d,]+ that came", words)
     assert re.search(r"caught up with the live feed in [\d.]+ s: [\d,]+ recorded packets, [\d,]+ kept", words)
-    assert f"stopped after 60,000 messages; {name} is gone" in words
+    assert f"stopped after 40,000 messages; {name} is gone" in words
 
 
 def test_what_run_cannot_play_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -90,12 +90,14 @@ def test_what_a_server_sends_of_the_past_is_not_the_present(wait_for: Callable[.
     server = simulate.SoupServer(rate=20_000, heartbeat_s=0.3)
     settings = config([Line(name="A", host="127.0.0.1", port=server.port)])
     settings = replace(settings, channels=(replace(settings.channels[0], session="soupbintcp"),))
-    with Handler(settings, handover=Handover(recorded([sent])), anonymous=True) as handler:
-        with beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
-            handler.start()
-            channel = handler.segment.channels[0]
-            wait_for(lambda: channel["next_seq"] > 400, what="messages of the server")
-            seen = int(channel["quality"]), int(channel["reason"])
-            assert seen == (Quality.RECOVERING, Reason.CATCHING_UP) or channel["next_seq"] == MARKET.messages + 1
-            wait_for(lambda: channel["quality"] == Quality.LIVE, what="a heartbeat or the end")
-            assert channel["next_seq"] == MARKET.messages + 1
+    with (
+        Handler(settings, handover=Handover(recorded([sent])), anonymous=True) as handler,
+        beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop),
+    ):
+        handler.start()
+        channel = handler.segment.channels[0]
+        wait_for(lambda: channel["next_seq"] > 400, what="messages of the server")
+        seen = int(channel["quality"]), int(channel["reason"])
+        assert seen == (Quality.RECOVERING, Reason.CATCHING_UP) or channel["next_seq"] == MARKET.messages + 1
+        wait_for(lambda: channel["quality"] == Quality.LIVE, what="a heartbeat or the end")
+        assert channel["next_seq"] == MARKET.messages + 1
