@@ -1,4 +1,4 @@
-"""A capture into a handler or onto the wire: `feedhandler replay`."""
+"""A recording onto the wire, to TCP clients, or into a handler: `feedhandler replay`."""
 
 import sys
 from pathlib import Path

@@ -32,7 +32,7 @@ from feedhandler.cli.common import (
 if TYPE_CHECKING:
     from feedhandler.handler import Handler
     from feedhandler.recording import Recording
-    from feedhandler.replay import Choice, PacingReport, Rewrite, Steps
+    from feedhandler.replay import Choice, PacingReport, Rewrite, Source, Steps
     from feedhandler.simulate import Faults
 
 
@@ -225,7 +225,7 @@ def onto_lines(recording: "Recording", choice: "Choice", options: dict[str, Any]
             with (
                 stopped_by_signals(played.stop),
                 stop_after(seconds, played.stop),
-                progress("sending", played.source.size, "bytes") as done,
+                progress("sending", played.source.size, units(played.source)) as done,
             ):
                 talk(f"sending {title(recording)} on {options['interface']}: {where}; Ctrl-C ends it")
                 played.run(done)
@@ -265,8 +265,8 @@ def in_new_packets(
             with (
                 stopped_by_signals(sender.stop),
                 stop_after(seconds, sender.stop),
-                progress("sending", recording.size, "bytes") as done,
                 messages(recording, choice) as found,
+                progress("sending", found.source.size, units(found.source)) as done,
             ):
                 talk(f"sending {title(recording)} to {where} on {options['interface']}; Ctrl-C ends it")
                 if venue.servers:
@@ -302,8 +302,8 @@ def to_clients(
         with (
             stopped_by_signals(server.stop),
             stop_after(seconds, server.stop),
-            progress("serving", recording.size, "bytes") as done,
             messages(recording, choice) as found,
+            progress("serving", found.source.size, units(found.source)) as done,
         ):
             talk(
                 f"serving {title(recording)} on 127.0.0.1:{server.port} as session {server.account.session} from "
@@ -354,10 +354,10 @@ def into_handler(
                     with played.source:
                         stepping(played.steps(handler))
                 elif played is not None:
-                    with progress(f"playing {title(recording)}", played.source.size, "bytes") as done:
+                    with progress("playing", played.source.size, units(played.source)) as done:
                         played.run(handler, done)
                 else:
-                    with progress(f"playing {title(recording)}", recording.size, "bytes") as done:
+                    with progress("playing", recording.size, "bytes") as done:
                         error = play(handler, done)
                         if error is not None:
                             raise error
@@ -430,6 +430,11 @@ def say(report: "PacingReport", what: str = "packets") -> None:
     """How well the pace was kept."""
     for sentence in report.sentences(what):
         talk(sentence)
+
+
+def units(source: "Source") -> str:
+    """What its progress counts."""
+    return "" if source.size is None else "bytes"
 
 
 def title(recording: "Recording") -> str:

@@ -106,14 +106,20 @@ class Source:
 
     @property
     def done(self) -> int:
-        """Bytes of the recording read so far, all passes together."""
-        receiver = self._receiver
-        return self._before + int(getattr(receiver, "offset", 0))
+        """What has been sent so far: bytes of the recording where `size` is known, else packets.
+
+        Only packets are counted there; the bytes are those read, less what is still waiting.
+        """
+        sent = sum(self.ahead.counts(line)["packets"] for line in range(len(self.lines)))
+        if self.size is None:
+            return sent
+        read = self._before + int(getattr(self._receiver, "offset", 0))
+        return read * sent // max(1, self.ahead.packets)
 
     @property
     def size(self) -> int | None:
-        """Bytes of all passes; None: for ever."""
-        return self.recording.size * self.choice.loops or None
+        """Bytes of all passes; None: for ever, or of a window, whose bytes nobody has counted."""
+        return self.recording.size * self.choice.loops or None if self.choice.window == ALL else None
 
     def stop(self) -> None:
         """Read no further. From any thread."""

@@ -79,7 +79,7 @@ class WireReplay:
         )
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
-        """Send everything; `progress` is called with the bytes of the recording read so far.
+        """Send everything; `progress` is called with what `source.done` says.
 
         Raises CaptureError, after all that came before it, when the recording is damaged.
         """
