@@ -35,6 +35,8 @@ class Shard(Walk):
         """Let `witness` see each message as it takes effect; None: nobody."""
     def measure(self, latency_sample: int) -> None:
         """Take the latency of one packet in so many from now on, 0 = of none."""
+    def go_on(self, receiver: Receiver) -> None:
+        """Take packets from this receiver from now on, which has the same lines. Between turns."""
     def mark(self, marks: Marks | None) -> None:
         """Let `marks` look at each batch of packets before it is taken, and skim it; None: nobody."""
     @property

@@ -32,7 +32,7 @@ from feedhandler.line import Arbiter, Recovery
 from feedhandler.notes import Notes
 from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.receive import stream
-from feedhandler.recording import ALL, Recording, Window
+from feedhandler.recording import ALL, Recording, Window, books
 from feedhandler.records import Quality, Reason, TimestampKind
 from feedhandler.recovery import Ladder, RecoveryControl, Sentences, Transports, transports
 from feedhandler.streams import StreamControl, StreamLine
@@ -391,6 +391,12 @@ class Handler:
             if thread is not None:
                 thread.join()
 
+    def go_on(self, receiver: Receiver) -> None:
+        """Take packets from this receiver from now on; the one before is closed. Not while the hot thread runs."""
+        self.shard.go_on(self._stack.enter_context(receiver))
+        self.receiver.close()
+        self.receiver = receiver
+
     def close(self) -> None:
         """Stop, and give up the segment: readers see that the writer has stopped."""
         self.stop()
@@ -516,21 +522,33 @@ def open_recording(
     """A handler whose packets come from a recording, not yet started: `play()` it, or `start()` it.
 
     `recording`: one that is open, or its path; of a path, `protocol` says what cannot be recognised. `window`,
-    `channels` and `follow` as of `Recording.receiver`, `options` those of CaptureOptions. Raises ConfigError when there
-    is no line of a known protocol, CaptureError when the path is no recording at all.
+    `channels` and `follow` as of `Recording.receiver`, `options` those of CaptureOptions. Where the window begins
+    later than the recording, what came before has taken effect: books and events go on as if it had been played from
+    the beginning, which it is where there is no book snapshot to begin with (`recording.books`). Raises ConfigError
+    when there is no line of a known protocol, CaptureError when the path is no recording at all.
     """
     if not isinstance(recording, Recording):
         recording = Recording(recording, protocol=protocol)
     elif protocol is not None and protocol != recording.protocol:
         recording = Recording(*recording.paths, protocol=protocol)
     config = recording.config(channels=channels, **options)
+    names = [channel.name for channel in config.channels]
     first = recording.first_ts or (time.time_ns() if follow else 0)  # a day that has just begun
-    return Handler(
-        config,
-        receiver=recording.receiver(window, follow=follow, channels=[channel.name for channel in config.channels]),
-        first_packet=max(first, window.start or 0) if first else 0,
-        anonymous=not options.get("name"),
-    )
+    opened, anonymous = recording, not options.get("name")
+
+    def handler(part: Window, follow: bool = False) -> Handler:
+        receiver = opened.receiver(part, follow=follow, channels=names)
+        return Handler(config, receiver=receiver, first_packet=first, anonymous=anonymous)
+
+    if window.start is None or not opened.first_ts or window.start <= first:
+        return handler(window, follow)
+    begun = books.begun(opened, window.start, handler)
+    try:
+        begun.go_on(opened.receiver(window, follow=follow, channels=names))
+    except BaseException:
+        begun.close()
+        raise
+    return begun
 
 
 def play(handler: Handler, progress: Callable[[int], None] | None = None) -> CaptureError | None:

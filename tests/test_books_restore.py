@@ -6,11 +6,11 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from feedhandler.handler import play
-from feedhandler.recording import Recording, books
+from feedhandler.handler import Handler, open_recording, play
+from feedhandler.recording import Recording, Window, books
 from feedhandler.recording.books_file import BooksFile, Kind
 from feedhandler.recording.books_keeper import open_handler
-from tests.book_days import LOSSY, SIZES, deep_day, held, itch_day, played, total_events
+from tests.book_days import LOSSY, SIZES, Held, deep_day, held, itch_day, played, total_events
 
 FEW = hypothesis.settings(max_examples=12)
 
@@ -34,7 +34,7 @@ def assert_goes_on_alike(recording: Recording, path: Path, choose: float, depth:
         with handler:
             assert books.restore(handler, file, entry) == entry.begin
             play(handler)
-            rest = held(handler)
+            rest = held(handler, behind)
     assert rest.events == whole.events
     assert rest.books == whole.books
     assert rest.directory == whole.directory
@@ -63,3 +63,36 @@ def test_any_moment_of_a_simulated_deep_day(
     day = deep_day(tmp_path_factory.mktemp("day") / "day.pcap", seed, restarts=seed % 3)
     recording = Recording(day)
     assert_goes_on_alike(recording, kept(recording, seconds), choose, depth)
+
+
+def test_a_window_that_begins_later_goes_on_as_if_played_from_the_beginning(tmp_path: Path) -> None:
+    recording = Recording(itch_day(tmp_path / "day.pcap", 3, messages=4000))
+    start = recording.find("+11s")
+    whole = played(open_handler(recording, **SIZES))
+
+    def begun() -> tuple[int, int, Held]:
+        """Packets taken and events published before the window, and what is held at its end."""
+        handler = open_recording(recording, Window(start), **SIZES)
+        packets, events = handler.shard.packets_taken, int(handler.segment.rings["head"][0])
+        return packets, events, played(handler, events)
+
+    packets, events, unaided = begun()
+    kept(recording, 2.0)
+    assert begun() == (packets, events, unaided)
+    assert (unaided.books, unaided.channels) == (whole.books, whole.channels)
+    assert 0 < packets < 4000 and len(unaided.events) > 1000 and whole.events.endswith(unaided.events)
+
+
+def test_of_a_day_with_snapshots_only_the_end_is_read(tmp_path: Path) -> None:
+    recording = Recording(itch_day(tmp_path / "day.pcap", 3, messages=4000))
+    kept(recording, 2.0)
+    asked = []
+
+    def make(window: Window) -> Handler:
+        asked.append(window)
+        return open_handler(recording, window.start, **SIZES)
+
+    start = recording.find("+11s")
+    with books.begun(recording, start, make):
+        assert len(asked) == 1
+        assert start - 4 * 10**9 < (asked[0].start or 0) <= start == asked[0].end

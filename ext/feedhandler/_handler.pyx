@@ -184,6 +184,14 @@ cdef class Shard(Walk):
         """Take the latency of one packet in so many from now on, 0 = of none. Safe from any thread."""
         fh_store_flag(<int *> &self.sample_every, latency_sample)
 
+    def go_on(self, Receiver receiver not None):
+        """Take packets from this receiver from now on, which has the same lines. Between turns."""
+        if receiver.lines != self.receiver.lines or self.stage not in (WALK_POLL, WALK_FINISH, WALK_ENDED):
+            raise ValueError(f"a receiver of {self.receiver.lines} lines can take over, between two packets")
+        receiver.bind(<uint64_t *> &self.publisher.lines[0].counters[0], sizeof(LineRecord) // 8, self.publisher)
+        self.receiver = receiver
+        self.stage = WALK_POLL
+
     def mark(self, Marks marks):
         """Let `marks` look at each batch of packets before it is taken, and skim it; None: nobody. Not while it runs."""
         self.marks = marks

@@ -17,6 +17,8 @@ class Publisher:
         """Number of the last event published."""
     def append(self, events: NDArray[Any]) -> int:
         """Publish an array of dtype EVENT; the position of its last event."""
+    def resume(self, position: int) -> None:
+        """Number the next event `position` + 1: those before it were another writer's."""
     def record_latency(self, histogram: int, nanoseconds: int) -> None:
         """Count one latency, in ns."""
     def heartbeat(self, monotonic: int) -> None:

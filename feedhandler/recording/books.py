@@ -1,20 +1,23 @@
 """Book snapshots and hashes of a recording: so that it can be played from anywhere, and proves itself.
 
 `keep(day, seconds)` has them made while the day is recorded, `Keeper(recording, seconds).run()` afterwards.
-`restore_before(handler, recording, ts)` puts a fresh handler behind the latest snapshot before a moment.
+`begun(recording, ts, make)` is a handler that stands at a moment, by the latest snapshot before it: `open_recording`
+with a window that begins later uses it.
 `prove(recording)` plays all again and compares every hash.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from feedhandler._marks import Marks
-from feedhandler.errors import FeedError, RecordingError
+from feedhandler.errors import RecordingError
 from feedhandler.recording.books_file import BooksFile, Entry, Kind
 from feedhandler.recording.books_keeper import Keeper, Keeping, Kept, books_path, keep, resume
 from feedhandler.recording.books_proof import Difference, Proof, prove
 from feedhandler.recording.books_state import ChannelHash, hashes
+from feedhandler.recording.window import Window
 
 if TYPE_CHECKING:
     from feedhandler.handler import Handler
@@ -30,15 +33,16 @@ __all__ = [
     "Kept",
     "Kind",
     "Proof",
+    "begun",
     "books_path",
     "hashes",
     "keep",
     "prove",
     "restore",
-    "restore_before",
 ]
 
 TRIES = 3  # snapshots that are tried, the latest first
+TURNS_AT_ONCE = 256
 
 
 def restore(handler: Handler, file: BooksFile, entry: Entry) -> int:
@@ -53,25 +57,49 @@ def restore(handler: Handler, file: BooksFile, entry: Entry) -> int:
     return entry.begin
 
 
-def restore_before(handler: Handler, recording: Recording, ts: int) -> int | None:
-    """Put a fresh handler behind the latest snapshot all of whose packets came before `ts` (ns since the Unix epoch).
+def begun(recording: Recording, ts: int, make: Callable[[Window], Handler]) -> Handler:
+    """A handler that all packets before `ts` (ns since the Unix epoch) have gone through, from the latest snapshot on.
 
-    -> the time from which the recording is to be played, or None where there is no such snapshot: then from its
-    beginning. Snapshots that are damaged, or do not fit the handler, are passed over, and named in `handler.notes`.
+    `make(window)` makes a fresh one for a part of the recording. Only snapshots all of whose packets came before `ts`
+    are used; those that are damaged, or do not fit, are named in the handler's notes. Where none is left the recording
+    is played from its beginning.
     """
-    path = books_path(recording)
-    if path is None or not path.exists():
-        return None
+    handler = _restored(recording, ts, make)
     try:
-        with BooksFile(path) as file:
-            for sentence in file.damage:
-                handler.notes.append(sentence)
-            before = [entry for entry in file.cuts(Kind.SNAPSHOT) if entry.until < ts]
-            for entry in before[: -TRIES - 1 : -1]:
-                try:
-                    return restore(handler, file, entry)
-                except RecordingError as error:
-                    handler.notes.append(str(error))
-    except FeedError as error:
-        handler.notes.append(str(error))
-    return None
+        while not handler.shard.turn_many(TURNS_AT_ONCE):
+            pass
+    except BaseException:
+        handler.close()
+        raise
+    return handler
+
+
+def _restored(recording: Recording, ts: int, make: Callable[[Window], Handler]) -> Handler:
+    """A handler behind a snapshot, or at the beginning; its packets end at `ts`."""
+    path, said = books_path(recording), list[str]()
+    if path is not None and path.exists():
+        try:
+            with BooksFile(path) as file:
+                said += file.damage
+                before = [entry for entry in file.cuts(Kind.SNAPSHOT) if entry.until < ts]
+                for entry in before[: -TRIES - 1 : -1]:
+                    handler = make(Window(entry.begin, ts))
+                    try:
+                        restore(handler, file, entry)
+                    except RecordingError as error:
+                        handler.close()
+                        said.append(str(error))
+                        continue
+                    except BaseException:
+                        handler.close()
+                        raise
+                    return _saying(handler, said)
+        except RecordingError as error:
+            said.append(str(error))
+    return _saying(make(Window(None, ts)), said)
+
+
+def _saying(handler: Handler, said: list[str]) -> Handler:
+    for sentence in said:
+        handler.notes.append(sentence)
+    return handler

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedhandler.book import _state as book_state
-from feedhandler.counters import LINE
+from feedhandler.counters import CHANNEL, LINE
 from feedhandler.decode import _state as decoder_state
 from feedhandler.errors import RecordingError
 from feedhandler.line import _state as arbiter_state
@@ -30,6 +30,7 @@ _KEPT = (
     *("feed_id", "tick", "lot", "currency", "session_date", "flags", "shard", "price_exponent", "size_exponent"),
     *("price_decimals", "size_decimals", "unknown_orders", "over_executions", "duplicate_orders", "crossed"),
 )
+_EVENTS = [counter.name for counter in CHANNEL].index("events")
 _PACKETS, _BYTES = ([counter.name for counter in LINE].index(name) for name in ("packets", "bytes"))
 
 
@@ -168,8 +169,8 @@ def restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDAr
     """Put the handler where the dumped one was; what it has to leave out then, of each line: (packets, bytes).
 
     The handler may have a part of the snapshot's channels, in the same order; its books may have another depth and more
-    room. Nothing of what it was before is left but its ring, which goes on. Raises RecordingError, with the handler as
-    it was if that was fresh, when the snapshot does not fit it or is damaged.
+    room. Nothing of what it was before is left, and its events are numbered as they would have been. Raises
+    RecordingError, with the handler as it was, when the snapshot does not fit it or is damaged.
     """
     fresh = dump(handler, [])
     try:
@@ -194,8 +195,9 @@ def _restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDA
     framings, seen = state["framings"], state["seen"] or [[0, 0]] * at
     if len(framings) != at or len(seen) != at or len(state["channels"]) != len(theirs):
         raise ValueError("its channels or lines are not as many as it says")
+    chosen = [state["channels"][number] for number in numbers]
     where = _restore_directory(handler, parts["directory"], numbers)
-    position = int(handler.segment.rings["head"][0])
+    position = sum(int(channel["channel"]["counters"][_EVENTS]) for channel in chosen)
     for mine, (number, (arbiter, decoder, books, _)) in enumerate(zip(numbers, handler.shard.stages, strict=True)):
         prefix = f"{number}/"
         own = {name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)}
@@ -207,13 +209,14 @@ def _restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDA
             raise ValueError("its books are not those of its instruments")
         decoder_state.load(decoder, _below(own, "decoder/"), where)
         book_state.load(books, here, _below(own, "books/"), position)
-        arbiter_state.load(arbiter, state["channels"][number])
+        arbiter_state.load(arbiter, chosen[mine])
     for framing, line in zip(handler.shard.framings, lines, strict=True):
         framing_state.load(framing, framings[line])
     shard = dict(state["shard"])
     for name in ("last_event", "fixed_date"):
         shard[name] = [shard[name][number] for number in numbers]
     handler.shard.set_state(shard)
+    handler.publisher.resume(position)  # the ring's numbers go on as they would have
     skipped = [(int(seen[line][0]), int(seen[line][1])) for line in lines]
     for record, (packets, size) in zip(handler.segment.lines, skipped, strict=True):
         counters = record["counters"]  # they come by once more, and are counted then

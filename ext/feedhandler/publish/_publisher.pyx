@@ -91,6 +91,11 @@ cdef class Publisher:
                 self.publish(&events[0], count)
         return self.head
 
+    def resume(self, uint64_t position):
+        """Number the next event `position` + 1: those before it were another writer's, and are lost to readers here."""
+        self.head = position
+        fh_store_release(&self.ring.head, position)
+
     def record_latency(self, uint32_t histogram, int64_t nanoseconds):
         """Count one latency, in ns, in one of the HISTOGRAMS histograms."""
         if histogram >= HISTOGRAMS:
