@@ -190,6 +190,18 @@ def test_a_restart_under_the_same_id_is_told_by_numbers_that_stay_low() -> None:
     ]
 
 
+def test_a_restart_may_come_on_a_line_that_was_not_there_before() -> None:
+    sequences = channel()
+    for number in range(1, 1001):
+        sequences.feed(0, DAY + number * MS, mold("S", number, 1))
+    for number in range(1, 401):
+        sequences.feed(1, DAY + 4 * SECOND + number * 10 * MS, mold("S", number, 1))
+    report = only(sequences)
+    assert (report.restarts, report.messages, report.lost) == (1, 1400, 0)
+    assert [(s.first, s.next) for s in report.sessions] == [(1, 1001), (1, 401)]
+    assert [(line.messages, line.missing, line.after) for line in report.lines] == [(1000, 0, 400), (400, 0, 1000)]
+
+
 def test_a_line_that_repeats_itself_for_a_while_is_no_restart() -> None:
     sequences = channel()
     for number in range(1, 1001):

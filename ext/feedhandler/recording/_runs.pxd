@@ -90,6 +90,7 @@ cdef struct LineSeen:
     uint64_t unsequenced        # messages without numbers
     int64_t first_ts
     int64_t last_ts
+    int64_t quiet_ns            # before the last packet
     int64_t last_sent           # the newest send time ...
     int64_t clock_at            # ... and ts_recv of its packet
     uint64_t first_seq
@@ -112,6 +113,7 @@ cdef struct ChannelSeen:
     int previous                # ... of the run before it, whose last packets may still come on a slower line ...
     int candidate               # ... and of what may be a new run under the same session id
     Run runs[3]
+    LineRun *saved              # of each line that the candidate has: the present run's, before it
     int64_t silence_ns
     int64_t next_due            # when a hole becomes a gap; INT64_MAX = there is none
     int64_t agreed_at
@@ -188,6 +190,7 @@ cdef class Runs:
     cdef int passed(self, ChannelSeen *seen, LineSeen *line, int64_t ts) noexcept nogil
     cdef void stepped(self, uint32_t channel, uint32_t line, int64_t ts, int64_t by) noexcept nogil
     cdef void *room(self, size_t count, size_t size) except NULL
+    cdef LineRun *line_runs(self, uint32_t lines) except NULL
     cdef prepare(self, int channel, session, options, int64_t silence_ms)
 
 cdef void clear(Run *run, uint32_t lines) noexcept nogil

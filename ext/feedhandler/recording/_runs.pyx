@@ -2,7 +2,7 @@
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from feedhandler._records cimport MESSAGES_MAX, Message
 from feedhandler.line._past cimport Past
 from feedhandler.line._score cimport HISTOGRAM_WORDS, Score
@@ -63,15 +63,12 @@ cdef class Runs:
 
     def __dealloc__(self):
         cdef int i, run
-        cdef uint32_t line
         if self.channel_table != NULL:
             for i in range(self.channel_count):
                 for run in range(3):
                     free(self.channel_table[i].runs[run].holes.holes)
-                    if self.channel_table[i].runs[run].lines != NULL:
-                        for line in range(self.channel_table[i].lines):
-                            free(self.channel_table[i].runs[run].lines[line].own.holes)
-                    free(self.channel_table[i].runs[run].lines)
+                    free_lines(self.channel_table[i].runs[run].lines, self.channel_table[i].lines)
+                free_lines(self.channel_table[i].saved, self.channel_table[i].lines)
                 free(self.channel_table[i].gap_list)
                 free(self.channel_table[i].session_list)
         for memory in (<size_t> self.line_table, <size_t> self.records, <size_t> self.leads, <size_t> self.framings,
@@ -84,6 +81,18 @@ cdef class Runs:
         if memory == NULL:
             raise MemoryError()
         return memory
+
+    cdef LineRun *line_runs(self, uint32_t lines) except NULL:
+        cdef LineRun *made = <LineRun *> self.room(lines, sizeof(LineRun))
+        cdef uint32_t line
+        for line in range(lines):
+            made[line].own.holes = <Hole *> calloc(LINE_HOLES, sizeof(Hole))
+            made[line].own.room = LINE_HOLES
+        for line in range(lines):
+            if made[line].own.holes == NULL:
+                free_lines(made, lines)
+                raise MemoryError()
+        return made
 
     cdef prepare(self, int channel, session, options, int64_t silence_ms):
         """A channel's framings, rooms and helpers."""
@@ -115,10 +124,8 @@ cdef class Runs:
             run = &seen.runs[i]
             run.holes.holes = <Hole *> self.room(CHANNEL_HOLES, sizeof(Hole))
             run.holes.room = CHANNEL_HOLES
-            run.lines = <LineRun *> self.room(seen.lines, sizeof(LineRun))
-            for line in range(seen.lines):
-                run.lines[line].own.holes = <Hole *> self.room(LINE_HOLES, sizeof(Hole))
-                run.lines[line].own.room = LINE_HOLES
+            run.lines = self.line_runs(seen.lines)
+        seen.saved = self.line_runs(seen.lines)
 
     # -- numbers -------------------------------------------------------------------------------------------------------
 
@@ -310,12 +317,16 @@ cdef class Runs:
         cdef ChannelSeen *seen = &self.channel_table[channel]
         cdef Run *candidate = &seen.runs[seen.candidate]
         cdef LineRun *own = &run.lines[index]
+        cdef LineRun *new = &candidate.lines[index]
         cdef uint64_t end = frame.first_seq + <uint64_t> frame.count
+        cdef bint agreed = since(ts, seen.agreed_at) <= RESTART_NS
         cdef Placed placed
-        if frame.kind == FRAME_LOGIN or end >= own.next or own.next == 0 or frame.offset >= 0:
+        if frame.kind == FRAME_LOGIN or frame.offset >= 0:
             return False
-        if frame.kind == FRAME_DATA and not known(own, frame.first_seq, end, ts):
-            return False
+        if frame.kind == FRAME_DATA and (missing_any(&run.holes, frame.first_seq, end) or (
+                agreed and new.next == 0 and own.next > 0 and not known(own, frame.first_seq, end, ts)
+                and self.line_table[seen.first_line + index].quiet_ns <= RESTART_NS)):
+            return False                        # it brings something; or it is the usual copy of a slower line
         if not candidate.used:
             candidate.used = True
             candidate.session[0] = run.session[0]
@@ -324,13 +335,15 @@ cdef class Runs:
             candidate.began_at = ts
             candidate.late = True
             candidate.horizon_offset = -1
+        if new.next == 0:
+            copy(&seen.saved[index], own)
         self.place(channel, candidate, index, frame.first_seq, end, ts, &placed)
         if frame.kind == FRAME_DATA:
-            candidate.lines[index].messages += <uint64_t> frame.count
-            candidate.lines[index].duplicates += placed.again
-            candidate.lines[index].won += placed.beyond + placed.filled
-            candidate.lines[index].filled += placed.filled
-            if since(ts, seen.agreed_at) <= RESTART_NS:
+            new.messages += <uint64_t> frame.count
+            new.duplicates += placed.again
+            new.won += placed.beyond + placed.filled
+            new.filled += placed.filled
+            if agreed:
                 return False
         (<Suspicion> self.suspicions[channel]).low_number(index, frame.kind, end, ts)
         return (<Suspicion> self.suspicions[channel]).certain(&self.records[seen.first_line], <int> seen.lines, ts,
@@ -367,8 +380,8 @@ cdef class Runs:
         self.retire(seen, &seen.runs[seen.previous])
         seen.current, seen.previous, seen.candidate = seen.candidate, seen.current, seen.previous
         for i in range(seen.lines):
-            old.lines[i].duplicates -= run.lines[i].messages
-            old.lines[i].messages -= run.lines[i].messages
+            if run.lines[i].next > 0:
+                copy(&old.lines[i], &seen.saved[i])
         if run.begun > 1:
             run.missing += run.begun - 1
             run.shown += 1
@@ -462,12 +475,32 @@ cdef class Runs:
         said.session[1] = session[1] if session != NULL else 0
 
 
+cdef bint missing_any(const Missing *missing, uint64_t first, uint64_t end) noexcept nogil:
+    """Is any of [first, end) missing?"""
+    cdef uint32_t at = reaching(missing, first)
+    return at < missing.count and missing.holes[at].first < end
+
+
 cdef bint known(const LineRun *own, uint64_t first, uint64_t end, int64_t ts) noexcept nogil:
     """Would the line bring nothing new with [first, end)?"""
-    cdef uint32_t at = reaching(&own.own, first)
-    if first < own.begun and since(ts, own.began_at) <= RESTART_NS:
+    if end > own.next or (first < own.begun and since(ts, own.began_at) <= RESTART_NS):
         return False
-    return at == own.own.count or own.own.holes[at].first >= end
+    return not missing_any(&own.own, first, end)
+
+
+cdef void free_lines(LineRun *table, uint32_t lines) noexcept:
+    cdef uint32_t line
+    if table != NULL:
+        for line in range(lines):
+            free(table[line].own.holes)
+    free(table)
+
+
+cdef void copy(LineRun *to, const LineRun *what) noexcept nogil:
+    cdef Hole *room = to.own.holes
+    to[0] = what[0]
+    to.own.holes = room
+    memcpy(room, what.own.holes, what.own.count * sizeof(Hole))
 
 
 cdef void clear(Run *run, uint32_t lines) noexcept nogil:

@@ -13,10 +13,11 @@ the last of it has come, by whichever line. What is left is lost for good. The c
 by more than the reorder time, all holes are due.
 
 *Runs.* A channel has the present run, the one before (a slower line may still bring its end), and a *candidate*: packets
-of nothing but what their line had brought before may be a new run under the same session id, of a protocol that has
-neither send times nor stream offsets. They are placed there, too. `Suspicion`, the arbiter's own, says when it is certain;
-then the candidate is the present run, with all that it holds, and what was counted as duplicates was none. With send times
-and offsets it is certain at once, by the arbiter's rules.
+that bring nothing, of a line that had brought the same or comes back after a pause, may be a new run under the same
+session id, of a protocol that has neither send times nor stream offsets. They are placed there, too; news of the present
+run empties it. `Suspicion`, the arbiter's own, says when it is certain; then the candidate is the present run, with all
+that it holds, and the old run's lines are again as they were before. With send times and offsets it is certain at once,
+by the arbiter's rules.
 
 *Joined late.* Of the first run the lowest number is what came first, or what a slower line brings within a second. Every
 later run begins at 1.
@@ -81,6 +82,7 @@ cdef class Sequences(Runs):
             silence = self.passed(seen, line, ts)
         if ts >= seen.next_due:
             self.gaps_due(channel, ts, False)
+        line.quiet_ns = since(ts, line.last_ts) if line.packets > 0 else 0
         line.packets += 1
         line.bytes += packet.len
         line.last_ts = ts
@@ -222,7 +224,7 @@ cdef class Sequences(Runs):
             if (<Suspicion> self.suspicions[channel]).shown and end >= horizon:
                 if (<Suspicion> self.suspicions[channel]).refuted(index, seen.lines, frame.kind, end > horizon, ts):
                     (<Suspicion> self.suspicions[channel]).clear()
-            if end > horizon and seen.runs[seen.candidate].used and not (<Suspicion> self.suspicions[channel]).suspected:
+            if end > horizon and not (<Suspicion> self.suspicions[channel]).suspected:
                 clear(&seen.runs[seen.candidate], seen.lines)
 
     # -- for people and the control path ------------------------------------------------------------------------------
