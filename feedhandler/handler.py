@@ -443,6 +443,11 @@ class Handler:
         return self._parts[channel][2].book(instrument)
 
     @property
+    def decoders(self) -> list[Decoder]:
+        """Of each channel, in their order."""
+        return [decoder for _, decoder, _, _ in self._parts]
+
+    @property
     def types(self) -> dict[str, int]:
         """Messages decoded so far, by type character."""
         total: dict[str, int] = {}

@@ -13,6 +13,7 @@ from feedhandler.cli import (
     books,
     check,
     common,
+    convert,
     doctor,
     inspect,
     lines,
@@ -36,7 +37,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (run, record, check, simulate, replay, rehearse, top, lines, inspect, books, bench, doctor):
+for module in (run, record, check, simulate, replay, rehearse, top, lines, inspect, books, convert, bench, doctor):
     module.register(app)
 
 

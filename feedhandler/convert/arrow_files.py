@@ -78,7 +78,10 @@ class ArrowFile:
         self._writer: Any = None
 
     def write(self, block: Block) -> None:
-        batch = self._arrow.batch(block)
+        self.write_batch(self._arrow.batch(block))
+
+    def write_batch(self, batch: pa.RecordBatch) -> None:
+        """Take a record batch."""
         if self._writer is None:
             self._writer = self._ipc.new_file(str(self._target.partial), batch.schema, options=self._how)
         self._writer.write_batch(batch)

@@ -68,6 +68,8 @@ class Names:
     venues: Words = field(default_factory=Words)
     channels: list[str] = field(default_factory=list)
     used: int = 1
+    channel_of: list[int] = field(default_factory=lambda: [-1])
+    """Of each instrument."""
     by_index: list[tuple[str, str]] = field(default_factory=lambda: [("", "")])
     """(symbol, venue) of each instrument."""
 
@@ -77,6 +79,7 @@ class Names:
         for record in segment.directory[self.used : used]:
             symbol, venue = record["symbol"].decode("latin1"), record["venue"].decode("latin1")
             self.by_index.append((symbol, venue))
+            self.channel_of.append(int(record["channel"]))
             self.symbols.append(symbol)
             self.venues.append(venue)
         self.used = max(used, self.used)
@@ -94,32 +97,35 @@ class Arrow:
         self.pa: Any = library("pyarrow", "Arrow and Parquet")
         self._names = names
         self._prices: Prices = options.prices
-        self._about = {"feedhandler.schema": SCHEMA, "feedhandler.options": json.dumps(describe(options))}
+        self.about = {"feedhandler.schema": SCHEMA, "feedhandler.options": json.dumps(describe(options))}
         self._letters = {name: _letter_table(letters) for name, letters in LETTERS.items()}
         self._dictionaries: dict[str, tuple[int, pa.Array]] = {}
 
     def batch(self, block: Block) -> pa.RecordBatch:
         """The block as a record batch."""
         arrays: dict[str, pa.Array] = {}
+        if "ts" in block:
+            block = {"ts": block["ts"], **block}
         for name, values in block.items():
             if name == "instrument":
-                arrays["symbol"] = self._named("symbol", values, self._names.symbols)
-                arrays["venue"] = self._named("venue", values, self._names.venues)
+                arrays["symbol"] = self.named("symbol", values, self._names.symbols)
+                arrays["venue"] = self.named("venue", values, self._names.venues)
             else:
-                arrays[name] = self._column(name, values)
+                arrays[name] = self.column(name, values)
         fields = [self.pa.field(name, array.type, metadata=self._field_about(name)) for name, array in arrays.items()]
-        schema = self.pa.schema(fields, metadata=self._about)
+        schema = self.pa.schema(fields, metadata=self.about)
         return self.pa.record_batch(list(arrays.values()), schema=schema)
 
     def _field_about(self, name: str) -> dict[str, str] | None:
         return PRICE if is_price(name) and self._prices == "nano" else None
 
-    def _column(self, name: str, values: Array) -> pa.Array:
+    def column(self, name: str, values: Array) -> pa.Array:
+        """A column by its name."""
         pa = self.pa
         if name in TIMES:
             return self._array(pa.timestamp("ns", tz="UTC"), values, values != 0)
         if is_price(name):
-            return self._price(values)
+            return self.prices(values)
         if name in WORDS:
             return pa.DictionaryArray.from_arrays(self._array(pa.int8(), values), pa.array(WORDS[name]))
         if name in LETTERS:
@@ -127,11 +133,14 @@ class Arrow:
             return pa.DictionaryArray.from_arrays(self._array(pa.int8(), codes), pa.array(list(LETTERS[name])))
         if name == "channel":
             return pa.DictionaryArray.from_arrays(self._array(pa.int8(), values), pa.array(self._names.channels))
+        if name == "vwap":
+            return self._array(pa.float64(), values, values != 0)
         if name == "size":
             return self._array(pa.uint64(), values, values != SIZE_REST)
         return self._array(pa.from_numpy_dtype(values.dtype), values)
 
-    def _price(self, values: Array) -> pa.Array:
+    def prices(self, values: Array) -> pa.Array:
+        """Prices as asked for; PRICE_NONE is null."""
         known = values != PRICE_NONE
         if self._prices == "float":
             return self._array(self.pa.float64(), values / 1e9, known)
@@ -142,7 +151,7 @@ class Arrow:
             return self._array(self.pa.decimal128(19, 9), wide, known)
         return self._array(self.pa.int64(), values, known)
 
-    def _named(self, name: str, values: Array, words: Words) -> pa.Array:
+    def named(self, name: str, values: Array, words: Words) -> pa.Array:
         """A dictionary of all names so far: it only grows, so one stream of batches can follow it."""
         codes, known = words.codes(values), list(words.words)
         made = self._dictionaries.get(name)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Protocol
 
@@ -42,6 +44,7 @@ class Target:
         self.rows = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            forget_stale(path.parent, path.name)
             self.partial.touch()
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
@@ -55,3 +58,14 @@ class Target:
     def remove(self) -> None:
         """Forget it."""
         self.partial.unlink(missing_ok=True)
+
+
+def forget_stale(folder: Path, name: str) -> None:
+    """Remove what a conversion to the same name that was killed has left."""
+    for left in folder.glob(f".{escape(name)}.*.partial"):
+        pid = left.name.rsplit(".", 2)[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)

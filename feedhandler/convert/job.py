@@ -7,7 +7,6 @@ recording ─► handler ─► collector ═ blocks, two at most ═► sink �
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
 import threading
 import time
@@ -15,18 +14,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feedhandler.convert._books import BarCollector, BookCollector
 from feedhandler.convert._collector import Collector, EventCollector
+from feedhandler.convert._messages import MessageCollector
 from feedhandler.convert.columns import Block, Names
 from feedhandler.convert.report import Report
-from feedhandler.errors import ConfigError
-from feedhandler.handler import Handler, open_capture, play
+from feedhandler.handler import Handler, open_recording, play
 from feedhandler.news import complaints
+from feedhandler.recording import Recording, Window
 
 if TYPE_CHECKING:
     from feedhandler.convert.files import Sink
     from feedhandler.convert.options import Options
 
 BLOCKS_WAITING = 2
+DEPTH = 10  # of books that nobody asked for: the hot path's own
 RING_EVENTS = 1024  # nobody attaches: a ring that stays in the cache
 Progress = Callable[[int], None]
 
@@ -75,18 +77,38 @@ class Pump:
 
 
 def open_inputs(inputs: Sequence[str | Path], options: Options) -> Handler:
-    """A handler that plays the inputs, merged in time order, not yet started."""
-    if len(inputs) != 1:
-        raise ConfigError("convert: one input for each file to be written, or a folder to write to")
+    """A handler that plays the inputs, merged in time order, not yet started.
+
+    It begins at the beginning, whatever the rows asked for: a book is the sum of all that came before.
+    """
+    recording = Recording(*inputs, protocol=options.protocol)
     sizes: dict[str, Any] = {"ring_events": RING_EVENTS, "orders": options.orders, "instruments": options.instruments}
-    depth = options.depth if options.kind == "book" else 10
-    return open_capture(inputs[0], options.protocol, day=options.day, depth=depth, **sizes)
+    depth = options.depth if options.kind == "book" else DEPTH
+    window = Window(end=options.end) if options.end is not None and recording.first_ts else Window()
+    return open_recording(recording, window, day=options.day, depth=depth, **sizes)
 
 
 def collector(options: Options, handler: Handler, sink: Callable[[Block], Any]) -> Collector:
     """The collector of a kind of rows."""
     common: dict[str, Any] = {"symbols": options.symbols, "start": options.start, "end": options.end}
-    return EventCollector(sink, handler.segment, trades=options.kind == "trades", **common)
+    sampled, segment = options.sampled, handler.segment
+    if options.kind == "book":
+        return BookCollector(
+            sink,
+            segment,
+            depth=options.depth,
+            count=sampled.count,
+            step=sampled.step,
+            fill=options.fill,
+            by_event=options.dbn > 0,
+            **common,
+        )
+    if options.kind == "bars":
+        return BarCollector(sink, segment, step=sampled.step, fill=options.fill, **common)
+    if options.kind == "messages":
+        del common["symbols"]  # what a message is about is known where its fields are read
+        return MessageCollector(sink, segment, handler.decoders, **common)
+    return EventCollector(sink, segment, trades=options.kind == "trades", **common)
 
 
 def convert_one(
@@ -103,17 +125,22 @@ def convert_one(
     Damage in the middle of an input is a note: all that was whole before it has been converted.
     """
     begin = time.perf_counter()
-    report = Report([str(path) for path in inputs], read=sum(size_of(path) for path in inputs))
+    report = Report([str(path) for path in inputs])
     names = Names()
     with open_inputs(inputs, options) as handler, contextlib.ExitStack() as stack:
+        report.read = size_of(inputs)
         names.channels = [channel.name for channel in handler.config.channels]
         sink = make_sink(names, handler)
         stack.callback(sink.abort)
         pump = Pump(sink)
         stack.callback(pump.stop)
 
+        prepare = getattr(sink, "prepare", None)
+
         def put(block: Block) -> None:
             names.update(handler.segment)
+            if prepare is not None:
+                prepare(block)
             pump.put(block)
 
         collects = collector(options, handler, put)
@@ -132,10 +159,13 @@ def convert_one(
         report.files = sink.close()
         stack.pop_all()
         report.messages = sum(handler.types.values())
-        report.events, report.rows = collects.events, collects.total
+        report.events = collects.events
+        report.rows = sum(file.rows for file in report.files) if report.files else collects.total
         report.stepped_back, report.first_valid = collects.stepped_back, collects.first_valid
+        if broken := getattr(collects, "broken", 0):
+            report.notes.append(f"{broken:,} trades were taken back later; bars have them, --kind trades says which")
         report.count(handler.segment)
-        report.notes = complaints(handler.segment) + list(getattr(sink, "notes", ()))
+        report.notes += complaints(handler.segment) + list(getattr(sink, "notes", ()))
         if damage is not None:
             report.notes.append(f"damaged: {damage}; everything before that was converted")
     report.written = sum(file.bytes for file in report.files)
@@ -143,8 +173,6 @@ def convert_one(
     return report
 
 
-def size_of(path: str | Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    if not Path(path).is_dir():
-        return Path(path).stat().st_size if Path(path).exists() else 0
-    return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+def size_of(inputs: Sequence[str | Path]) -> int:
+    """Bytes of the inputs on the disk."""
+    return Recording(*inputs).size

@@ -12,6 +12,7 @@ from feedhandler.convert.job import convert_one
 from feedhandler.convert.optional import library
 from feedhandler.convert.options import Kind, Options, Prices
 from feedhandler.errors import ConfigError
+from feedhandler.recording import Recording
 
 if TYPE_CHECKING:
     from feedhandler.convert.files import Written
@@ -65,7 +66,8 @@ def load(
     events (the default), book, trades or bars; `sample`, `fill`, `depth`, `prices`, `protocol`, `day`, `orders` and
     `instruments` are those of `feedhandler convert`, and mean nothing for files that are already converted. `symbols`:
     "AAPL" or "AAPL@XNAS", one or several. `start`, `end`: rows of [start, end), ISO text (UTC unless it says
-    otherwise), datetime or ns since the Unix epoch; by the time of receipt where there is one, else the exchange's.
+    otherwise), datetime or ns since the Unix epoch, of a recording also "09:30", "+90s", "open", "seq:12345"; by the
+    time of receipt where there is one, else the exchange's.
 
     Raises ConfigError for wrong arguments and files that are not ours, CaptureError for what is no capture,
     BackendError when a library is missing.
@@ -74,15 +76,20 @@ def load(
     if engine not in ("arrow", "polars", "pandas"):
         raise ConfigError(f"engine: arrow, polars, pandas; found {engine!r}")
     wanted = (symbols,) if isinstance(symbols, str) else None if symbols is None else tuple(symbols)
-    first, last = instant(start), instant(end)
     if _converted(paths):
-        table = _read(paths, kind, wanted, first, last)
+        table = _read(paths, kind, wanted, instant(start), instant(end))
     else:
+        first, last = _find(paths, start, protocol), _find(paths, end, protocol)
         options = Options(
             kind or "events", sample, fill, depth, wanted, first, last, prices, protocol, day, orders, instruments
         )
         table = _collect(paths, options)
     return _hand_out(table, engine)
+
+
+def _find(paths: list[Path], when: When | None, protocol: str | None) -> int | None:
+    """An instant of a recording, by the words that its commands take, too."""
+    return Recording(*paths, protocol=protocol).find(when) if isinstance(when, str) else instant(when)
 
 
 def instant(when: When | None) -> int | None:

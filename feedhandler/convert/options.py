@@ -58,12 +58,15 @@ class Options:
     start: int | None = None
     end: int | None = None
     prices: Prices = "nano"
+    """Whole numbers of 1e-9, decimal128(19, 9), or float64."""
     protocol: str | None = None
     day: date | None = None
     orders: int = 2_000_000
     instruments: int = 16384
     level: int | None = None
     """Of compression; None = the library's own."""
+    dbn: int = 0
+    """The version of DBN that is written; 0 = another format is."""
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, KINDS)

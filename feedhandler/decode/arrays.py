@@ -90,9 +90,14 @@ def _array(protocol: Protocol, message: Message, data: Any, starts: Array, numbe
     packed = gather(data, starts, message.length, np.array(texts, np.uint16).reshape(-1, 2))
     made = np.empty(len(starts), dtype(message))
     made["seq"] = numbers
-    for field in message.layout.values():
-        made[field.name] = _column(protocol, field, packed)
+    for name, values in columns(protocol, message, packed).items():
+        made[name] = values
     return made
+
+
+def columns(protocol: Protocol, message: Message, packed: Array) -> dict[str, Array]:
+    """The fields of gathered messages of one type, of shape (n, length), each in the type of its column."""
+    return {field.name: _column(protocol, field, packed) for field in message.layout.values()}
 
 
 def _column(protocol: Protocol, field: Field, packed: Array) -> Array:

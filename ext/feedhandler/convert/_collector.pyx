@@ -104,7 +104,7 @@ cdef class Collector:
     @property
     def first_valid(self):
         """Exchange time of the first row whose book was LIVE, ns since the Unix epoch; None = there was none."""
-        return None if self.first_live == INT64_MIN else self.first_live
+        return self.first_live if self.first_live > 0 else None
 
     cdef void judge(self, Books books, const Event *events, int count, uint32_t channel_quality) noexcept nogil:
         """`qualities`: of each event the worse of its channel's and its book's quality after its message.

@@ -1,0 +1,167 @@
+"""feedhandler convert: recordings to Parquet, Arrow, Databento DBN, CSV and NumPy."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from feedhandler.cli.common import (
+    From,
+    Json,
+    Protocol,
+    Symbols,
+    To,
+    emit,
+    examples,
+    known_protocol,
+    progress,
+    talk,
+)
+
+if TYPE_CHECKING:
+    from feedhandler.recording import Recording
+
+Paths = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="IN... OUT",
+        help="Captures or recorded days, then what to write: a file (.parquet, .arrow, .dbn, .dbn.zst, .csv, .csv.gz, "
+        ".npz, .npy), made of all of them in time order, or a folder with files of each of them apart.",
+        show_default=False,
+    ),
+]
+KINDS = "events|book|trades|bars|messages"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the subcommand."""
+    commands = (
+        "feedhandler convert day.pcapng day.parquet",
+        "feedhandler convert 20260105 20260106 lake/ --kind book --sample 1s --jobs 2",
+        "feedhandler convert 20260105 aapl.csv --kind trades --symbols AAPL,MSFT --from 09:30 --to 16:00",
+        "feedhandler convert 20260105 bars.parquet --kind bars --sample 5m --prices float",
+        "feedhandler convert day.itch.gz day.dbn.zst --date 2026-01-05",
+        "feedhandler convert days/* lake/ --kind messages --dask tcp://head:8786",
+    )
+    app.command(epilog=examples(*commands))(convert)
+
+
+def convert(
+    paths: Paths,
+    kind: Annotated[str, typer.Option(metavar=KINDS, help="What the rows are.")] = "events",
+    sample: Annotated[
+        str,
+        typer.Option(
+            metavar="every|N|TIME",
+            help="Books: every change, each N changes, or by time (250ms, 1s); bars: their length [1m].",
+            show_default=False,
+        ),
+    ] = "",
+    fill: Annotated[bool, typer.Option("--fill", help="By time: rows also where nothing changed.")] = False,
+    depth: Annotated[int, typer.Option(min=1, max=64, help="Price levels per side of a book's row.")] = 10,
+    symbols: Symbols = "",
+    start: From = "",
+    end: To = "",
+    prices: Annotated[
+        str,
+        typer.Option(
+            metavar="nano|decimal|float",
+            help="Whole numbers of 1e-9, exact decimals, or float64; of CSV decimal unless told.",
+            show_default=False,
+        ),
+    ] = "",
+    format: Annotated[
+        str, typer.Option(metavar="parquet|arrow|…", help="Of the files in a folder [parquet].", show_default=False)
+    ] = "",
+    partition: Annotated[
+        str,
+        typer.Option(metavar="date,symbol", help="Of a folder of Parquet; or: date, symbol, none.", show_default=False),
+    ] = "",
+    protocol: Protocol = "",
+    date: Annotated[
+        datetime | None,
+        typer.Option(
+            "--date", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Session date, if not the first packet's."
+        ),
+    ] = None,
+    orders: Annotated[int, typer.Option(min=1, help="Live orders there is room for.")] = 2_000_000,
+    instruments: Annotated[int, typer.Option(min=1, help="Symbols there is room for.")] = 16384,
+    level: Annotated[int, typer.Option(min=0, max=22, help="zstd's; 0 = the library's own.")] = 0,
+    dbn_version: Annotated[int, typer.Option(min=2, max=3, help="Of .dbn files.")] = 3,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes side by side, an input each; OUT is a folder.")] = 1,
+    dask: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Instead, on this scheduler's cluster.", show_default=False)
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Convert recordings to tables: events, books, trades, bars, or the messages themselves.
+
+    The format follows the name of OUT. Nothing stands under a final name before it is whole. At the end: rows, gaps,
+    the first instant at which a book was valid, bytes, rate.
+    """
+    from feedhandler.convert import Options
+    from feedhandler.convert import convert as run
+    from feedhandler.convert.run import plan
+    from feedhandler.recording import Recording
+
+    if len(paths) < 2:
+        raise typer.BadParameter("at least one input, then what to write", param_hint="IN... OUT")
+    *inputs, out = paths
+    protocol_name = known_protocol(protocol)
+    recording = Recording(*inputs, protocol=protocol_name)
+    csv = format == "csv" or ".csv" in out.suffixes[-2:]
+    options = Options(
+        kind=kind,  # type: ignore[arg-type]  # checked there
+        sample=sample,
+        fill=fill,
+        depth=depth,
+        symbols=tuple(name for name in symbols.split(",") if name) or None,
+        start=_instant(recording, start),
+        end=_instant(recording, end),
+        prices=prices or ("decimal" if csv else "nano"),  # type: ignore[arg-type]
+        protocol=protocol_name,
+        day=date.date() if date else None,
+        orders=orders,
+        instruments=instruments,
+        level=level or None,
+    )
+    parts = None if not partition else [] if partition == "none" else partition.split(",")
+    how = format or None
+    version = dbn_version if format == "dbn" or ".dbn" in out.suffixes[-2:] else 0
+    options = _with_version(options, version)
+    count = len(plan(inputs, out, options, format=how, partition=parts))  # type: ignore[arg-type]
+    side = f", {min(jobs, count)} side by side" if jobs > 1 and count > 1 else ""
+    try:
+        with progress(f"converting to {out.name or out}{side}", recording.size, "bytes") as done:
+            report = run(
+                inputs,
+                out,
+                options,
+                format=how,  # type: ignore[arg-type]
+                partition=parts,
+                jobs=jobs,
+                dask=dask or None,
+                progress=done,
+            )
+    except KeyboardInterrupt:
+        talk(f"stopped; nothing of what was not finished stands in {out}")
+        raise typer.Exit(1) from None
+    if as_json:
+        emit(report.as_json())
+    for sentence in report.sentences():
+        talk(sentence)
+
+
+def _instant(recording: "Recording", when: str) -> int | None:
+    return recording.find(when) if when else None
+
+
+def _with_version(options: "Options", version: int) -> "Options":
+    from dataclasses import replace
+
+    return replace(options, dbn=version)
+
+
+if TYPE_CHECKING:
+    from feedhandler.convert import Options
