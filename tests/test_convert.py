@@ -15,7 +15,7 @@ import feedhandler
 from feedhandler import convert
 from feedhandler.book.reference import ReferenceBooks
 from feedhandler.decode import interpret, itch50
-from feedhandler.errors import CaptureError, ConfigError
+from feedhandler.errors import CaptureError, ConfigError, RecordingError
 from feedhandler.records import EVENT, Flag, Quality
 from feedhandler.simulate import Exchange, write
 
@@ -153,7 +153,8 @@ def test_what_cannot_be_is_said_in_a_sentence(day: Path, tmp_path: Path) -> None
     refused(lambda: convert.Options(sample="1s"), "books and bars")
     refused(lambda: convert.Options(kind="book", sample="soon"), "every", "250ms")
     refused(lambda: feedhandler.load(day, engine="dask"), "polars")  # type: ignore[arg-type]
-    refused(lambda: feedhandler.load(day, start="noon"), "ISO time", "'noon'")
+    refused(lambda: feedhandler.load(day, start="noon"), "ISO time", "'noon'", error=RecordingError)
+    refused(lambda: feedhandler.load(tmp_path / "a.parquet", start="noon"), "ISO time", "'noon'")
     refused(lambda: feedhandler.load(tmp_path / "a.parquet", kind="trades"), "holds events, not trades")
     refused(lambda: feedhandler.load(tmp_path / "other.parquet"), "not made by")
     refused(lambda: feedhandler.load([tmp_path / "a.parquet", day]), "not both")
