@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -140,8 +141,10 @@ def played(settings: Config, handover: Handover, lines: Receiver, kept: int = 0)
     """A handler that has played the recording and all that `lines` have, by hand; `kept` packets wait before."""
     handler = Handler(settings, receiver=lines, handover=handover, anonymous=True)
     handover.start(lambda: None, handler.notes.append, handler._sessions)
+    end = time.monotonic() + 20
     while handover.progress().kept < kept:
-        pass
+        assert time.monotonic() < end, handover.progress()
+        time.sleep(0.0005)
     while not handler.shard.turn_once():
         pass
     handover.stop()

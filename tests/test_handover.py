@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,34 @@ def test_what_found_no_room_and_was_not_recorded_is_a_gap_and_said(large: Packet
         assert counts["gaps"] == 1 and counts["lost"] == counts["missing"] > 0
         assert state_of(handler) == (Quality.STALE, Reason.GAP)
         assert any("found no room in the memory of 1 MiB" in note for note in handler.notes)
+
+
+# -- hostile bytes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.wire
+@pytest.mark.parametrize("seed", range(4))
+def test_no_packet_does_harm_recorded_or_kept(seed: int, day: Packets, tmp_path: Path) -> None:
+    """Cut, changed and made-up packets on both sides of the seam, and more of them than there is room for."""
+    dice = random.Random(seed)
+
+    def spoilt(payload: bytes) -> bytes:
+        kind = dice.randrange(5)
+        if kind == 0:
+            return payload[: dice.randrange(len(payload))]
+        if kind == 1:
+            at = dice.randrange(len(payload))
+            return payload[:at] + bytes([dice.randrange(256)]) + payload[at + 1 :]
+        if kind == 2:
+            return dice.randbytes(dice.randrange(1400))
+        return payload
+
+    both = [(ts, line, spoilt(payload)) for ts, line, payload in day]
+    handover = Handover(recorded(tmp_path / "day.pcapng", [*day[:10], *both[10:500]]), memory=1 << 20)
+    rest = [packet for packet in both[300:] for _ in range(3)]
+    with played(config(), handover, live(tmp_path / "live.pcapng", rest), len(rest)) as handler:
+        assert handover.progress().played == 500
+        assert handler.error is None
 
 
 # -- the present -------------------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ port = {free_udp_port}
 interface = "lo"
 """)
     day = tmp_path / "days"
+    day.mkdir()
     recorder = processes.feedhandler("record", feed, "--to", day)
     wait_for(lambda: list(day.glob("*/manifest.json")), what="the recorder")
     groups = [f"--group={group}:{free_udp_port}" for group in (multicast_group, second)]
@@ -76,6 +77,9 @@ interface = "lo"
     assert handler.returncode == 0
     assert re.search(r"the recording is played: [\d,]+ packets in [\d.]+ s, then [\d,]+ of [\d,]+ that came", words)
     assert re.search(r"caught up with the live feed in [\d.]+ s: [\d,]+ recorded packets, [\d,]+ kept", words)
+    assert "timestamps: itch/A kernel, itch/B kernel" in words
+    checked = run("run", feed, "--check", "--from", day)
+    assert checked.stderr.endswith("the recording has itch/A for itch/A, itch/B for itch/B\n")
     assert f"stopped after 40,000 messages; {name} is gone" in words
 
 

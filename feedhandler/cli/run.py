@@ -12,7 +12,7 @@ import typer
 from feedhandler.cli.common import examples, progress, stopped_by_signals, talk
 
 if TYPE_CHECKING:
-    from feedhandler.config import Channel
+    from feedhandler.config import Channel, Config
     from feedhandler.handler import Handler
     from feedhandler.handover import Handover
 
@@ -78,6 +78,8 @@ def run(
     if check:
         lines = sum(len(channel.lines) for channel in feed.channels)
         talk(f"{config}: good: segment {feed.shm.name}, channels {len(feed.channels)}, lines {lines}")
+        if day:
+            talk(recorded_lines(feed, day))
         return
     from feedhandler.handler import Handler
     from feedhandler.news import News
@@ -97,7 +99,7 @@ def run(
                 talk(sentence)
             if handler.wait(LOOK_SECONDS):
                 break
-            if not stamps and (stamps := timestamps(handler)):
+            if not stamps and (story is None or story.live) and (stamps := timestamps(handler)):
                 talk(stamps)
         messages = sum(handler.types.values())
     talk(f"stopped after {messages:,} messages; {feed.shm.name} is gone")
@@ -111,6 +113,19 @@ def recorded(paths: list[Path], memory: int, patience: float) -> "Handover":
     return Handover(Recording(*paths), memory=memory << 20, patience_s=patience)
 
 
+def recorded_lines(feed: "Config", paths: list[Path]) -> str:
+    """Which lines of the recording are which of the configuration's, in a sentence."""
+    from feedhandler.handover import match
+    from feedhandler.recording import Recording
+
+    recording = Recording(*paths)
+    lines = [f"{channel.name}/{line.name}" for channel in feed.channels for line in channel.lines]
+    channels, numbers = match(feed, recording)
+    named = [f"{line.channel}/{line.name}" for name in channels for line in recording.lines if line.channel == name]
+    pairs = [f"{name} for {lines[number]}" for name, number in zip(named, numbers, strict=True) if number >= 0]
+    return f"the recording has {', '.join(pairs)}"
+
+
 class CatchingUp:
     """How far a handler has caught up: a bar on a terminal while the recording is played, sentences now and then."""
 
@@ -121,6 +136,8 @@ class CatchingUp:
         self._began = time.monotonic()
         self._due = self._began + SAY_SECONDS
         self._over = False
+        self.live = False
+        """Packets are those of the live lines."""
 
     def look(self) -> list[str]:
         """What is to be said now."""
@@ -128,6 +145,7 @@ class CatchingUp:
             return []
         done = self._handover.progress()
         self._move(done.offset)
+        self.live = done.state in ("live", "present")
         if done.state != "replay":
             self._bar.close()
         if done.state == "present":

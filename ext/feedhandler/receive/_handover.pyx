@@ -285,7 +285,10 @@ cdef class HandoverReceiver(Receiver):
         return True
 
     cdef bint overlaps(self) noexcept nogil:
-        """Has every channel come to where the memory has its live lines whole?"""
+        """Has every channel come to where the memory has its live lines whole?
+
+        Before the claim is granted that may change while it is looked at, so it is asked again afterwards.
+        """
         cdef int channel, line
         cdef bint heard
         cdef const Need *need
