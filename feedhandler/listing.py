@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from feedhandler.decode import interpret
 from feedhandler.decode.spec import ById, Protocol
 from feedhandler.errors import ConfigError
 from feedhandler.recording import ALL, RecordedLine, Recording, Window
+from feedhandler.research._measures import Measures
 from feedhandler.research._sieve import Sieve
 from feedhandler.research.conditions import Condition
 from feedhandler.research.moments import of_the_day
@@ -134,6 +135,22 @@ class Listing:
             if found is not None:
                 seq, ts_recv, line, _, wire = found
                 yield seq, ts_recv, line, wire
+
+    def measure(self, measures: Measures, progress: Callable[[int], None]) -> None:
+        """Have all messages that are wanted measured. Raises as iterating does."""
+        for number, table in enumerate(self._tables):
+            clock = table.clock
+            for message in table.messages:
+                if (stamp := message.layout.get(clock.field)) is not None:
+                    place = (stamp.offset, stamp.type.size, table.byte_order == "big", clock.since == "midnight")
+                    measures.describe(number, ord(message.type), *place)
+        for channel in range(len(set(self.channels))):
+            measures.open_channel(channel)
+        while self._sieve.measure(measures):
+            progress(self.offset)
+        measures.finish()
+        if self._receiver.error is not None:
+            raise self._receiver.error
 
     def table(self, entry: Entry) -> Protocol:
         """The protocol of the line that brought this message."""

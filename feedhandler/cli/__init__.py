@@ -17,6 +17,7 @@ from feedhandler.cli import (
     doctor,
     inspect,
     lines,
+    plot,
     record,
     rehearse,
     replay,
@@ -37,7 +38,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (run, record, check, simulate, replay, rehearse, top, lines, inspect, books, convert, bench, doctor):
+for module in (
+    run,
+    record,
+    check,
+    simulate,
+    replay,
+    rehearse,
+    top,
+    lines,
+    inspect,
+    plot,
+    books,
+    convert,
+    bench,
+    doctor,
+):
     module.register(app)
 
 

@@ -1,6 +1,7 @@
 from collections.abc import Collection, Sequence
 
 from feedhandler.receive._receiver import Receiver
+from feedhandler.research._measures import Measures
 from feedhandler.session import Framing
 
 class Sieve:
@@ -52,5 +53,7 @@ class Sieve:
     @property
     def symbols_named(self) -> set[bytes]:
         """The symbols that ids of the feed were given, in any channel."""
+    def measure(self, measures: Measures) -> bool:
+        """Have the next messages that are wanted measured; False: all is read."""
     def names_of(self, other: Sieve) -> None:
         """Take over what ids another one has learned, which went through the same channels."""

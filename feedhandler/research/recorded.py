@@ -73,6 +73,11 @@ class Choosing:
         self._found |= hits
         return bool(hits)
 
+    @property
+    def in_vain(self) -> bool:
+        """Names were given, and none of them has been found."""
+        return self._names is not None and not self._found
+
     def missing(self, asked: Iterable[str] = ()) -> str:
         """A sentence about the names that the recording never gave an event of or named; "" when there are none."""
         wanted = (self._names or set()) - self._found | {(symbol, None) for symbol in asked}

@@ -256,7 +256,7 @@ class Backtest:
         if error is not None and self._strict:
             raise error
         missing = self._choosing.missing(self.feed.asked)
-        if missing and self.events == 0:
+        if missing and self._choosing.in_vain:
             raise UnknownSymbolError(missing)
         if missing:
             warnings.warn(missing, stacklevel=3)

@@ -10,6 +10,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from feedhandler._records cimport MESSAGES_MAX, Message, Packet
 from feedhandler._wire cimport fh_be16, fh_le16
+from feedhandler.research._measures cimport Measures
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
 from feedhandler.session._framing cimport FRAME_BAD, Frame, Framing
 
@@ -86,7 +87,9 @@ cdef class Sieve:
     cdef Message *messages
     cdef Frame frame
     cdef int packet, polled, message        # where we are
+    cdef uint64_t number                    # packets begun
     cdef int rc                             # what the receiver said last
+    cdef bint more                          # of `packets[packet]` is to be parsed
     cdef bint framed                        # `frame` is of `packets[packet]`
     cdef uint64_t counts[257]               # by type; 256: messages without a byte
     cdef readonly uint64_t refused, read, shown
@@ -202,7 +205,8 @@ cdef class Sieve:
                     self.message += 1
                     return True
                 self.framed = False
-                if not self.frame.more:
+                self.more = self.frame.more
+                if not self.more:
                     self.packet += 1
             if self.packet == self.polled:
                 if self.polled:
@@ -213,6 +217,7 @@ cdef class Sieve:
                     self.ended, self.rc = n < 0, n
                     return False
                 self.polled = n
+            self.number += not self.more    # a packet begins, unless this is more of the last one
             memset(&self.frame, 0, sizeof(Frame))
             (<Framing> self.framings[self.packets[self.packet].line]).parse(
                 &self.packets[self.packet], &self.frame, self.messages, MESSAGES_MAX)
@@ -320,9 +325,29 @@ cdef class Sieve:
                 self.shown += 1
                 out.append((seq, packet.ts_recv, packet.line, b"" if name == NULL else self._text(name),
                             PyBytes_FromStringAndSize(<const char *> message.data, message.len)))
+        self.check()
+        return out
+
+    def measure(self, Measures measures not None):
+        """Have the next messages that are wanted measured; False: all is read. Errors as of take()."""
+        cdef const Packet *packet = NULL
+        cdef const Message *message = NULL
+        cdef uint64_t seq = 0
+        cdef int64_t budget = MESSAGES_AT_ONCE
+        cdef Name own
+        cdef Name *name = NULL
+        own.wanted = False
+        with nogil:
+            while not self.ended and self.look(&packet, &message, &seq, &name, &own, &budget):
+                self.shown += 1
+                measures.saw(packet, message, seq, self.table_of[packet.line], self.channel_of[packet.line], self.number)
+        self.check()
+        return not self.ended
+
+    cdef int check(self) except -1:
         if self.ended and self.rc != END_OF_INPUT:
             raise ReceiverError(f"the receiver failed with errno {-self.rc}")
-        return out
+        return 0
 
     cdef bytes _text(self, const Name *name):
         cdef int length = 0
