@@ -281,7 +281,7 @@ def compare(sent: Path, recorded: Path) -> dict[str, Line]:
     return found
 
 
-def round_trip(folder: Path, seconds: float, rate: float, buffer: int, talk: bool) -> list[Leg]:
+def round_trip(folder: Path, seconds: float, rate: float, buffer: int, priority: int, talk: bool) -> list[Leg]:
     """Both legs and what they say. Leaves its files in `folder`."""
 
     def say(text: str) -> None:
@@ -308,7 +308,7 @@ def round_trip(folder: Path, seconds: float, rate: float, buffer: int, talk: boo
     source = made
     for name in ("first", "second"):
         to = folder / name
-        legs.append(leg(name, source, config, to, ["--pps", str(rate)]))
+        legs.append(leg(name, source, config, to, ["--pps", str(rate), "--priority", str(priority)]))
         say(f"{name} recording: {legs[-1].recorded:,} of {legs[-1].sent:,} packets; comparing")
         legs[-1].lines = compare(source, to)
         source = to
@@ -349,12 +349,13 @@ def main() -> int:
     options.add_argument(
         "--buffer", type=int, default=64 << 20, help="bytes asked of the kernel for each line's socket"
     )
+    options.add_argument("--priority", type=int, default=0, help="SCHED_FIFO of the sender, for a busy machine")
     options.add_argument("--dir", type=Path, default=None, help="where the files go; removed afterwards")
     options.add_argument("--json", action="store_true")
     given = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="round-trip-", dir=given.dir))
     try:
-        legs = round_trip(folder, given.seconds, given.rate, given.buffer, not given.json)
+        legs = round_trip(folder, given.seconds, given.rate, given.buffer, given.priority, not given.json)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if given.json:

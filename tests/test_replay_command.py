@@ -61,6 +61,16 @@ def test_packets_onto_the_wire_with_the_pacing_told(recorded: Path, listeners: A
     assert "pacing error |sent - due|: p50" in done.stderr and "wanted 20,000" in done.stderr
 
 
+def test_a_priority_is_had_or_refused_in_a_sentence(recorded: Path, listeners: Any, rewrites: list[str]) -> None:
+    done = run("replay", recorded, "--onto", "multicast", "--pps", "20000", "--priority", "5", *rewrites)
+    if done.returncode == 0:
+        assert "pacing error" in done.stderr and len(waiting(listeners[0])) > 100
+    else:
+        assert done.returncode == 1 and "cannot have SCHED_FIFO priority 5" in done.stderr
+    short = run("replay", recorded, "--seconds", "0.001", "--no-keep", "--name", f"short-{recorded.parent.name}"[:30])
+    assert short.returncode == 0, short.stderr
+
+
 def test_a_window_a_loop_and_symbols(recorded: Path, listeners: Any, rewrites: list[str]) -> None:
     symbol = Exchange(**QUICK).symbols[0]
     fast = ("--onto", "multicast", "--speed", "0", *rewrites)

@@ -1,5 +1,6 @@
 """feedhandler replay: a recording onto the wire, to TCP clients, or into a handler that others can attach to."""
 
+import contextlib
 import time
 from dataclasses import replace
 from enum import StrEnum
@@ -103,7 +104,10 @@ def replay(
             "--spin/--no-spin", help="Wait without sleeping, to the microsecond.  [default: if there is a second CPU]"
         ),
     ] = None,
-    cpu: Annotated[int, typer.Option(min=-1, help="Send from this CPU; -1 = any.")] = -1,
+    cpu: Annotated[int, typer.Option(min=-1, help="multicast: send from this CPU; -1 = any.")] = -1,
+    priority: Annotated[
+        int, typer.Option(min=0, max=99, help="multicast: SCHED_FIFO, for a busy machine; without spinning.")
+    ] = 0,
     rewrite: Annotated[
         list[str] | None,
         typer.Option(
@@ -184,7 +188,13 @@ def replay(
         script = Faults.load(faults) if faults is not None else None
         way: dict[str, Any] = {"interface": interface, "ttl": ttl}
         targets = [address_and_port(text) for text in group or []]
-        disturbed: dict[str, Any] = {"faults": script, "seed": seed, "spin": spin, "cpu": (cpu,) if cpu >= 0 else ()}
+        disturbed: dict[str, Any] = {
+            "faults": script,
+            "seed": seed,
+            "spin": spin,
+            "cpu": (cpu,) if cpu >= 0 else (),
+            "priority": priority,
+        }
         if (requests >= 0 or glimpse >= 0) and not binary:
             raise typer.BadParameter("servers need a BinaryFILE: a capture's packets bear sessions of their own")
         if binary:
@@ -252,7 +262,7 @@ def in_new_packets(
     pace = options.pop("pace")
     script: Faults | None = options["faults"]
     paced = pace["speed"] is not None or pace["rate"] is not None
-    options["spin"] = spins() and paced if options["spin"] is None else options["spin"]
+    options["spin"] = spins() and paced and not options["priority"] if options["spin"] is None else options["spin"]
     with Venue(*ports, faults=script, seed=options["seed"]) as venue:
         lines = targets or LINES
         sender = MulticastSender(lines, taps=venue.taps, speed=pace["speed"], rate=pace["rate"], **options)
@@ -334,7 +344,7 @@ def into_handler(
     from feedhandler.replay import HandlerReplay
     from feedhandler.simulate._schedule import Schedule
 
-    plain = not (pace["speed"] or pace["pps"] or step or choice.symbols or choice.loops != 1)
+    plain = not (pace["speed"] or pace["pps"] or step or choice.symbols or choice.loops != 1 or seconds)
     names = recording.channels(choice.channels)
     if plain:
         handler = open_recording(recording, choice.window, channels=names, **sizes)
@@ -349,7 +359,7 @@ def into_handler(
         talk(f"publishing {title(recording)} as {name}; attach, or: feedhandler top {name}")
         began = time.monotonic()
         try:
-            with stop_after(seconds, played.stop if played is not None else handler.stop):
+            with stop_after(seconds, played.stop) if played is not None else contextlib.nullcontext():
                 if played is not None and step:
                     with played.source:
                         stepping(played.steps(handler))

@@ -30,7 +30,8 @@ class WireReplay:
 
     `speed`: times the recorded pace; `rate`: packets a second instead; neither: as fast as it goes. With `choice.rate`,
     messages a second, neither counts. `groups`: destinations of the lines in order, around again when they are fewer;
-    `rewrite`: those of single lines. `interface`, `ttl`, `faults`, `seed`, `spin`, `cpu` as of MulticastSender.
+    `rewrite`: those of single lines. `interface`, `ttl`, `faults`, `seed`, `spin`, `cpu`, `priority` as of
+    MulticastSender; unless told, it spins where there is a second CPU and no priority.
 
     The packets of different lines keep their order of time when they are paced. Sent as fast as it goes, those of one
     line keep theirs, and lines may be some 64 packets apart. Used once, in a `with` block. Raises ConfigError,
@@ -52,6 +53,7 @@ class WireReplay:
         seed: int = 1,
         spin: bool | None = None,
         cpu: Sequence[int] = (),
+        priority: int = 0,
     ) -> None:
         choice = choice or Choice()
         if choice.rate is not None:
@@ -74,8 +76,9 @@ class WireReplay:
             faults=faults,
             seed=seed,
             framing=sessions.pop() if faults is not None else "moldudp64",
-            spin=spins() and self.schedule.paced if spin is None else spin,
+            spin=spins() and self.schedule.paced and not priority if spin is None else spin,
             cpu=cpu,
+            priority=priority,
         )
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:

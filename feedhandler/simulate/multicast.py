@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import os
 import resource
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,7 +45,8 @@ class MulticastSender:
     packet, and sessions, the end and midnight cannot be in it. `framing`: what a capture's packets are, for spoiling.
 
     `spin`: look at the clock without pause before something is due, for pacing to the microsecond at the price of a
-    CPU; `cpu`: where the sending thread runs, anywhere if empty.
+    CPU; `cpu`: where the sending thread runs, anywhere if empty; `priority`: its SCHED_FIFO priority, 0 = none. A
+    thread that has one should not spin: the kernel stops it for 50 ms in each second that it runs through.
 
     run() sends from a thread of its own, without the GIL, and waits for it; stop() ends it, from another thread or a
     signal handler, after what is under way and the end of the session were sent. Used once. Raises ConfigError for bad
@@ -70,6 +73,7 @@ class MulticastSender:
         framing: str = "moldudp64",
         spin: bool = False,
         cpu: Sequence[int] = (),
+        priority: int = 0,
     ) -> None:
         if not 0 <= ttl <= 255:
             raise ConfigError(f"simulate: ttl must be 0 to 255, not {ttl}")
@@ -84,7 +88,7 @@ class MulticastSender:
         """When packets are due (those of messages: the first of theirs), and how far from that they were sent."""
         self.preempted = 0
         """How often the kernel took the sending thread off its CPU for another."""
-        self._cpu = tuple(cpu)
+        self._cpu, self._priority = tuple(cpu), priority
         self._taps = tuple(taps)
         self._sockets: list[socket.socket] = []
         delays = _delays(skew_us, len(self.lines))
@@ -155,6 +159,7 @@ class MulticastSender:
         def send() -> None:
             try:
                 pin(self._cpu)
+                self._prioritise()
                 before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
                 work()
                 self.preempted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before
@@ -173,6 +178,18 @@ class MulticastSender:
             thread.join()
         if raised:
             raise raised[0]
+
+    def _prioritise(self) -> None:
+        """Give the calling thread its priority."""
+        if not self._priority:
+            return
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(self._priority))
+        except OSError as error:
+            raise BackendError(
+                f"simulate: the sender cannot have SCHED_FIFO priority {self._priority}: {error.strerror}; run it as "
+                f"root, or allow it with: setcap cap_sys_nice+ep {os.path.realpath(sys.executable)}"
+            ) from None
 
     def stop(self) -> None:
         """End soon, in good order. From any thread or a signal handler, before or during run()."""
