@@ -88,6 +88,8 @@ cdef class Shard(Walk):
     cdef Witness witness                    # None but in a rehearsal, a conversion
     cdef Marks marks                        # None but for book snapshots of a recording
     cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
+    cdef uint32_t connections[MAX_LINES]    # of a line that is a stream out of files: those whose bytes were taken
+    cdef bint recorded_streams              # there are such lines
     cdef readonly int line_count, channel_count
     cdef Packet packets[RECEIVE_BATCH]
     cdef Message *messages
@@ -131,6 +133,7 @@ cdef class Shard(Walk):
         for i, (framing, channel) in enumerate(lines):
             self.framings[i] = <void *> framing
             self.channel_of[i] = channel
+            self.recorded_streams |= framing.stream and receiver.now() == INT64_MIN
             if not 0 <= self.channel_of[i] < self.channel_count:
                 raise ValueError(f"line {i} names channel {channel}; there are {self.channel_count}")
         for i, (arbiter, decoder, books, days) in enumerate(channels):
@@ -435,6 +438,8 @@ cdef class Shard(Walk):
         if self.recovers:
             self.take_answers()
         n = polled = self.receiver.poll(self.packets, most)
+        if self.recorded_streams:
+            self.follow_connections()
         if n <= 0:
             return n
         if self.marks is not None:
@@ -457,6 +462,22 @@ cdef class Shard(Walk):
         self.packets_taken += n
         self.receiver.release()
         return polled
+
+    cdef void follow_connections(self) noexcept nogil:
+        """Of streams that were recorded: another connection begins anew, and who has none brings nothing more.
+
+        Live ones are reset by the control path, and looked at in tick(): here no clock passes but with packets.
+        """
+        cdef int line
+        for line in range(self.line_count):
+            if not (<Framing> self.framings[line]).stream:
+                continue
+            if self.receiver.status[line].connections != self.connections[line]:
+                self.connections[line] = self.receiver.status[line].connections
+                (<Framing> self.framings[line]).reset()
+            if self.connections[line] > 0 and self.receiver.status[line].state == LINE_DOWN:
+                (<Arbiter> self.arbiters[self.channel_of[line]]).line_down(line, self.last_recv)
+                self.drain(self.channel_of[line])
 
     cdef void sample(self, int64_t received, int64_t ts_recv) noexcept nogil:
         cdef int64_t now = _clock(CLOCK_REALTIME)

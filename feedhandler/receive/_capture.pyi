@@ -1,17 +1,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from feedhandler.receive._file import FileReceiver
+from feedhandler.receive._reassembly import Reassembly
+from feedhandler.receive._record_file import RecordFile
 
-class PacketFile(FileReceiver):
+class PacketFile(RecordFile):
     """UDP payloads of a pcap or pcapng file; made by `capture.receiver`."""
 
-    pcapng: bool
     records: int
     foreign: int
-    dissector: Any
-    described: list[tuple[str, str, str]]
-    """(name, description, comment) of each interface that a pcapng has described so far."""
+    tcp_latest: int
+    """The latest time of a TCP segment that was passed over; 0: none."""
     def __new__(
         cls,
         lines: int,
@@ -22,17 +21,16 @@ class PacketFile(FileReceiver):
         *,
         since: int = ...,
         until: int = ...,
+        reassembly: Reassembly | None = ...,
     ) -> Self: ...
     @property
     def statistics(self) -> dict[str, int]:
         """What the packets of the file were, by name."""
-    heads: list[tuple[int, bytes]]
-    """(place, block) of each section and interface of a pcapng, once `collect_heads` was called."""
-    def collect_heads(self) -> None:
-        """Keep the blocks that resume() needs from now on, in `heads`."""
-    def resume(self, heads: Sequence[tuple[int, bytes]], place: int, stop: int = ...) -> None:
-        """Go on at `place`, where a record begins, and read to the one that begins at `stop`."""
     def datagrams(self, limit: int = 1000) -> list[tuple[int, bytes, int, bytes, int, bytes]]:
         """The next UDP datagrams: (ts_ns, target, port, source, source port, payload)."""
+    def peek(self) -> int | None:
+        """The time of the next packet that could be of a line, ns since the Unix epoch; None: there is none."""
+    def segments(self, limit: int = 1000) -> list[tuple[int, bytes, int, bytes, int, int, int, bytes]]:
+        """The next TCP segments: (ts_ns, source, port, target, port, number, flags, payload)."""
     def tally(self, limit: int, seen: dict[tuple[bytes, int], list[Any]]) -> bool:
         """Count datagrams by destination into `seen`; False at the end of the file."""

@@ -5,7 +5,6 @@ class FileReceiver(Receiver):
     """A window of bytes onto a file."""
 
     path: str
-    streams: bool
     growing: bool
     @property
     def offset(self) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.receive._binaryfile import BinaryFile
 from feedhandler.receive._capture import PacketFile
+from feedhandler.receive._reassembly import Reassembly
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter
 from feedhandler.receive.compressed import Compression, PlainFile, Unpacker, compression
 
@@ -32,6 +33,7 @@ __all__ = [
 LINES_MAX = 64
 HEAD = 4096  # bytes by which a file is recognised
 NOT_WANTED = -2  # in the place of a line's number: known, but not asked for
+SEGMENTS_LOOKED_AT = 20_000  # of a capture, for the servers of streams
 EVER = -(2**63), 2**63 - 1
 PCAP_MAGIC = (b"\xa1\xb2\xc3\xd4", b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x4d\x3c\xb2\xa1")
 PCAPNG_MAGIC = b"\x0a\x0d\x0d\x0a"
@@ -118,6 +120,7 @@ def open_file(
     since: int = EVER[0],
     until: int = EVER[1],
     growing: bool = False,
+    reassembly: Reassembly | None = None,
 ) -> PacketFile:
     """A receiver of a packet capture, of so many `lines`, of which this file may have some only.
 
@@ -125,10 +128,11 @@ def open_file(
     `interfaces`, of a pcapng whose interfaces are lines: from name, description and comment of an interface the number
     of its line, NOT_WANTED, or -1 where each packet's destination tells. Packets before `since` and from `until` on
     (ns since the Unix epoch) are passed over, and reading ends a second behind `until`. `growing`: the end of the file
-    is an idle turn, until `settle()`.
+    is an idle turn, until `settle()`. `reassembly` has the lines that are streams; their destinations are the servers.
     """
     rows = [(*_packed(destination), line) for line, destination in destinations]
-    file = PacketFile(lines, source(path, what, growing), str(path), rows, interfaces, since=since, until=until)
+    unpacked = source(path, what, growing)
+    file = PacketFile(lines, unpacked, str(path), rows, interfaces, since=since, until=until, reassembly=reassembly)
     if growing:
         file.grows()
     return file
@@ -139,6 +143,11 @@ def streams(path: str | Path, packets: int | None = None) -> list[Stream]:
 
     A damaged capture gives those before the damage. Raises CaptureError when the file is no packet capture.
     """
+    return survey(path, packets)[0]
+
+
+def survey(path: str | Path, packets: int | None = None) -> tuple[list[Stream], int]:
+    """`streams()`, and the latest time of a TCP segment; 0: there is none."""
     path = Path(path)
     what = kind(path)
     if what.format == "binaryfile":
@@ -146,6 +155,31 @@ def streams(path: str | Path, packets: int | None = None) -> list[Stream]:
     seen: dict[tuple[bytes, int], list[Any]] = {}
     with open_file(path, what, 1, ()) as file:
         file.tally(2**63 if packets is None else packets, seen)
+        tcp = file.tcp_latest
+    return [
+        Stream(_text(address), port, count, size, tuple(payloads), first_ts, last_ts)
+        for (address, port), (count, size, payloads, first_ts, last_ts) in seen.items()
+    ], tcp
+
+
+def servers(path: str | Path) -> list[Stream]:
+    """Who sends TCP segments in a capture, each as a stream from its address and port, in order of appearance.
+
+    Of the first SEGMENTS_LOOKED_AT segments; `payloads` are those of the first ones with bytes, not put in order.
+    """
+    path = Path(path)
+    seen: dict[tuple[bytes, int], list[Any]] = {}
+    looked = 0
+    with open_file(path, kind(path), 1, ()) as file:
+        while looked < SEGMENTS_LOOKED_AT and (batch := file.segments(1000)):
+            looked += len(batch)
+            for ts, source, port, _, _, _, _, payload in batch:
+                entry = seen.setdefault((source, port), [0, 0, [], ts, ts])
+                entry[0] += 1
+                entry[1] += len(payload)
+                entry[4] = max(entry[4], ts)
+                if payload and len(entry[2]) < 8:
+                    entry[2].append(payload)
     return [
         Stream(_text(address), port, count, size, tuple(payloads), first_ts, last_ts)
         for (address, port), (count, size, payloads, first_ts, last_ts) in seen.items()

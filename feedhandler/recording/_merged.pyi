@@ -9,6 +9,8 @@ class Merged(Receiver):
     """All packets of a recording's files in the order of their times."""
 
     errors: list[CaptureError]
+    holes: list[tuple[int, int, int, int]]
+    """Bytes missing from streams: (line, ts, place in the stream, bytes); complete once all is read."""
     following: bool
     def __new__(cls, lines: int, chains: Sequence[Chain], *, follow: bool = ...) -> Self: ...
     @property

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from feedhandler.errors import CaptureError
 from feedhandler.receive import capture
 from feedhandler.receive._binaryfile import BinaryFile
+from feedhandler.receive._reassembly import Reassembly
 from feedhandler.recording import manifest as manifests
 from feedhandler.recording.files import PARTIAL, RecordedFile, candidates, folders, number_of, settled
 from feedhandler.recording.lines import RecordedLine, of_comment
@@ -32,6 +34,8 @@ class Chain(Protocol):
     """At or before the first packet, ns since the Unix epoch."""
     over: bool
     """There will be no more files."""
+    reassembly: Reassembly | None
+    """Of those of its lines that are streams."""
 
     def next(self) -> FileReceiver | None:
         """The next file, opened; None when there is none, yet or for good."""
@@ -55,11 +59,16 @@ class Opener:
         self._known, self._unknown = known, unknown
         self._numbers = {id(line): number for number, line in enumerate(wanted)}
         self._window, self._index = window, index
+        self._streams = [number for number, line in enumerate(wanted) if line.stream]
         self.since = capture.EVER[0] if window.start is None else window.start
         self.until = capture.EVER[1] if window.end is None else window.end
 
-    def open(self, file: RecordedFile, *, growing: bool = False) -> FileReceiver:
-        """The file's receiver. Raises CaptureError."""
+    def reassembly(self) -> Reassembly | None:
+        """For the streams of a chain of files; None where there are none."""
+        return Reassembly(self.lines, self._streams) if self._streams else None
+
+    def open(self, file: RecordedFile, *, growing: bool = False, reassembly: Reassembly | None = None) -> FileReceiver:
+        """The file's receiver, of the streams as far as there is a `reassembly` of them. Raises CaptureError."""
         if file.kind.format == "binaryfile":
             source = capture.source(file.path, file.kind, growing)
             number = next((self._number(line) for line in self._known if line.session == "binaryfile"), 0)
@@ -70,7 +79,8 @@ class Opener:
         rows = [
             (self._number(line), line.destination)
             for line in (*self._known, *self._unknown)
-            if line.destination is not None and not line.stream
+            if line.destination is not None
+            and (not line.stream or (reassembly and named_by_address(line.destination[0])))
         ]
         opened = capture.open_file(
             file.path,
@@ -81,6 +91,7 @@ class Opener:
             since=self.since,
             until=self.until,
             growing=growing,
+            reassembly=reassembly,
         )
         if not growing and (index := self._index(file, self._window)) is not None:
             self.go_to(opened, index, *index.between(self._window.start, self._window.end))
@@ -115,6 +126,7 @@ class FileChain:
     def __init__(self, files: Sequence[RecordedFile], first_ts: int, opener: Opener) -> None:
         self.first_ts = first_ts
         self.over = False
+        self.reassembly = opener.reassembly()
         self._files, self._opener = list(files), opener
 
     def next(self) -> FileReceiver | None:
@@ -123,7 +135,7 @@ class FileChain:
             self.over = True
             return None
         file = self._files.pop(0)
-        return self._opener.open(replace(file, path=settled(file.path)))
+        return self._opener.open(replace(file, path=settled(file.path)), reassembly=self.reassembly)
 
     def look(self) -> None:
         """Nothing here grows."""
@@ -140,6 +152,7 @@ class FollowedChain:
     def __init__(self, path: Path, first_ts: int, opener: Opener) -> None:
         self.first_ts = first_ts
         self.over = False
+        self.reassembly = opener.reassembly()
         self._path, self._opener = path, opener
         self._seen: set[Path] = set()
         self._waiting: list[Path] = []
@@ -160,7 +173,9 @@ class FollowedChain:
                 return None
             try:
                 path = settled(self._waiting[0])
-                file = self._opener.open(RecordedFile(path, capture.kind(path), 0), growing=True)
+                file = self._opener.open(
+                    RecordedFile(path, capture.kind(path), 0), growing=True, reassembly=self.reassembly
+                )
             except (CaptureError, OSError):
                 if len(self._waiting) == 1 and not complete:
                     return None  # its head is not written yet
@@ -216,6 +231,15 @@ class FollowedChain:
         now = time.monotonic()
         self._complete_since = self._complete_since or now
         return now - self._complete_since > NEXT_DAY_SECONDS
+
+
+def named_by_address(host: str) -> bool:
+    """Whether a host is named by its address: a file knows no names."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _stamp(folder: Path) -> int:

@@ -145,6 +145,11 @@ class Recording:
                 f"{self._name()}: a handler has 1 to {capture.LINES_MAX} lines, the recording {len(wanted)}; choose "
                 "channels"
             )
+        if window.start is not None and any(line.stream for line in wanted):
+            raise RecordingError(
+                f"{self._name()}: a stream is read from its beginning, since its numbers follow from there: leave the "
+                "start of the window open (no --from), or choose other channels"
+            )
         opener = Opener(self._table.known, self._table.unknown, wanted, window, self._useful_index)
         chains: list[Chain] = []
         if follow:
@@ -185,7 +190,11 @@ class Recording:
             if found is None:
                 opener = Opener(lines, (), lines, ALL)
                 found = _index.build(
-                    lambda: cast(PacketFile, opener.open(file)), file.path, lines, file.kind.compression, self.indexing
+                    lambda: cast(PacketFile, opener.open(file, reassembly=opener.reassembly())),
+                    file.path,
+                    lines,
+                    file.kind.compression,
+                    self.indexing,
                 )
                 if file.complete and file.size >= _index.WORTH_KEEPING:
                     _index.save(found, file.path)
@@ -213,7 +222,7 @@ class Recording:
             first = min(index.block_of(line, number) for line in mine)
             if first < len(index.place):
                 opener = Opener(lines, (), lines, ALL)
-                with opener.open(file) as opened:
+                with opener.open(file, reassembly=opener.reassembly()) as opened:
                     assert isinstance(opened, PacketFile)
                     if not any(line.stream for line in lines):  # their numbers follow from all that came before
                         opener.go_to(opened, index, first)
@@ -301,6 +310,10 @@ class Recording:
             line = table.recognise(stream)
             if line.protocol:
                 yield line
+        if self._tcp[file.path]:
+            for server in capture.servers(file.path):
+                if (found := table.recognise_server(server)) is not None:
+                    yield found
 
     def _chains(self) -> list[list[RecordedFile]]:
         """The files in chains that follow each other, in the order of their first ones."""
@@ -324,8 +337,7 @@ class Recording:
         """The time of a file's first packet, and what the interfaces described before it say; both read once."""
         if (known := self._heads.get(file.path)) is None:
             with capture.open_file(file.path, file.kind, 1, (), growing=True) as opened:
-                first = opened.datagrams(1)
-                known = self._heads[file.path] = (first[0][0] if first else None, opened.described)
+                known = self._heads[file.path] = (opened.peek(), opened.described)
         return known
 
     def _useful_index(self, file: RecordedFile, window: Window) -> Index | None:
@@ -348,12 +360,16 @@ class Recording:
         return {}
 
     @cached_property
+    def _tcp(self) -> dict[Path, int]:
+        return {}
+
+    @cached_property
     def _found(self) -> dict[Path, list[capture.Stream]]:
         return {}
 
     def _streams(self, file: RecordedFile) -> list[capture.Stream]:
         if file.path not in self._found:
-            self._found[file.path] = capture.streams(file.path)
+            self._found[file.path], self._tcp[file.path] = capture.survey(file.path)
         return self._found[file.path]
 
     def _first(self, file: RecordedFile) -> int | None:
@@ -368,7 +384,7 @@ class Recording:
             return 0
         if file.path in self._indices:
             return self._indices[file.path].last_ts or 0
-        return max((stream.last_ts for stream in self._streams(file)), default=0)
+        return max([stream.last_ts for stream in self._streams(file)] + [self._tcp[file.path]])
 
 
 def _outside(file: RecordedFile, window: Window) -> bool:

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feedhandler import decode
+from feedhandler import decode, session
 from feedhandler.errors import RecordingError
 from feedhandler.receive import capture
 from feedhandler.recognise import recognise, session_of
@@ -88,6 +88,23 @@ class Lines:
         line = RecordedLine(channel, name, speaks, protocol.framing, protocol.venue, destination=stream.destination)
         self.known.append(line)
         return line
+
+    def recognise_server(self, server: capture.Stream) -> RecordedLine | None:
+        """The line of a sender of TCP segments; None where it speaks no session that we know."""
+        for line in self.known:
+            if line.stream and line.destination == server.destination:
+                return line
+        for name in session.framings():
+            if name == "binaryfile" or not session.framing(name).stream:
+                continue
+            speaks = recognise(server.payloads, only=self.protocol, framing=name)
+            if speaks is not None:
+                channel = self._free(f"{speaks}-{len(channels_of(self.known))}"[:NAME_MAX])
+                venue = decode.protocol(speaks).venue
+                line = RecordedLine(channel, "A", speaks, name, venue, None, server.destination, True)
+                self.known.append(line)
+                return line
+        return None
 
     def _free(self, channel: str) -> str:
         """The name, or one like it, that no channel has."""

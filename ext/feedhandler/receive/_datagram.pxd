@@ -23,13 +23,15 @@ cdef struct Address:            # IPv6, or IPv4 as ::ffff:a.b.c.d; in network by
     uint64_t high
     uint64_t low
 
-cdef struct Datagram:
+cdef struct Datagram:           # or a TCP segment
     const uint8_t *payload      # into the frame, or into the reassembly memory: until release()
     Address source
     Address target
     uint32_t len
     uint16_t source_port
     uint16_t target_port
+    uint32_t number             # FOUND_TCP: of the first byte; `payload` NULL: not all of the segment is here
+    uint8_t flags               # FOUND_TCP: FIN 1, SYN 2, RST 4, PSH 8, ACK 16
 
 cdef enum:
     FRAGMENT_SLOTS = 32         # datagrams that may be incomplete, or lent out, at once

@@ -66,6 +66,23 @@ cdef inline int udp(const uint8_t *p, uint32_t length, Datagram *out) noexcept n
     return FOUND_UDP
 
 
+cdef inline int tcp(const uint8_t *p, uint32_t length, Datagram *out) noexcept nogil:
+    """A whole segment."""
+    cdef uint32_t header
+    if length < 20:
+        return FOUND_MALFORMED
+    header = (p[12] >> 4) * 4
+    if header < 20 or header > length:
+        return FOUND_MALFORMED
+    out.source_port = fh_be16(p)
+    out.target_port = fh_be16(p + 2)
+    out.number = fh_be32(p + 4)
+    out.flags = p[13]
+    out.payload = p + header
+    out.len = length - header
+    return FOUND_TCP
+
+
 cdef inline bint beyond(const Fragments *slot, uint32_t end) noexcept nogil:
     """Is there anything at or behind unit `end`?"""
     cdef uint32_t word = end >> 6
@@ -102,6 +119,7 @@ cdef class Dissector:
         out.target.high = 0
         out.target.low = 0
         out.target_port = 0
+        out.payload = NULL
         if link == LINK_ETHERNET:
             if length < 14:
                 return FOUND_TRUNCATED
@@ -167,12 +185,14 @@ cdef class Dissector:
             total = length
         if p[0] >> 4 != 4 or header < 20 or total < header:
             return FOUND_MALFORMED
-        if p[9] != PROTOCOL_UDP:
-            return FOUND_TCP if p[9] == PROTOCOL_TCP else FOUND_OTHER
+        if p[9] != PROTOCOL_UDP and p[9] != PROTOCOL_TCP:
+            return FOUND_OTHER
         out.source.high = 0
         out.source.low = FH_MAPPED | <uint64_t> fh_le32(p + 12) << 32
         out.target.low = FH_MAPPED | <uint64_t> fh_le32(p + 16) << 32
         fragment = fh_be16(p + 6)
+        if p[9] == PROTOCOL_TCP:
+            return FOUND_TCP if total > length or fragment & 0x3FFF else tcp(p + header, total - header, out)
         if total > length:
             if fragment & 0x1FFF == 0 and header + 4 <= length:
                 out.target_port = fh_be16(p + header + 2)
@@ -200,7 +220,7 @@ cdef class Dissector:
         while following != PROTOCOL_UDP:
             # hop-by-hop, routing, fragment, authentication, destination options, mobility
             if following == PROTOCOL_TCP:
-                return FOUND_TCP
+                return FOUND_TCP if total > length or offset > total else tcp(p + offset, total - offset, out)
             if not (following == 0 or following == 43 or following == 44 or following == 51 or following == 60
                     or following == 135):
                 return FOUND_OTHER

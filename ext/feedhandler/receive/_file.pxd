@@ -1,5 +1,6 @@
 """What all receivers of files share: a window of bytes onto a file, and what is wrong with it."""
 from libc.stdint cimport int64_t, uint8_t, uint64_t
+from feedhandler.receive._reassembly cimport Reassembly
 from feedhandler.receive._receiver cimport Receiver
 
 cdef enum:                      # what a file that is not whole suffers from; `_DAMAGE` in the .pyx has the sentences
@@ -30,7 +31,7 @@ cdef class FileReceiver(Receiver):
     cdef int damage
     cdef uint64_t damage_detail
     cdef object failure
-    cdef readonly bint streams              # some lines are streams, whose connections are counted
+    cdef Reassembly reassembly              # of the lines that are streams; None: there are none
     cdef readonly bint growing                # what is not there yet may still come: its end is an idle turn
 
     cdef str unpacked(self)

@@ -22,6 +22,7 @@ cdef class Merged(Receiver):
     cdef int64_t due                        # time of the first packet of the chain that is next; INT64_MAX: none
     cdef int due_order
     cdef readonly list errors
+    cdef readonly list holes                # of streams: (line, ts, place in the stream, bytes)
     cdef uint64_t passed                    # bytes of files that have been read
     cdef readonly bint following
     cdef int64_t looked                     # monotonic ns: when the ends of growing files were looked at last

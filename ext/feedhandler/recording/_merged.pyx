@@ -14,7 +14,9 @@ from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memmove
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
-from feedhandler._records cimport LINE_ENDED, LINE_UP, TS_FILE, Packet
+from cpython.object cimport PyObject
+from feedhandler._counters cimport LN_RECONNECTS
+from feedhandler._records cimport LINE_DOWN, LINE_ENDED, LINE_UP, TS_FILE, Packet
 from feedhandler.receive._file cimport FileReceiver
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, LineStatus, Receiver
 from feedhandler.errors import CaptureError
@@ -35,12 +37,13 @@ cdef class Merged(Receiver):
 
     `chains`, in the order of files: each has `first_ts`, ns since the Unix epoch, at or before its first packet;
     next() gives the FileReceiver of its next file, with as many lines as this one has, or None when there is none
-    (yet); `over`, which says that there will be none; look(), called while its file is idle, may settle() that file.
+    (yet); `over`, which says that there will be none; `reassembly`, of its streams, or None; look(), called while its file is idle, may settle() that file.
     """
 
     def __cinit__(self, int lines, chains, *, bint follow=False):
         cdef int line
         self.errors = []
+        self.holes = []
         self.kept = {}
         self.following = follow
         self.waiting = sorted(((chain.first_ts, order, chain) for order, chain in enumerate(chains)),
@@ -191,10 +194,10 @@ cdef class Merged(Receiver):
             n = END_OF_INPUT
             if lane.file != NULL:
                 n = (<FileReceiver> lane.file).poll(out, capacity)
+                self.connect(lane)
             if n > 0:
                 lane.lent = True
                 lane.idle = False
-                self.connect(lane)
                 return n
             if n == END_OF_INPUT:
                 with gil:
@@ -213,10 +216,17 @@ cdef class Merged(Receiver):
         """Bring the connections that a file's streams have begun into the lines' own count."""
         cdef int line
         cdef LineStatus *status = (<FileReceiver> lane.file).status
-        if (<FileReceiver> lane.file).streams:
-            for line in range(self.lines):
+        if <PyObject *> (<FileReceiver> lane.file).reassembly == <PyObject *> None:
+            return
+        for line in range(self.lines):
+            if not (<FileReceiver> lane.file).reassembly.takes(line):
+                continue
+            if status[line].connections:
+                if self.status[line].connections:
+                    self.counters[line * self.counter_stride + LN_RECONNECTS] += 1
                 self.status[line].connections += status[line].connections
                 status[line].connections = 0
+            self.status[line].state = LINE_DOWN if (<FileReceiver> lane.file).reassembly.down(line) else LINE_UP
 
     cdef int earliest(self, int64_t *limit, bint *ties) noexcept nogil:
         """The lane whose packet is next, and how far it may go: up to `limit`, that included with `ties`; -1: none."""
@@ -264,7 +274,8 @@ cdef class Merged(Receiver):
     cdef int finish(self) noexcept nogil:
         cdef int line
         for line in range(self.lines):
-            self.status[line].state = LINE_ENDED
+            if self.status[line].state != LINE_DOWN:        # of a stream whose end was missing, or was its end
+                self.status[line].state = LINE_ENDED
         self.ended = True
         return END_OF_INPUT
 
@@ -334,7 +345,13 @@ cdef class Merged(Receiver):
             self.errors.append(CaptureError(f"{chain}: {fault}"))
             return END_OF_INPUT
         if file is None:
-            return 0 if self.following and not chain.over else END_OF_INPUT
+            if self.following and not chain.over:
+                return 0
+            if chain.reassembly is not None:
+                for line in chain.reassembly.settle():
+                    self.status[line].state = LINE_DOWN
+                self.holes += chain.reassembly.holes
+            return END_OF_INPUT
         entry[1] = file
         lane.file = <void *> file
         for line in range(self.lines):
