@@ -54,11 +54,13 @@ class Encoder:
         """(first number in the present file, last one, its session) of a line."""
     def next_number(self, line: int) -> tuple[str, int]:
         """(session, the next number that its channel lacks); ("", 1) when nothing is known of it."""
-    def blind(self, line: int) -> bool:
-        """Whether bytes of the line's present connection were lost: it is to be made anew."""
     def ended(self, line: int) -> bool:
         """Whether the line has said that its session is over."""
     def fill(self, block: bytearray, used: int) -> tuple[int, int]:
         """Write into `block`, of which `used` bytes are in use: (bytes in use now, WHY_*)."""
+    def settle_losses(self) -> None:
+        """At the end of all: what was lost behind the last packet of a line belongs to the present file, too."""
+    def hang_up(self, block: bytearray, used: int) -> int:
+        """The connections that are still there end: the bytes of the block that are in use now."""
     def connect(self, head: bytes, block: bytearray, used: int) -> int:
         """The connection that fill() came back for begins: the bytes of the block that are in use now."""

@@ -14,5 +14,8 @@ class Intake:
         """Take what comes until stop(), without the GIL; True at the end of the input. Raises ReceiverError."""
     def stop(self) -> None:
         """Let run() return."""
+    @property
+    def held_ns(self) -> int:
+        """For how long streams were not read, because what had come before found no room."""
     def counts(self, line: int) -> tuple[int, int, int, int]:
         """(packets, bytes, lost packets, lost bytes) of a line so far; the lost ones are among the others."""

@@ -131,6 +131,8 @@ class Disk:
         try:
             for sentence in resume.mend(opened, sequences):
                 self.note(f"{opened.folder}: {sentence}")
+            if sequences is not None:
+                opened.see(sequences.report())
             opened.save(self.sync)
         except BaseException:
             opened.free()
@@ -194,6 +196,8 @@ class Disk:
                 self._fail(error, block)
             finally:
                 self.free.put(block)
+        if self.dropped and self.day is not None:
+            self.day.damage(f"{self.dropped:,} packets that had come in could not be written")
         try:
             self.close_day()
         except RecordingError as error:
@@ -240,6 +244,7 @@ class Disk:
                 if error.errno in FULL and self._make_room():
                     continue
                 os.ftruncate(self._fd, self._size)
+                os.lseek(self._fd, self._size, os.SEEK_SET)
                 raise RecordingError(self._why(error)) from error
         self._size += len(view)
         self.bytes += len(view)
@@ -333,6 +338,10 @@ class Disk:
             return
         self.day.damage(str(error))
         try:
+            if self._fd >= 0 and self._size == 0:
+                self._partial().unlink(missing_ok=True)
+                os.close(self._fd)
+                self._fd, self.path = -1, None
             if self.path is not None and self._fd >= 0:
                 self._end(())
             else:

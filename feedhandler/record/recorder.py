@@ -17,11 +17,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from feedhandler import receive
-from feedhandler.config import Config
+from feedhandler.config import Config, Line
 from feedhandler.errors import FeedError, RecordingError
 from feedhandler.notes import Notes
+from feedhandler.receive import stream
 from feedhandler.record import frames, lines
 from feedhandler.record._encoder import (
+    WHY_CONNECTION,
+    WHY_END,
     WHY_FLUSH,
     WHY_FULL,
     WHY_IDLE,
@@ -34,6 +37,7 @@ from feedhandler.record._encoder import (
 from feedhandler.record._intake import Intake
 from feedhandler.record.disk import BLOCK_BYTES, Disk
 from feedhandler.record.periods import Periods
+from feedhandler.record.streams import RecordedStream, StreamKeeper
 from feedhandler.recording._sequences import Sequences
 from feedhandler.recording.manifest import FileLine
 from feedhandler.records import TimestampKind
@@ -45,6 +49,7 @@ FLUSH_NS = 200_000_000  # what has come in is in the file so soon
 SYNC_NS = 1_000_000_000  # and acknowledged, unless `sync` says otherwise
 NEVER = 2**63 - 1
 ALWAYS = -(2**63)
+SEGMENT_BYTES = 1 << 12  # of a segment without payload, with all that may be said about it
 STATISTICS_BYTES = 160  # of a line at the end of a file, at most
 
 
@@ -88,6 +93,9 @@ class Recorder:
         self._head = lines.head(self.lines, self._pcapng)
         self._periods = Periods(self.settings.zone, self.settings.rotate_s)
         self._threads: list[threading.Thread] = []
+        self.streams: list[RecordedStream] = []
+        """Of a configuration of streams: its lines."""
+        self._keeper: StreamKeeper | None = None
         self._ended = threading.Event()
         with ExitStack() as stack:
             options: dict[str, Any] = {} if write is None else {"write": write}
@@ -108,9 +116,7 @@ class Recorder:
             opened, self.backend = (receiver, "given") if receiver is not None else self._open()
             self.receiver = stack.enter_context(opened)
             run = config.handler
-            self.intake = Intake(
-                self.receiver, buffer_bytes=self.settings.buffer_bytes, wait=run.wait, spin_us=run.spin_us
-            )
+            self.intake = Intake(self.receiver, buffer_bytes=self._buffer_bytes(), wait=run.wait, spin_us=run.spin_us)
             self._encoder = Encoder(self.intake, self._pcapng, self.sequences)
             for number, line in enumerate(self.lines):
                 if not line.line.stream:
@@ -131,8 +137,18 @@ class Recorder:
         config = self.config
         wanted = [line for channel in config.channels for line in channel.lines]
         streams = [line.line.stream for line in self.lines]
+        if all(streams):
+            receiver = stream.receiver(len(wanted))
+            self.streams = [
+                RecordedStream(number, config, receiver, self._position(self.lines[number].channel, config), self._held)
+                for number, config in enumerate(wanted)
+            ]
+            self._keeper = StreamKeeper(receiver, self.streams, self.notes)
+            return receiver, "stream"
         if any(streams):
-            raise RecordingError("this version records datagrams only")
+            raise RecordingError(
+                "a recorder takes either datagram or stream channels, not both: give each kind its own configuration"
+            )
         run = config.handler
         sockets = {"receive_buffer": run.receive_buffer, "busy_poll_us": run.busy_poll_us}
         options = {"sockets": sockets, "af_xdp": config.af_xdp, "rdma": config.rdma}
@@ -141,6 +157,24 @@ class Recorder:
         for sentence in (choice.sentence, *said):
             self.notes.append(sentence)
         return choice.receiver, choice.backend
+
+    def _buffer_bytes(self) -> int:
+        """Room for what may wait; of streams, for what they may bring at once twice, at least."""
+        least = 4 * sum(each.receiver.buffer_bytes for each in self.streams)
+        return max(self.settings.buffer_bytes, 1 << (least - 1).bit_length() if least else 0)
+
+    def _held(self) -> int:
+        return self.intake.held_ns
+
+    def _position(self, channel: str, line: Line) -> tuple[str, int]:
+        """Where the day's recording of a channel of streams has come to: its session and the next number."""
+        assert self.disk.day is not None
+        for known in self.disk.day.now.channels:
+            if known.name == channel and known.sessions and known.last_seq is not None:
+                session = known.sessions[-1]
+                if line.requested_session in ("", session):
+                    return session, known.last_seq + 1
+        return "", 1
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -153,6 +187,8 @@ class Recorder:
             thread = threading.Thread(target=work, name=f"feedhandler-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
+        if self._keeper is not None:
+            self._keeper.start()
         return self
 
     def stop(self) -> None:
@@ -175,6 +211,8 @@ class Recorder:
         """Stop, write what has come in, give back what is held. Harmless when done twice."""
         self.stop()
         if self._threads:
+            if self._keeper is not None:
+                self._keeper.stop()
             self._ended.wait()
         self._stack.close()
 
@@ -290,7 +328,20 @@ class _Writer:
                 self._end_file()
             elif why == WHY_STEP:
                 self._step()
+            elif why == WHY_CONNECTION:
+                self._connection()
+            elif why == WHY_END:
+                self._connection_ended()
             elif why == WHY_OVER:
+                if self.open and self.r.streams:
+                    self._room()
+                    self.block.used = encoder.hang_up(self.block.memory, self.block.used)
+                encoder.settle_losses()
+                if held := self.r.intake.held_ns:
+                    self.r.note(
+                        f"streams were not read for {held / 1e9:,.3f} s in all, for the disk was slow: what came then "
+                        "has later times"
+                    )
                 self._end_file()
                 return
 
@@ -314,8 +365,36 @@ class _Writer:
             self.drops_before = [self._kernel_drops(number) for number in range(len(self.r.lines))]
         self.encoder.boundary = ALWAYS
 
+    def _room(self) -> None:
+        """Room in the block for the ends of all connections, and a beginning."""
+        if self.block.used + (len(self.r.lines) + 2) * SEGMENT_BYTES > BLOCK_BYTES:
+            self._hand_over()
+
+    def _connection(self) -> None:
+        """The first bytes of a connection are to be written: whose it is."""
+        line = self.r.streams[self.encoder.next_line]
+        head = frames.tcp_head(*line.ends(self.encoder.next_connection))
+        self._room()
+        self.block.used = self.encoder.connect(head, self.block.memory, self.block.used)
+
+    def _connection_ended(self) -> None:
+        """A connection is written to its end: where its channel stands now is where the next one is to go on."""
+        number = self.encoder.next_line
+        self._tell_streams()
+        session, following = self.encoder.next_number(number)
+        if session:
+            self.r.streams[number].position = session, following
+        self.r.streams[number].written = self.encoder.next_connection
+
+    def _tell_streams(self) -> None:
+        """What the control thread is to know of its lines."""
+        over = {line.channel for number, line in enumerate(self.r.lines) if self.encoder.ended(number)}
+        for number, known in enumerate(self.r.streams):
+            known.over = self.encoder.ended(number) or (self.r.lines[number].channel in over and known.down())
+
     def _flush(self) -> None:
         now = time.monotonic_ns()
+        self._tell_streams()
         self.encoder.flush_at = now + self.flush_ns
         sync = now >= self.sync_due
         if sync:

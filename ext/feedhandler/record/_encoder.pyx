@@ -7,7 +7,7 @@ its size, a boundary of time, a new connection, a clock that stepped back. Nothi
 settled, so a packet stands on the right side of every boundary.
 
 A stream is written as the segments of a TCP connection, server to client, as far as a program that follows streams needs
-them: SYN, the bytes under the right numbers, FIN or RST. Bytes that were lost leave their hole in the numbers.
+them: SYN, the bytes under the right numbers, FIN or RST.
 """
 cimport cython
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -68,6 +68,7 @@ cdef struct Written:            # of one line
     uint64_t packets            # in this file
     uint64_t bytes              # of payloads
     uint64_t lost               # said to be missing before packets of this file
+    uint64_t lost_said          # of all files
     int64_t first_ts            # INT64_MAX = none
     int64_t last_ts             # INT64_MIN = none
     uint64_t block_packets      # of these, in the present block
@@ -79,7 +80,6 @@ cdef struct Written:            # of one line
     uint64_t first_seq          # the first number in this file; 0 = none so far
     uint64_t next_before        # what the line's next number was when this file began; 0 = not known
     uint32_t unnumbered         # packets of this file looked at for a first number, in vain
-    bint blind                  # of a stream: bytes were lost, and nobody knows where a message begins
     bint ended                  # it has said that its session is over
 
 
@@ -222,10 +222,6 @@ cdef class Encoder:
             return "", 1
         return session_text(run.session), run.holes.holes[0].first if run.holes.count else run.horizon
 
-    def blind(self, int line):
-        """Whether bytes of the line's present connection were lost: it is to be made anew."""
-        return bool(self.written[self.intake.receiver.check(line)].blind)
-
     def ended(self, int line):
         """Whether the line has said that its session is over."""
         return bool(self.written[self.intake.receiver.check(line)].ended)
@@ -262,11 +258,29 @@ cdef class Encoder:
             at = self.segment(at, self.next_line, self.next_ts, NULL, 0, FH_TCP_RST | FH_TCP_ACK)
         self.target(self.next_line, head)
         own.connection = self.next_connection
-        own.blind = False
         self.sequences.connected(self.next_line)
         own.number = 0
         at = self.segment(at, self.next_line, self.next_ts, NULL, 0, FH_TCP_SYN | FH_TCP_ACK)
         own.number = 1
+        return at - &block[0]
+
+    def settle_losses(self):
+        """At the end of all: what was lost behind the last packet of a line belongs to the present file, too."""
+        cdef int line
+        for line in range(self.lines):
+            self.written[line].lost += self.intake.lost[line] - self.written[line].lost_said
+            self.written[line].lost_said = self.intake.lost[line]
+
+    def hang_up(self, uint8_t[::1] block not None, int64_t used):
+        """The connections that are still there end with the recording: the bytes of the block that are in use now."""
+        cdef int line
+        cdef uint8_t *at = &block[0] + used
+        if block.shape[0] - used < self.lines * (FH_MADE_MAX + FH_BLOCK_MORE + OPTIONS_MOST + 4):
+            raise ValueError("the block has no room for the ends of all connections")
+        for line in range(self.lines):
+            if self.written[line].connection:
+                at = self.segment(at, line, self.written[line].latest, NULL, 0, FH_TCP_FIN | FH_TCP_ACK)
+                self.written[line].connection = 0
         return at - &block[0]
 
     # -- without the GIL ----------------------------------------------------------------------------------------------
@@ -361,12 +375,10 @@ cdef class Encoder:
         if taken.ts_recv > own.last_ts:
             own.last_ts = taken.ts_recv
         if taken.lost:
-            own.lost += taken.lost
-            self.say_lost(taken)
+            self.say_lost(own, taken)
         self.number(own, taken, payload, length)
         if not taken.connection:
             return self.segment(at, taken.line, taken.ts_recv, payload, length, 0)
-        own.number += <uint32_t> taken.lost_bytes
         while done < length:
             piece = min(length - done, <uint32_t> SEGMENT_MOST)
             at = self.segment(at, taken.line, taken.ts_recv, payload + done, piece, FH_TCP_PSH | FH_TCP_ACK)
@@ -383,12 +395,7 @@ cdef class Encoder:
         packet.len = length
         packet.line = taken.line
         packet.ts_recv = taken.ts_recv
-        if taken.connection:
-            if taken.lost_bytes:
-                own.blind = True
-            if own.blind:
-                return
-        elif own.first_seq == 0 and own.unnumbered < LOOKS:
+        if not taken.connection and own.first_seq == 0 and own.unnumbered < LOOKS:
             own.unnumbered += 1             # this framing keeps nothing from one packet to the next
             (<Framing> self.sequences.framings[taken.line]).parse(&packet, &frame, self.messages, MESSAGES_MAX)
             if frame.kind == FRAME_DATA:
@@ -412,10 +419,6 @@ cdef class Encoder:
         cdef Written *own = &self.written[taken.line]
         if own.connection == 0 or own.connection != taken.connection:
             return at
-        own.number += <uint32_t> taken.lost_bytes
-        if taken.lost:
-            own.lost += taken.lost
-            self.say_lost(taken)
         at = self.segment(at, taken.line, taken.ts_recv, NULL, 0,
                           (FH_TCP_RST if taken.error else FH_TCP_FIN) | FH_TCP_ACK)
         own.connection = 0
@@ -432,8 +435,10 @@ cdef class Encoder:
         self.file_packets += 1
         return at + size
 
-    cdef void say_lost(self, const Taken *taken) noexcept nogil:
+    cdef void say_lost(self, Written *own, const Taken *taken) noexcept nogil:
         cdef char text[128]
+        own.lost += taken.lost
+        own.lost_said += taken.lost
         cdef int length = snprintf(text, sizeof(text), b"%u packets (%llu bytes) before this one were not recorded: no "
                                    b"room to wait for the disk", taken.lost, <unsigned long long> taken.lost_bytes)
         if self.pcapng:

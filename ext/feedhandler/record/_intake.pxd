@@ -36,9 +36,12 @@ cdef class Intake:
     cdef uint64_t lost_bytes_said[INTAKE_LINES]
     cdef uint32_t connection[INTAKE_LINES]  # streams: the one whose end has not been put
     cdef bint up[INTAKE_LINES]              # its end has not been put
-    cdef bint streams                       # some line has had a connection
+    cdef bint streams
+    cdef int64_t at_once                    # of streams: bytes of the ring that one poll may need
+    cdef uint64_t held                      # ns for which streams were not read
 
     cdef int loop(self) noexcept nogil
+    cdef void hold(self) noexcept nogil
     cdef bint put(self, uint32_t line, int kind, int64_t ts, const uint8_t *data, uint32_t length,
                   int32_t error) noexcept nogil
     cdef void watch_ends(self) noexcept nogil

@@ -1,17 +1,19 @@
 """The recorder's hot thread: poll, copy into the ring, release. It never waits for whoever writes.
 
 What finds no room in the ring is counted, by line, and the line's next record says how many packets and bytes are missing
-before it: the place of a loss is known, not its number alone.
+before it: the place of a loss is known, not its number alone. Nothing of a stream is lost so: while the ring has no room
+for what one poll may bring, streams are not read, and their servers wait as TCP has it.
 """
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.mman cimport munmap
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from feedhandler._records cimport LINE_UP, Packet
 from feedhandler._seqlock cimport fh_load, fh_pause, fh_store
 from feedhandler.line._recovery cimport fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
+from feedhandler.receive._stream cimport StreamReceiver
 from feedhandler.receive._wait cimport fh_realtime_ns
 
 from os import strerror
@@ -33,6 +35,7 @@ cdef enum:
     WAIT_SPIN = 0
     WAIT_ADAPTIVE = 1
     WAIT_BLOCK = 2
+    RECORD_BYTES = 128          # of a record of the ring, beside its bytes
     SLEEP_NS = 1000000          # an idle thread looks whether it is to stop so often
 
 _WAITING = {"spin": WAIT_SPIN, "adaptive": WAIT_ADAPTIVE, "block": WAIT_BLOCK}
@@ -55,6 +58,11 @@ cdef class Intake:
         if receiver.lines > INTAKE_LINES:
             raise ValueError(f"at most {INTAKE_LINES} lines can be recorded by one thread, not {receiver.lines}")
         self.receiver = receiver
+        if isinstance(receiver, StreamReceiver):
+            self.streams = True
+            self.at_once = receiver.lines * (<int64_t> (<StreamReceiver> receiver).buffer_bytes + RECORD_BYTES)
+            if 2 * self.at_once > buffer_bytes:
+                raise ValueError(f"buffer_bytes must be {2 * self.at_once} at least for {receiver.lines} streams")
         self.waiting = _WAITING[wait]
         self.spin_ns = spin_us * 1000
         self.ring.size = <uint64_t> buffer_bytes
@@ -85,6 +93,11 @@ cdef class Intake:
         """Let run() return."""
         fh_flag_store(&self.stopping, 1)
 
+    @property
+    def held_ns(self):
+        """For how long streams were not read, because what had come before found no room."""
+        return fh_load(&self.held)
+
     def counts(self, int line):
         """(packets, bytes, lost packets, lost bytes) of a line so far; the lost ones are among the others."""
         self.receiver.check(line)
@@ -97,6 +110,9 @@ cdef class Intake:
         cdef int i, n, rc
         cdef uint32_t line
         while not fh_flag_load(&self.stopping):
+            if self.streams and fh_spsc_room(&self.ring, <uint32_t> self.at_once) == NULL:
+                self.hold()
+                continue
             n = self.receiver.poll(packets, RECEIVE_BATCH)
             if n > 0:
                 for i in range(n):
@@ -105,7 +121,7 @@ cdef class Intake:
                     fh_store(&self.bytes[line], self.bytes[line] + packets[i].len)
                     if self.receiver.status[line].connections != self.connection[line]:
                         self.connection[line] = self.receiver.status[line].connections
-                        self.up[line] = self.streams = True
+                        self.up[line] = True
                     if not self.put(line, TAKEN_PACKET, packets[i].ts_recv, packets[i].data, packets[i].len, 0):
                         fh_store(&self.lost[line], self.lost[line] + 1)
                         fh_store(&self.lost_bytes[line], self.lost_bytes[line] + packets[i].len)
@@ -131,6 +147,15 @@ cdef class Intake:
             if rc < 0:
                 return rc
         return 0
+
+    cdef void hold(self) noexcept nogil:
+        """Streams wait for the disk."""
+        cdef timespec pause
+        cdef int64_t began = _monotonic()
+        pause.tv_sec = 0
+        pause.tv_nsec = SLEEP_NS
+        nanosleep(&pause, NULL)
+        fh_store(&self.held, self.held + <uint64_t> (_monotonic() - began))
 
     cdef bint put(self, uint32_t line, int kind, int64_t ts, const uint8_t *data, uint32_t length,
                   int32_t error) noexcept nogil:
