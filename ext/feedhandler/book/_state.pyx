@@ -130,7 +130,8 @@ def dump(Books books not None, indices):
         memcpy(<BookSlot *> slot_at + i, books.slot(index[i]), sizeof(BookSlot))
         (<Trades *> trades_at)[i] = _trades_of(books, books.slot(index[i]))
         since[i] = books.crossed_since[index[i]]
-    slots["seq"] = slots["event_seq"] = 0               # of this segment and of no other
+    for name in ("seq", "event_seq", "bids", "asks"):  # of this segment and of its depth
+        slots[name] = 0
     parts = {"slots": slots, "trades": trades, "crossed": crossed, "depth": np.array([books.depth], np.uint32)}
     if isinstance(books, OrderBook):
         return parts | _dump_orders(books, index)
@@ -216,7 +217,8 @@ cdef dict _dump_levels(LevelBook books, uint32_t[::1] index):
     for i in range(n):
         draft = &books.drafts[index[i]]
         counts[2 * i], counts[2 * i + 1] = draft.sides[0].count, draft.sides[1].count
-        drafts[i] = DRAFT_OPEN * draft.open | DRAFT_CHANGED * draft.changed | DRAFT_LOST * draft.lost
+        drafts[i] = ((DRAFT_OPEN if draft.open else 0) | (DRAFT_CHANGED if draft.changed else 0)
+                     | (DRAFT_LOST if draft.lost else 0))
         security[i], venue[i], faults[i] = draft.security, draft.venue, draft.fault
         trades = <Trades *> kept_at + i
         trades.price, trades.size = draft.last.price, draft.last.size
@@ -365,7 +367,7 @@ cdef uint64_t _hash_levels(LevelBook books, uint32_t instrument) noexcept nogil:
     cdef fh_wide_level *best
     trades.price, trades.size = draft.last.price, draft.last.size
     trades.volume, trades.count = draft.volume.size, draft.volume.trades
-    _hash_head(&digest, books.slot(instrument), &trades, draft.security, draft.venue, draft.lost, draft.open)
+    _hash_head(&digest, books.slot(instrument), &trades, draft.security, draft.venue, draft.lost != 0, draft.open != 0)
     fh_digest_word(&digest, 0)
     for ask in range(2):
         fh_digest_word(&digest, draft.sides[ask].count)
@@ -560,7 +562,9 @@ cdef int _load_levels(LevelBook books, uint32_t[::1] index, dict parts) except -
         draft.last.price, draft.last.size = trades.price, trades.size
         draft.volume.size, draft.volume.trades = trades.volume, trades.count
         draft.security, draft.venue, draft.fault = security[i], venue[i], faults[i]
-        draft.open, draft.changed, draft.lost = drafts[i] & DRAFT_OPEN, drafts[i] & DRAFT_CHANGED, drafts[i] & DRAFT_LOST
+        draft.open = (drafts[i] & DRAFT_OPEN) != 0
+        draft.changed = (drafts[i] & DRAFT_CHANGED) != 0
+        draft.lost = (drafts[i] & DRAFT_LOST) != 0
         fh_slot_open(&slot.seq)
         for ask in range(2):
             end = at + counts[2 * i + ask]
