@@ -58,6 +58,11 @@ def held(handler: Handler, behind: int = 0) -> Held:
     return Held(events.tobytes(), books, directory, counters, handler.types, channels)
 
 
+def rest(handler: Handler) -> Held:
+    """Play a handler that was put behind a snapshot, or before a window, to the end."""
+    return played(handler, int(handler.segment.rings["head"][0]))
+
+
 def _books(handler: Handler) -> bytes:
     """Every book's slot, but for its seqlock."""
     used = int(handler.segment.part("directory")["used"][0])

@@ -130,7 +130,7 @@ def dump(Books books not None, indices):
         memcpy(<BookSlot *> slot_at + i, books.slot(index[i]), sizeof(BookSlot))
         (<Trades *> trades_at)[i] = _trades_of(books, books.slot(index[i]))
         since[i] = books.crossed_since[index[i]]
-    for name in ("seq", "event_seq", "bids", "asks"):  # of this segment and of its depth
+    for name in ("seq", "bids", "asks"):                # of this segment and of its depth
         slots[name] = 0
     parts = {"slots": slots, "trades": trades, "crossed": crossed, "depth": np.array([books.depth], np.uint32)}
     if isinstance(books, OrderBook):
@@ -421,7 +421,7 @@ cdef void _clear(Books books, uint32_t i) noexcept:
 def load(Books books not None, indices, parts, uint64_t position=0):
     """The inverse of dump(): forget all books of this channel, and take these instead; book i of `parts` is indices[i].
 
-    They are published as they were, `event_seq` being `position`, the present end of the ring. Raises ValueError, the
+    They are published as they were, `event_seq` being `position` at most, the present end of the ring. Raises ValueError, the
     books being clear() then, for parts that cannot have come from dump(), and where there is not room enough for them.
     """
     cdef uint32_t[::1] index = _indices(books, indices)
@@ -452,7 +452,7 @@ def load(Books books not None, indices, parts, uint64_t position=0):
         fh_slot_open(&slot.seq)
         _put_trades(books, slot, <const Trades *> trades_at + i)
         slot.since, slot.epoch, slot.flags = head.since, head.epoch, head.flags
-        slot.channel_seq, slot.event_seq = head.channel_seq, position
+        slot.channel_seq, slot.event_seq = head.channel_seq, min(head.event_seq, position)
         slot.ts_event, slot.ts_recv = head.ts_event, head.ts_recv
         slot.quality, slot.reason = head.quality, head.reason
         books.show_trading(slot, head.security, head.venue)
