@@ -138,6 +138,7 @@ def test_what_the_kernel_drops_is_counted(
             sender(i.to_bytes(2, "big") * 100, multicast_group, free_udp_port)
         kept = len(receiver.drain())
         assert 0 < kept < 500
+        assert receiver.counts(0)["kernel_drops"] == 500 - kept, "though no packet has come since to tell it"
         sender(b"after", multicast_group, free_udp_port)  # the kernel tells with the next packet that comes
         collect(receiver, 1)
         assert receiver.counts(0)["kernel_drops"] == 500 - kept

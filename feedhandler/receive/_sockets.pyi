@@ -19,3 +19,5 @@ class SocketReceiver(Receiver):
         slot_bytes: int = 9216,
         spin_ns: int = 0,
     ) -> Self: ...
+    def counts(self, line: int) -> dict[str, int]:
+        """As of every receiver; kernel_drops up to now."""

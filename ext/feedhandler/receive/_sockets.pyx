@@ -13,7 +13,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from feedhandler._counters cimport LN_BYTES, LN_FOREIGN, LN_KERNEL_DROPS, LN_PACKETS, LN_TRUNCATED
 from feedhandler._records cimport LINE_DOWN, LINE_UP, TS_CLOCK, TS_HARDWARE, TS_KERNEL, Packet
-from feedhandler.receive._receiver cimport END_OF_INPUT, LineStatus
+from feedhandler.receive._receiver cimport END_OF_INPUT, LineStatus, Receiver
 from feedhandler.receive._wait cimport POLLIN, fh_realtime_ns, pollfd, wait_readable
 
 cdef extern from "<sys/socket.h>" nogil:
@@ -34,6 +34,7 @@ cdef extern from "datagram_control.h" nogil:
 
 cdef enum:
     BELIEVED_NS = 1000000000                # how far hardware and kernel time may lie apart
+    SO_MEMINFO = 55                         # of the socket: nine words, of which the last counts drops
 
 
 cdef class SocketReceiver(Receiver):
@@ -103,6 +104,17 @@ cdef class SocketReceiver(Receiver):
         free(self.table)
         free(self.pollfds)
         free(self.memory)
+
+    def counts(self, int line):
+        """As of every receiver; kernel_drops up to now, though the kernel tells the polling thread with a packet only."""
+        cdef uint32_t seen
+        found = Receiver.counts(self, line)
+        if self.table[line].fd >= 0:
+            seen = self.table[line].drops
+            now = int.from_bytes(self.sockets[line].getsockopt(1, SO_MEMINFO, 36)[32:36], "little")     # SK_MEMINFO_DROPS
+            if self.table[line].drops == seen:              # nobody has counted them meanwhile
+                found["kernel_drops"] += (now - seen) & 0xFFFFFFFF
+        return found
 
     def close(self):
         """Leave the groups and close the sockets."""
