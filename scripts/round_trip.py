@@ -123,8 +123,10 @@ class Leg:
     p99_ns: int = 0
     max_ns: int = 0
     recorded: int = 0
+    backlog_drops: int = 0
+    """Dropped by this host before any socket saw them, as the sender has it; of all its traffic."""
     kernel_drops: int = 0
-    """Dropped by the kernel because the recorder did not come for them in time, as the recorder has it."""
+    """Dropped by the kernel at the recorder's sockets, which were full, as the recorder has it."""
     not_written: int = 0
     """Received and not written, as the recorder has it."""
     files: int = 0
@@ -219,6 +221,7 @@ def leg(name: str, source: Path, config: Path, folder: Path, pace: list[str]) ->
         p50_ns=pacing["p50_ns"] or 0,
         p99_ns=pacing["p99_ns"] or 0,
         max_ns=pacing["max_ns"] or 0,
+        backlog_drops=sent["backlog_drops"],
         recorded=wrote["packets"] - wrote["lost"],
         kernel_drops=wrote["kernel_drops"],
         not_written=wrote["lost"],
@@ -325,8 +328,9 @@ def report(legs: list[Leg]) -> str:
             f"{duration(one.max_ns)})"
         )
         out.append(
-            f"           {one.recorded:,} recorded in {one.files} files, {one.bytes / 1e6:,.0f} MB; the kernel dropped "
-            f"{one.kernel_drops:,}, not written {one.not_written:,}"
+            f"           {one.recorded:,} recorded in {one.files} files, {one.bytes / 1e6:,.0f} MB; dropped in the "
+            f"host's backlog {one.backlog_drops:,}, at full sockets {one.kernel_drops:,}; not written "
+            f"{one.not_written:,}"
         )
         for name, line in one.lines.items():
             verdict = "the same, byte for byte, in order" if line.same else "NOT the same"
@@ -336,8 +340,8 @@ def report(legs: list[Leg]) -> str:
             )
         missing = sum(line.missing for line in one.lines.values())
         if missing:
-            counted = one.kernel_drops + one.not_written
-            out.append(f"           of {missing:,} missing the recorder has counted {counted:,}")
+            counted = one.backlog_drops + one.kernel_drops + one.not_written
+            out.append(f"           of {missing:,} missing {counted:,} were counted where they were lost")
     out.append("the same" if all(one.same for one in legs) else "NOT the same")
     return "\n".join(out)
 

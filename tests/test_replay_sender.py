@@ -12,7 +12,7 @@ import pytest
 from feedhandler.errors import ConfigError
 from feedhandler.receive import capture
 from feedhandler.receive.capture_writer import PcapngWriter
-from feedhandler.replay import PacingReport
+from feedhandler.replay import PacingReport, backlog
 from feedhandler.replay._ahead import Ahead
 from feedhandler.replay._paced import Paced
 from feedhandler.simulate import MulticastSender
@@ -191,3 +191,10 @@ def test_a_schedule_s_arguments_are_told_in_a_sentence() -> None:
             Schedule(**wrong)
     assert Schedule().error_ns(0.99) == 0
     assert PacingReport.of(Schedule()).packets == 0
+
+
+def test_drops_of_the_host_s_backlog_are_read_and_told(tmp_path: Path) -> None:
+    stat = tmp_path / "softnet_stat"
+    stat.write_text("00a1b2c3 0000000f 00000001 00000000\n00a1b2c3 00000010 00000001 00000000\n")
+    assert backlog.drops(stat) == 31 and backlog.drops(tmp_path / "none") == 0
+    assert "dropped 1,031 packets" in backlog.sentence(1031) and backlog.drops() >= 0

@@ -223,7 +223,7 @@ def replay(
 
 def onto_lines(recording: "Recording", choice: "Choice", options: dict[str, Any], seconds: float) -> dict[str, Any]:
     """The packets onto multicast lines."""
-    from feedhandler.replay import WireReplay
+    from feedhandler.replay import WireReplay, backlog
     from feedhandler.replay.rewrite import text
 
     with WireReplay(recording, choice, **options) as played:
@@ -241,6 +241,8 @@ def onto_lines(recording: "Recording", choice: "Choice", options: dict[str, Any]
                 played.run(done)
         finally:
             say(played.report)
+            if played.backlog_drops:
+                talk(backlog.sentence(played.backlog_drops))
         return played.outcome()
 
 

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from feedhandler.errors import ConfigError
 from feedhandler.recording import Recording
+from feedhandler.replay import backlog
 from feedhandler.replay.pacing import PacingReport
 from feedhandler.replay.rewrite import Destination, Rewrite, text
 from feedhandler.replay.source import Choice, Source
@@ -63,6 +64,8 @@ class WireReplay:
         self.lines = self.source.lines
         recorded = (rewrite or Rewrite()).apply(self.lines)
         self.destinations = [groups[n % len(groups)] for n in range(len(recorded))] if groups else recorded
+        self.backlog_drops = 0
+        """Packets that this host dropped meanwhile before any socket saw them; of all its traffic."""
         sessions = {line.session for line in self.lines}
         if faults is not None and len(sessions) > 1:
             raise ConfigError(
@@ -86,10 +89,12 @@ class WireReplay:
 
         Raises CaptureError, after all that came before it, when the recording is damaged.
         """
+        before = backlog.drops()
         with self.source:
             self.sender.run(
                 self.source.ahead, lambda _: progress(self.source.done) if progress else None, schedule=self.schedule
             )
+        self.backlog_drops = backlog.drops() - before
         if self.source.error is not None:
             raise self.source.error
 
@@ -127,6 +132,7 @@ class WireReplay:
             "packets": stats["messages"],
             "too_large": stats["too_large"],
             "passes": self.source.passes,
+            "backlog_drops": self.backlog_drops,
             "lines": lines,
             "left_out": left_out,
             "pacing": self.report.as_dict(),

@@ -100,13 +100,9 @@ cdef class Sequences(Runs):
                 self.number(channel, packet.line, &frame, ts, &placed)
                 self.last.opened += placed.opened
                 self.last.ahead += placed.ahead
-                if placed.own > 0:
-                    self.last.own += placed.own
-                    self.last.own_since = placed.own_since
+                self.last.own += placed.own
                 self.last.again += placed.again
-                if placed.filled > 0:
-                    self.last.filled += placed.filled
-                    self.last.filled_since = placed.filled_since
+                self.last.filled += placed.filled
                 self.last.beyond += placed.beyond
             if not frame.more:
                 break
