@@ -1,6 +1,7 @@
 """feedhandler check: made recordings whose truth is known, real captures, days that were harmed afterwards."""
 
 import json
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from feedhandler.check import DayReport, check, recordings
+from feedhandler.check._walk import Walk
 from feedhandler.cli import app
-from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter
+from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter, udp_frame
 from feedhandler.recording import Recording, Window, manifest
+from feedhandler.recording._sequences import Sequences
 from feedhandler.simulate.faults import Faults
 from tests.recorded import GROUPS, NOON, feed, record
 from tests.sequences_model import PlainChannel
@@ -167,6 +170,49 @@ def test_the_clock_of_a_line_that_was_set_back_is_told(tmp_path: Path) -> None:
     packets = [(line, ts - (60 * S if ts > NOON + 3 * S else 0), packet) for line, ts, packet in wire("")]
     report = checked(write(tmp_path / "day.pcapng", packets))
     assert "warning itch50-0/A its clock was set back by 59.998 s at 06:59:03.002" in said(report)
+    assert report.whole
+
+
+@pytest.mark.parametrize("buckets", [2, 64, 2048])
+def test_the_timeline_adds_up_however_coarse_it_is(buckets: int, tmp_path: Path) -> None:
+    packets = wire(SCRIPTS["swaps"])
+    recording = Recording(write(tmp_path / "day.pcapng", packets))
+    sequences = Sequences([("itch", "moldudp64", "AB")])
+    with recording.receiver() as receiver:
+        walk = Walk(receiver, sequences, buckets=buckets)
+        while not walk.ended:
+            walk.step(1000)
+    rows = walk.timeline()
+    (channel,) = sequences.report()
+    assert rows.shape == (2, buckets, 6)
+    assert (walk.start, walk.packets) == (packets[0][1], len(packets))
+    assert walk.width * buckets > packets[-1][1] - walk.start >= walk.width * buckets // 2
+    for row, line in zip(rows, channel.lines, strict=True):
+        count, size, lost, came, ahead, filled = (int(n) for n in row.sum(axis=0))
+        assert (count, size) == (line.packets, line.bytes)
+        assert (lost - came, came, filled) == (line.missing, line.reordered, line.filled)
+        assert all(row[:, 2] >= row[:, 3])  # what came after all is taken off where it was missed
+    ahead, filled = (int(rows[:, :, field].sum()) for field in (4, 5))
+    assert ahead - filled == channel.lost
+    with pytest.raises(ValueError, match="a power of two"):
+        Walk(receiver, sequences, buckets=3)
+    with pytest.raises(ValueError, match="the receiver has 2 lines, the sequences 1"):
+        Walk(receiver, Sequences([("itch", "moldudp64", "A")]))
+
+
+def test_packets_of_no_line_and_packets_that_were_cut_are_told(tmp_path: Path) -> None:
+    packets = wire("", packets=50)
+    path = tmp_path / "day.pcap"
+    with PcapWriter(path) as writer:
+        for line, ts, packet in packets:
+            writer.write(ts, packet, LINES[line])
+        writer.write(packets[-1][1], b"hello", ("239.1.1.1", 999))
+        frame = udp_frame(packets[-3][2], LINES[1])
+        seconds, fraction = divmod(packets[-1][1], S)
+        writer.file.write(struct.pack("<IIII", seconds, fraction, 60, len(frame)) + frame[:60])
+    report = checked(path)
+    assert "warning itch50-0/B 1 packet cut short when captured (snap length): no part of it is read" in said(report)
+    assert "note / packets to 239.1.1.1:999 are of no protocol that is known" in said(report)
     assert report.whole
 
 
@@ -365,6 +411,33 @@ def test_a_picture_of_several_recordings_is_refused(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["check", *map(str, both), "--plot", "x.png"]).exit_code == 2
     assert run(*both)[0] == 0
     assert run(*both[1:], "--plot", tmp_path / "x.png")[0] == 0  # it has no times: an empty picture
+
+
+def test_ctrl_c_says_that_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    path = write(tmp_path / "day.pcapng", wire("", packets=50))
+    monkeypatch.setattr("feedhandler.check.check", interrupted)
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["check", str(path), "--html", str(page)])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "stopped; day.pcapng was read in part only, so nothing is said of it" in done.stderr
+    assert not page.exists()
+
+
+def test_a_day_that_is_still_recorded_is_whole_so_far(day: Path) -> None:
+    written = manifest.load(day)
+    last = written.files[-1]
+    content = (day / last.name).read_bytes()
+    (day / f"{last.name}.partial").write_bytes(content[: len(content) * 3 // 4])
+    (day / last.name).unlink()
+    open_file = replace(last, complete=False, sha256=None)
+    manifest.save(replace(written, files=(*written.files[:-1], open_file), complete=False), day)
+    report = checked(day)
+    assert report.whole and not report.strictly_whole, said(report)
+    assert [file.state for file in report.files] == ["whole"] * (len(written.files) - 1) + ["growing"]
+    assert "not finished: it is still being recorded, or the recorder was killed" in said(report)
 
 
 def test_what_is_no_recording_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,9 +109,11 @@ def check(
     known = {f"{file.path}:" for file in recording.files}
     findings += [Finding("damage", str(fault)) for fault in faults if not str(fault).startswith(tuple(known))]
     for line, count in zip(lines, counts, strict=True):
-        for key, what in (("truncated", "cut short when captured"), ("bad_frames", "with a wrong checksum or length")):
-            if count[key]:
-                findings.append(Finding("warning", f"{_plural(count[key], 'packet')} {what}", line.channel, line.name))
+        if count["truncated"]:
+            text = (
+                f"{_plural(count['truncated'], 'packet')} cut short when captured (snap length): no part of it is read"
+            )
+            findings.append(Finding("warning", text, line.channel, line.name))
     findings += [
         Finding("note", f"packets to {line.name} are of no protocol that is known") for line in recording.unknown
     ]

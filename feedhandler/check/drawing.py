@@ -21,7 +21,8 @@ COLOURS = ("#1f6feb", "#e8833a", "#3fa66b", "#a371f7", "#d4a72c", "#57606a")
 LOST, SPARED, SILENT = "#d1242f", "#f0a202", "#c9d1d9"
 POINTS = 600  # of a curve: what a picture can show
 PACKETS, _, LINE_LOST, LINE_CAME, _, _ = range(6)
-EPOCH = datetime(1970, 1, 1)
+FORMS = ((5e9, "%H:%M:%S.%f"), (600e9, "%H:%M:%S"), (26 * 3600e9, "%H:%M"), (float("inf"), "%m-%d %H:%M"))
+"""How times stand at the axis, for spans of less than so many ns."""
 
 
 def figures() -> Any:
@@ -103,7 +104,7 @@ def _rates(report: DayReport, channel: Any, axis: Any, clock: _Clock) -> None:
             axis.stairs(packets, edges, color=colour, alpha=0.18, fill=True)
         axis.stairs(packets, edges, color=colour, lw=1.4 - 0.3 * min(number, 3), label=f"line {line.name}")
         top = max(top, float(packets.max(initial=0.0)))
-    axis.set_ylim(0, top * 1.12 or 1)
+    axis.set_ylim(0, top * 1.3 or 1)
     axis.set_ylabel("packets/s")
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.set_title(f"{channel.name}", loc="left", fontsize="medium")
@@ -114,9 +115,10 @@ def _rates(report: DayReport, channel: Any, axis: Any, clock: _Clock) -> None:
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     made: Any = dates  # matplotlib does not type these
-    locator = made.AutoDateLocator()
-    axis.xaxis.set_major_locator(locator)
-    axis.xaxis.set_major_formatter(made.ConciseDateFormatter(locator, show_offset=False))
+    span = (report.last_ts or 0) - (report.first_ts or 0)
+    form = next(form for most, form in FORMS if span < most)
+    axis.xaxis.set_major_locator(made.AutoDateLocator(maxticks=9))
+    axis.xaxis.set_major_formatter(made.DateFormatter(form))
     axis.tick_params(labelbottom=False)
 
 

@@ -56,7 +56,7 @@ def _channels(report: DayReport) -> Table:
 
 def _lines(report: DayReport) -> Table:
     made = table(
-        "line<", "packets", "first", "lost", "gaps", "others had", "dup", "swapped", "silent", "clock", "bad", "lead"
+        "line<", "packets", "first", "lost", "gaps", "others", "dup", "swapped", "silent", "clock", "bad", "lead"
     )
     drops = {(drop.channel, drop.line): drop for drop in report.drops}
     if drops:

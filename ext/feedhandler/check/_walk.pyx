@@ -98,23 +98,28 @@ cdef class Walk:
         return n
 
     cdef void count(self, const Packet *packet) noexcept nogil:
-        """The packet into its bucket."""
+        """The packet into its bucket; what it brought that was missing, into the one where it was missed."""
         cdef uint64_t *bucket
-        cdef uint64_t at = 0
         if self.start == 0:
             self.start = packet.ts_recv
-        if packet.ts_recv > self.start:
-            at = <uint64_t> packet.ts_recv - <uint64_t> self.start
-            while at // <uint64_t> self.width >= <uint64_t> self.buckets:
-                self.fold()
-            at = at // <uint64_t> self.width
-        bucket = &self.rows[packet.line, at, 0]
+        bucket = self.bucket(packet.line, packet.ts_recv)
         bucket[PACKETS] += 1
         bucket[BYTES] += packet.len
         bucket[LOST] += self.sequences.last.opened
-        bucket[CAME] += self.sequences.last.own
         bucket[AHEAD] += self.sequences.last.ahead
-        bucket[FILLED] += self.sequences.last.filled
+        if self.sequences.last.own > 0:
+            self.bucket(packet.line, self.sequences.last.own_since)[CAME] += self.sequences.last.own
+        if self.sequences.last.filled > 0:
+            self.bucket(packet.line, self.sequences.last.filled_since)[FILLED] += self.sequences.last.filled
+
+    cdef uint64_t *bucket(self, uint32_t line, int64_t ts) noexcept nogil:
+        cdef uint64_t at = 0
+        if ts > self.start:
+            at = <uint64_t> ts - <uint64_t> self.start
+            while at // <uint64_t> self.width >= <uint64_t> self.buckets:
+                self.fold()
+            at = at // <uint64_t> self.width
+        return &self.rows[line, at, 0]
 
     cdef void fold(self) noexcept nogil:
         """Buckets twice as wide."""

@@ -145,9 +145,11 @@ cdef struct Placed:             # what one frame did
     uint64_t early              # how far it reached below the first number of the recording
     uint64_t opened             # numbers missing on its line since
     uint64_t ahead              # numbers missing on its channel since
-    uint64_t own                # numbers that were missing on its line, and came
+    uint64_t own                # numbers that were missing on its line, and came ...
+    int64_t own_since           # ... since when
     uint64_t again              # numbers that its line had brought before
-    uint64_t filled             # numbers that were missing on the channel, and came
+    uint64_t filled             # numbers that were missing on the channel, and came ...
+    int64_t filled_since        # ... since when
     uint64_t beyond             # numbers above all that were known
 
 cdef class Runs:

@@ -162,6 +162,7 @@ cdef class Runs:
                         own.forgotten += own.own.dropped.end != 0
                         own.missing += own.begun - high
                     placed.own += high - first
+                    placed.own_since = own.began_at
                     own.far = max(own.far, own.next - first)
                     own.far_ns = max(own.far_ns, since(ts, own.began_at))
                     own.begun = first
@@ -173,6 +174,7 @@ cdef class Runs:
                 own.forgotten += own.own.dropped.end != 0
                 own.missing -= piece.end - piece.first
                 placed.own += piece.end - piece.first
+                placed.own_since = piece.since
                 placed.again += piece.first - low
                 own.far = max(own.far, own.next - piece.first)
                 own.far_ns = max(own.far_ns, since(ts, piece.since))
@@ -202,6 +204,7 @@ cdef class Runs:
                     self.channel_table[channel].next_due = min(self.channel_table[channel].next_due,
                                                                later(ts, self.reorder_ns))
                 placed.filled += high - first
+                placed.filled_since = run.began_at
                 run.bridged += high - first
                 run.begun = first
                 low = high
@@ -210,6 +213,7 @@ cdef class Runs:
                 self.no_room(channel, run)
                 run.missing -= piece.end - piece.first
                 placed.filled += piece.end - piece.first
+                placed.filled_since = piece.since
                 self.came(channel, run, index, &piece, ts)
                 low = piece.end
         if end > run.horizon:

@@ -100,9 +100,13 @@ cdef class Sequences(Runs):
                 self.number(channel, packet.line, &frame, ts, &placed)
                 self.last.opened += placed.opened
                 self.last.ahead += placed.ahead
-                self.last.own += placed.own
+                if placed.own > 0:
+                    self.last.own += placed.own
+                    self.last.own_since = placed.own_since
                 self.last.again += placed.again
-                self.last.filled += placed.filled
+                if placed.filled > 0:
+                    self.last.filled += placed.filled
+                    self.last.filled_since = placed.filled_since
                 self.last.beyond += placed.beyond
             if not frame.more:
                 break
