@@ -139,6 +139,23 @@ def test_windows_and_channels_and_several_files(recorded, tmp_path) -> None:
     assert drained(Source(both, Choice(channels=(names[0],)))) == whole
 
 
+def test_unknown_groups_go_along_and_what_went_to_one_host_is_left_out(recorded, tmp_path) -> None:
+    path = tmp_path / "mixed.pcap"
+    with capture.PcapWriter(path) as file:
+        for ts, target, data in capture.read(recorded):
+            file.write(ts, b"a question", ("10.0.0.53", 53))
+            file.write(ts, b"what is this?", ("239.7.7.7", 7777))
+            file.write(ts, data, target)
+    source = Source(Recording(path), Choice())
+    assert [line.destination for line in source.lines] == [*LINES, ("239.7.7.7", 7777)]
+    assert [line.destination for line in source.left_out] == [("10.0.0.53", 53)]
+    packets = drained(source)
+    whole = Recording(recorded).receiver().drain()
+    assert [packet for packet in packets if packet[0] < 2] == whole
+    assert {payload for line, _, payload in packets if line == 2} == {b"what is this?"}
+    assert len(packets) == 2 * len(whole)
+
+
 def test_damage_is_told_after_everything_before_it(recorded, listeners) -> None:
     cut = recorded.read_bytes()[: recorded.stat().st_size // 2]
     recorded.write_bytes(cut)

@@ -11,7 +11,7 @@ import pytest
 
 from feedhandler.errors import ConfigError
 from feedhandler.receive import capture
-from feedhandler.receive.capture_writer import PcapngWriter
+from feedhandler.receive.capture_writer import PcapngWriter, PcapWriter
 from feedhandler.replay import PacingReport, backlog
 from feedhandler.replay._ahead import Ahead
 from feedhandler.replay._paced import Paced
@@ -108,6 +108,22 @@ def test_every_payload_on_its_line_in_order_and_never_early(recorded, listeners,
     assert report.wanted_per_second == pytest.approx(99 / span * 1e9, rel=1e-6)
     assert report.per_second == pytest.approx(report.wanted_per_second * (1 + report.rate_error))
     assert "p99" in report.sentences()[1] and set(report.as_dict()) >= {"p50_ns", "p99_ns", "max_ns", "rate_error"}
+
+
+def test_a_packet_whose_time_lies_before_is_due_with_the_one_before_it(tmp_path, listeners) -> None:
+    path = tmp_path / "back.pcap"
+    with PcapWriter(path) as writer:
+        for n, ms in enumerate((0, 8, 2, 3, 9)):
+            writer.write(START + ms * 1_000_000, bytes([n]), listeners[0].getsockname())
+    schedule = Schedule(speed=1)
+    sender = MulticastSender([listeners[0].getsockname()])
+    ahead = Ahead(1)
+    with capture.receiver(path) as file:
+        ahead.read(file, [0])
+    ahead.end()
+    sender.run(ahead, schedule=schedule)
+    assert [listeners[0].recv(10) for _ in range(5)] == [bytes([n]) for n in range(5)]
+    assert schedule.figures["due_ns"] == 9_000_000
 
 
 def test_steps_let_as_many_go_as_were_allowed(recorded, listeners) -> None:

@@ -228,7 +228,8 @@ def onto_lines(recording: "Recording", choice: "Choice", options: dict[str, Any]
 
     with WireReplay(recording, choice, **options) as played:
         for line in played.source.left_out:
-            talk(f"{text(line)} is left out: a TCP stream is served: --onto soupbintcp --channels {line.channel}")
+            why = f"served by --onto soupbintcp --channels {line.channel}" if line.stream else "it went to one host"
+            talk(f"{text(line)} is left out: {why}")
         pairs = zip(played.lines, played.destinations, strict=True)
         where = ", ".join(f"{line.name} to {address}:{port}" for line, (address, port) in pairs)
         try:

@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
@@ -83,10 +84,12 @@ class Source:
             wanted = [lines for lines in wanted if not any(line.stream or not line.destination for line in lines)]
         self._channels = [lines[0].channel for lines in wanted]
         self._incoming = [line for lines in wanted for line in lines]
-        if self._everything:
-            self._incoming += recording.unknown
+        self._known = len(self._incoming)
         self.left_out = [line for line in every if line not in self._incoming]
-        """Lines that cannot go this way: TCP streams among packets."""
+        """Lines that do not go this way: TCP streams among packets, and what nobody knows and went to one host only."""
+        if self._everything:
+            self._incoming += [line for line in recording.unknown if _is_multicast(line)]
+            self.left_out += [line for line in recording.unknown if not _is_multicast(line)]
         if not self._incoming:
             raise ConfigError(
                 f"{recording.paths[0]}: there are no packets of UDP lines in it; serve its messages: --onto soupbintcp"
@@ -144,7 +147,7 @@ class Source:
                 self.passes = n + 1
                 with contextlib.closing(self._open()) as receiver:
                     self._receiver = receiver
-                    self.ahead.read(receiver, range(len(self.lines)), shift)
+                    self.ahead.read(receiver, self._table(receiver.lines), shift)
                     self.error = self.error or receiver.error
                     self._before, self._receiver = self._before + self.recording.size, None
                     if isinstance(receiver, Repacked):
@@ -163,6 +166,13 @@ class Source:
             span, packets = self.ahead.last_ts - self.ahead.first_ts, self.ahead.packets
             self._span = span + (span // (packets - 1) if packets > 1 and span else GAP_NS)
         return self._span
+
+    def _table(self, lines: int) -> list[int | None]:
+        """Which of ours each of the receiver's lines is."""
+        if not self._everything:
+            return list(range(lines))
+        unknown = [self.lines.index(line) if line in self.lines else None for line in self.recording.unknown]
+        return [*range(self._known), *unknown]
 
     def _open(self) -> Receiver:
         recording, choice, kind = self.recording, self.choice, self.kind
@@ -185,6 +195,10 @@ class Source:
         picker = Picker(first.protocol, self.choice.symbols) if self.choice.symbols else None
         out = first.session if self.kind != "session" and first.session == "iextp" else "moldudp64"
         return [framing_of(line) for line in lines], arbiter, picker, out, 1 if self.kind == "session" else len(lines)
+
+
+def _is_multicast(line: RecordedLine) -> bool:
+    return line.destination is not None and ip_address(line.destination[0]).is_multicast
 
 
 def framing_of(line: RecordedLine) -> session.Framing:

@@ -13,6 +13,7 @@ cdef class Schedule:
     cdef readonly int64_t start             # CLOCK_MONOTONIC, ns; 0 = not begun
     cdef int64_t first_time
     cdef bint has_time
+    cdef int64_t floor                      # no packet is due before the one that goes before it
     cdef uint64_t taken
     cdef uint64_t sends
     cdef int64_t first_due, last_due, first_sent, last_sent

@@ -54,13 +54,17 @@ cdef class Schedule:
         fh_allow(&self.allowed, packets)
 
     cdef int64_t due(self, int64_t time, int64_t now) noexcept nogil:
-        """When the next packet is due whose own time is `time`, on CLOCK_MONOTONIC; NOT_NOW = nobody knows."""
+        """When the next packet is due whose own time is `time`, on CLOCK_MONOTONIC; NOT_NOW = nobody knows.
+
+        One whose time lies before its predecessor's (a clock that was set back) is due with that.
+        """
         if self.start == 0:
             self.start = now + (LEAD_NS if self.speed > 0 or self.interval > 0 else 0)
         if self.speed > 0:
             if not self.has_time:
                 self.first_time, self.has_time = time, True
-            return self.start + <int64_t> (<double> (time - self.first_time) / self.speed)
+            self.floor = max(self.floor, self.start + <int64_t> (<double> (time - self.first_time) / self.speed))
+            return self.floor
         if self.steps and self.taken >= fh_allowed(&self.allowed):
             return NOT_NOW
         return self.start + <int64_t> (<double> self.taken * self.interval)
