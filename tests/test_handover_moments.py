@@ -50,7 +50,7 @@ def test_at_any_moment_nothing_is_lost_or_doubled(
     dice = random.Random(seed)
     groups = [(multicast_group, free_udp_port), (multicast_group, free_udp_port + 1)]
     lines = [Line(name=name, group=g, port=p, interface="lo") for name, (g, p) in zip("AB", groups, strict=True)]
-    settings = replace(config(lines, reorder_us=1_000_000), record=RECORD)
+    settings = replace(config(lines, reorder_us=1_000_000, silence_ms=800), record=RECORD)
     books, events = lossless
     moments = sorted(dice.uniform(0.0, 0.5 * MARKET.messages / RATE) for _ in range(AT_ONCE))
     sender = simulate.MulticastSender(groups, skew_us=20.0, rate=RATE, heartbeat_s=0.005, end_repeats=3)
