@@ -24,8 +24,8 @@ the present: it waits for the lines to come to it.
 
 *The present.* In LIVE, when two polls in a row have brought less than half of what they were asked for, nothing old waits:
 Arbiter.present() decides whether its channel is whole. A stream's server sends what is past as fast as it can, so there the
-clock has to say so, too: the last event is no older than events were when they were recorded, give or take a second, or the
-server had nothing to send and sent a heartbeat.
+clock has to say so, too: a channel's last event is no older than its last recorded one was then, give or take a tenth of a
+second; or its server had nothing to send, and sent a heartbeat.
 """
 cimport cython
 from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
@@ -33,7 +33,7 @@ from libc.stdlib cimport calloc, free
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME
 
 from feedhandler._counters cimport LN_BYTES, LN_HEARTBEATS, LN_PACKETS
-from feedhandler._records cimport MESSAGES_MAX, Message, Packet
+from feedhandler._records cimport MESSAGES_MAX, Event, Message, Packet
 from feedhandler.line._arbiter cimport Arbiter
 from feedhandler.publish._publisher cimport Publisher
 from feedhandler.receive._kept cimport KeptPackets, Need, clock, doze
@@ -57,7 +57,9 @@ cdef enum:                      # whose packets poll() gave last
 
 cdef enum:
     IDLE_NS = 200_000           # of sleep where a recording has nothing new, or the other thread is waited for
-    SLACK_NS = 1_000_000_000    # between the clocks of recorder and handler; and of a stream's lag
+    SLACK_NS = 1_000_000_000    # between the clocks of recorder and handler
+    STREAM_SLACK_NS = 100_000_000   # of a stream's events behind the clock
+    EVENTS_LOOKED_AT = 65536    # of those recorded
     SHORT_POLLS = 2
     SKIPPED_POLLS = 64          # of packets of nobody's, in one poll of ours
 
@@ -96,7 +98,9 @@ cdef class HandoverReceiver(Receiver):
     cdef readonly bint streaming
     cdef int64_t patience_ns
     cdef int64_t opened_at                  # since when the live lines are open, ns since the Unix epoch
-    cdef int64_t lag                        # of events behind the clock, when they were recorded
+    cdef int64_t *lags                      # of each channel's last recorded event, behind the time it was received
+    cdef int64_t *last_events               # of each channel, exchange time; 0 = none since the recording is over
+    cdef uint64_t looked_at                 # events up to this one
 
     cdef int handed                         # a mailbox: the live receiver is the hot thread's
 
@@ -131,13 +135,16 @@ cdef class HandoverReceiver(Receiver):
         self.patient_until = self.last_recorded = INT64_MIN
         self.seams = <Seam *> calloc(lines, sizeof(Seam))
         self.heartbeats = <uint64_t *> calloc(lines, sizeof(uint64_t))
+        self.lags = <int64_t *> calloc(lines, sizeof(int64_t))
+        self.last_events = <int64_t *> calloc(lines, sizeof(int64_t))
         self.arbiters = <void **> calloc(lines, sizeof(void *))
         self.framings = <void **> calloc(2 * lines, sizeof(void *))
         self.channel_of = <int *> calloc(lines, sizeof(int))
         self.line_of = <int32_t *> calloc(recording.lines, sizeof(int32_t))
         self.connections = <uint32_t *> calloc(recording.lines, sizeof(uint32_t))
         self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
-        if (self.seams == NULL or self.heartbeats == NULL or self.arbiters == NULL
+        if (self.seams == NULL or self.heartbeats == NULL or self.lags == NULL or self.last_events == NULL
+                or self.arbiters == NULL
                 or self.framings == NULL or self.channel_of == NULL or self.line_of == NULL or self.connections == NULL
                 or self.messages == NULL):
             raise MemoryError()
@@ -150,6 +157,8 @@ cdef class HandoverReceiver(Receiver):
             self.status = self.own_status           # which the base frees
         free(self.seams)
         free(self.heartbeats)
+        free(self.lags)
+        free(self.last_events)
         free(self.arbiters)
         free(self.framings)
         free(self.channel_of)
@@ -322,13 +331,28 @@ cdef class HandoverReceiver(Receiver):
             self.heartbeats[line] = self.publisher.lines[line].counters[LN_HEARTBEATS]
         for channel in range(self.channels):
             (<Arbiter> self.arbiters[channel]).resume(self.opened_at)
-        if self.streaming and self.publisher.head > 0 and self.last_recorded != INT64_MIN:
-            self.lag = self.last_recorded - self.last_event()
+        self.look_at_events(True)
         self.awaiting = True
         fh_mailbox_put(&self.phase, PHASE_KEPT)
 
-    cdef int64_t last_event(self) noexcept nogil:
-        return self.publisher.slots[self.publisher.head & self.publisher.mask].ts_event
+    cdef void look_at_events(self, bint recorded) noexcept nogil:
+        """How old the last event of each channel of streams is."""
+        cdef uint64_t number, head = self.publisher.head
+        cdef uint64_t most = min(<uint64_t> EVENTS_LOOKED_AT, self.publisher.mask + 1)
+        cdef const Event *event
+        cdef int channel
+        if not self.streaming:
+            return
+        for number in range(max(self.looked_at, head - min(most, head)) + 1, head + 1):
+            event = &self.publisher.slots[number & self.publisher.mask]
+            channel = self.publisher.directory[event.instrument].channel
+            if event.instrument == 0 or channel >= self.channels:
+                continue
+            if recorded:
+                self.lags[channel] = event.ts_recv - event.ts_event
+            else:
+                self.last_events[channel] = event.ts_event
+        self.looked_at = head
 
     cdef int poll_kept(self, Packet *out, int capacity) noexcept nogil:
         """Packets out of the memory. When it is empty, and the live receiver ours, the phase is LIVE."""
@@ -380,19 +404,23 @@ cdef class HandoverReceiver(Receiver):
         cdef int channel
         cdef bint whole = True
         self.short_polls = SHORT_POLLS
-        if self.streaming and not self.streams_are_present():
-            return
+        self.look_at_events(False)
         for channel in range(self.channels):
-            whole = (<Arbiter> self.arbiters[channel]).present() and whole
+            if self.streaming and not self.stream_is_present(channel):
+                whole = False
+            else:
+                whole = (<Arbiter> self.arbiters[channel]).present() and whole
         self.awaiting = not whole
 
-    cdef bint streams_are_present(self) noexcept nogil:
-        """The servers have sent all that is past."""
+    cdef bint stream_is_present(self, int channel) noexcept nogil:
+        """The channel's server has sent all that is past."""
         cdef int line
         for line in range(self.lines):
-            if self.publisher.lines[line].counters[LN_HEARTBEATS] > self.heartbeats[line]:
+            if (self.channel_of[line] == channel
+                    and self.publisher.lines[line].counters[LN_HEARTBEATS] > self.heartbeats[line]):
                 return True
-        return self.publisher.head > 0 and clock(CLOCK_REALTIME) - self.last_event() <= self.lag + SLACK_NS
+        return (self.last_events[channel] != 0
+                and clock(CLOCK_REALTIME) - self.last_events[channel] <= self.lags[channel] + STREAM_SLACK_NS)
 
     cdef void release(self) noexcept nogil:
         cdef int lent = self.lent
