@@ -46,6 +46,7 @@ def register(app: typer.Typer) -> None:
     commands = (
         "feedhandler record feed.toml --to /data/nasdaq",
         "feedhandler record feed.toml --to /data/nasdaq --rotate-bytes 1G --compress 3",
+        "feedhandler record feed.toml --to /data/nasdaq --books 60",
         "feedhandler record feed.toml --to /data/ring --rotate-seconds 60 --keep 60 --on-full drop-oldest",
     )
     app.command(epilog=examples(*commands))(record)
@@ -69,6 +70,9 @@ def record(
         str, typer.Option(metavar="WHEN", help='On the disk for sure: each "file", "none", or every so many seconds.')
     ] = "",
     on_full: Annotated[OnFull | None, typer.Option(help="When the disk is full.")] = None,
+    books: Annotated[
+        int | None, typer.Option(min=0, metavar="SECONDS", help="Snapshots of the books so often, by a process beside.")
+    ] = None,
     zone: Annotated[str, typer.Option(help="A day is one there: UTC, America/New_York.")] = "",
     seconds: Annotated[float, typer.Option(min=0, help="End after so long; 0 = at Ctrl-C.")] = 0,
     as_json: Json = False,
@@ -90,6 +94,7 @@ def record(
         "compress": compress,
         "sync": how_often(sync) if sync else None,
         "on_full": on_full.value if on_full else None,
+        "books_s": books,
         "zone": zone or None,
     }
     feed = replace(feed, record=chosen(feed.record, given))

@@ -72,7 +72,8 @@ class Disk:
     """Writes the blocks put into `blocks`, and gives them back through `free`; None ends it.
 
     `statistics(lines)`: what belongs at the end of a file with so much of its lines. `failed` is called, once, with
-    what the recording cannot go on after; everything later is counted as not recorded. `note`: sentences for people.
+    what the recording cannot go on after; everything later is counted as not recorded. `began` is called with the
+    folder of each file that is begun. `note`: sentences for people.
     """
 
     def __init__(
@@ -83,11 +84,13 @@ class Disk:
         channels: Sequence[Channel],
         statistics: Callable[[tuple[FileLine, ...]], bytes],
         failed: Callable[[RecordingError], None],
+        began: Callable[[Path], None],
         note: Callable[[str], None],
         write: Callable[[int, Any], int] = os.write,
     ) -> None:
         self.root, self.name, self.settings, self.channels = root, name, settings, tuple(channels)
-        self.statistics, self.failed, self.note, self._write_some = statistics, failed, note, write
+        self.statistics, self.failed, self.began = statistics, failed, began
+        self.note, self._write_some = note, write
         self.blocks: queue.SimpleQueue[Block | None] = queue.SimpleQueue()
         self.free: queue.SimpleQueue[Block] = queue.SimpleQueue()
         for _ in range(BLOCKS):
@@ -232,6 +235,7 @@ class Disk:
         self._lines = ()
         self._lost = [0] * len(block.lines)
         self.files += 1
+        self.began(self.day.folder)
 
     def _write(self, data: "memoryview | bytes") -> None:
         """All of it, or RecordingError and nothing of it."""

@@ -36,6 +36,7 @@ from feedhandler.record._encoder import (
 )
 from feedhandler.record._intake import Intake
 from feedhandler.record.disk import BLOCK_BYTES, Disk
+from feedhandler.record.keepers import Keepers
 from feedhandler.record.periods import Periods
 from feedhandler.record.streams import RecordedStream, StreamKeeper
 from feedhandler.recording._sequences import Sequences
@@ -97,6 +98,7 @@ class Recorder:
         """Of a configuration of streams: its lines."""
         self._keeper: StreamKeeper | None = None
         self._ended = threading.Event()
+        self._keepers = Keepers(self.settings.books_s, config.books, self.notes.append)
         with ExitStack() as stack:
             options: dict[str, Any] = {} if write is None else {"write": write}
             self.disk = Disk(
@@ -106,6 +108,7 @@ class Recorder:
                 self.channels,
                 self._statistics,
                 self._failed,
+                self._keepers.begin,
                 self.notes.append,
                 **options,
             )
@@ -279,6 +282,7 @@ class Recorder:
         self._guard(lambda: _Writer(self).run())
         self.disk.blocks.put(None)
         self.disk.join()
+        self._keepers.close()
         self.error = self.error or self.disk.error
         self._ended.set()
 
