@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from simulated_days import SIZES, day, with_a_gap
+from typer.testing import CliRunner
 
 import feedhandler as fh
+from feedhandler import simulate
 from feedhandler._witness import Caller
 from feedhandler.capture_config import capture_config
+from feedhandler.cli import app
 from feedhandler.handler import Handler, open_capture, play
 from feedhandler.receive import capture
+from feedhandler.recording import Recording
 from feedhandler.records import BOOK, EVENT, Action, Flag, Quality, Reason
 from feedhandler.rehearse._packets import PacketQueue
 from feedhandler.research import Backtest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 class Diary(fh.Strategy):
@@ -277,3 +288,70 @@ def test_level_feeds_and_whole_files_of_messages(shared_data: Path) -> None:
     assert {symbol for _, symbol, _ in diary.calls} >= {"SPY"}
     events = list(fh.backtest(shared_data / "itch50" / "nasdaq-day-first-1000.itch"))
     assert events == [] or {book.symbol for _, book in events}
+
+
+def test_the_example_runs_on_a_recording(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap")
+    command = [sys.executable, "examples/backtest.py", str(path), "MSFT"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second = done.stdout.splitlines()
+    assert re.fullmatch(r"MSFT: \d{3} books, \d{3,} shares traded, \d+ deals, [+-]\d+\.\d\d dollars", first)
+    assert re.fullmatch(r"MSFT: the widest spread was \d+\.\d{4}", second)
+    command[-1] = "MSFX"
+    done = subprocess.run(command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=120)
+    assert done.returncode == 1 and done.stderr.startswith("there is no 'MSFX' among the 4 instruments")
+
+
+def test_top_says_how_a_recording_is_looked_at(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap", messages=500)
+    done = CliRunner().invoke(app, ["top", str(path)])
+    assert done.exit_code == 1 and isinstance(done.exception, fh.SegmentError)
+    assert f"`feedhandler replay {path} --name day`, then `feedhandler top day`" in str(done.exception)
+
+
+def test_a_part_of_a_day_begins_with_the_right_books(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap")
+    whole = [(event.tobytes(), book.top()) for event, book in fh.backtest(path, "AAPL", **SIZES)]
+    times = [int(event["ts_recv"]) for event, _ in fh.backtest(path, "AAPL", **SIZES)]
+    first = Recording(path).first_ts
+    for start, end in (("+10s", "+20s"), (first + 10 * 10**9, first + 20 * 10**9), ("+20s", None), (None, "+1s")):
+        bounds = [first + int(w[1:-1]) * 10**9 if isinstance(w, str) else w for w in (start, end)]
+        inside = [row for row, ts in zip(whole, times, strict=True) if (bounds[0] or 0) <= ts < (bounds[1] or 2**63)]
+        part = fh.backtest(path, "AAPL", start=start, end=end, **SIZES)
+        assert [(event.tobytes(), book.top()) for event, book in part] == inside
+        assert 5 < len(inside) < len(whole)
+    diary = Diary()
+    fh.backtest(path, "AAPL", start="+10s", strategy=diary, **SIZES)
+    assert [what for what, *_ in diary.calls[:3]] == ["start", "live", "book"]  # what holds at the start is said first
+    with pytest.raises(fh.RecordingError, match="expected"):
+        fh.backtest(path, start="noon")
+
+
+def test_several_days_follow_each_other(tmp_path: Path) -> None:
+    paths = [tmp_path / "one.pcap", tmp_path / "two.pcap"]
+    for path, session, date in zip(
+        paths, ("MON", "TUE"), (datetime.date(2026, 1, 5), datetime.date(2026, 1, 6)), strict=True
+    ):
+        exchange = simulate.Exchange(symbols=4, messages=800, seed=len(session), duration_s=10.0)
+        simulate.write(path, exchange, session=session, date=date)
+    single = [[(e["ts_event"], e["price"]) for e, _ in fh.backtest(path, "MSFT", **SIZES)] for path in paths]
+    run = fh.backtest(reversed(paths), "MSFT", channel_events=True, **SIZES)
+    both = list(run)
+    assert [(e["ts_event"], e["price"]) for e, book in both if book is not None] == single[0] + single[1]
+    assert sum(e["action"] == Action.RESET for e, book in both if book is None) == 2
+
+
+def test_files_without_times_are_cut_by_the_exchanges_clock(tmp_path: Path) -> None:
+    path = tmp_path / "day.itch"
+    simulate.write(path, simulate.Exchange(symbols=4, messages=800, seed=1))
+    noon = list(fh.backtest(path, start="12:00", end="13:00", protocol="itch50", **SIZES))
+    hours = {int(event["ts_event"]) // 3_600_000_000_000 for event, _ in noon}
+    assert hours == {12}
+    dated = list(
+        fh.backtest(path, start="12:00", end="13:00", protocol="itch50", day=datetime.date(2026, 1, 5), **SIZES)
+    )
+    assert len(dated) == len(noon) > 5
+    with pytest.raises(fh.RecordingError, match="name one of the exchange's day"):
+        fh.backtest(path, start="+5s", protocol="itch50")

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +17,11 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand."""
-    commands = ("feedhandler top nasdaq", "feedhandler top nasdaq --once --json")
+    commands = (
+        "feedhandler top nasdaq",
+        "feedhandler top nasdaq --once --json",
+        "feedhandler replay days/20261120 --name day & feedhandler top day",
+    )
     app.command(epilog=examples(*commands))(top)
 
 
@@ -32,12 +37,19 @@ def top(
 ) -> None:
     """Show a running feed: books, rates, latency, the health of lines and channels. It only reads; Ctrl-C ends it.
 
-    When the handler died, the view stays and goes on with the one that is started again.
+    A recording runs while `feedhandler replay DAY --name NAME` does. When the handler died, the view stays and goes on
+    with the one that is started again.
     """
     from feedhandler import attach
+    from feedhandler.errors import SegmentError
     from feedhandler.read.opening import only_segment
     from feedhandler.top import draw, take
 
+    if name and Path(name).exists() and ("/" in name or not (Path(directory) / name).exists()):
+        raise SegmentError(
+            f"{name}: top shows a running feed, and this is a recording: let it run with `feedhandler replay {name} "
+            "--name day`, then `feedhandler top day` in another terminal; `feedhandler books` shows its end at once"
+        )
     with attach(name or only_segment(directory), dir=directory) as feed:
         if as_json and once:
             emit(asdict(take(feed)))
