@@ -21,6 +21,7 @@ from feedhandler.handler import Handler, open_recording, play
 from feedhandler.line import Arbiter
 from feedhandler.receive import capture
 from feedhandler.recording import Recording, Window
+from feedhandler.records import Reason
 from feedhandler.replay import Choice, HandlerReplay, Rewrite, Steps, WireReplay, messages
 from feedhandler.replay._picker import Picker
 from feedhandler.replay._repacked import Repacked
@@ -217,11 +218,27 @@ def test_picking_may_begin_in_the_middle_of_a_day(recorded) -> None:
     whole = Recording(recorded).receiver().drain()
     half = whole[len(whole) // 2][1]
     symbols = tuple(Exchange(**QUICK).symbols[:2])
+    everything = drained(Source(Recording(recorded), Choice(symbols=symbols)))
     packets = drained(Source(Recording(recorded), Choice(Window(half, None), symbols=symbols)))
-    rest = [(ts, payload) for line, ts, payload in packets if line == 0]
-    got = unwrap(rest, b"S1        ")
-    want = picked(symbols)
-    assert got == want[-len(got) :] and 0 < len(got) < len(want)
+    assert packets == [packet for packet in everything if packet[1] >= half]  # under the same numbers
+    assert 0 < len(packets) < len(everything)
+    part = HandlerReplay(Recording(recorded), Choice(Window(half, None), symbols=symbols), Schedule())
+    with Handler(Recording(recorded).config(**SIZES), receiver=part.receiver, anonymous=True) as handler:
+        part.run(handler)
+        assert int(handler.segment.channels["reason"][0]) == Reason.JOINED_LATE
+
+
+def test_messages_without_numbers_go_without(tmp_path) -> None:
+    with capture.PcapWriter(tmp_path / "blank.pcap") as file:
+        for n in range(4):
+            message = b"S\0\0\0\0" + struct.pack(">HI", 0, n) + b"O"
+            packet = struct.pack(">10sQHH", b" " * 10, 0, 1, len(message)) + message
+            file.write(10**18 + n * 1000, packet, LINES[0])
+    recording = Recording(tmp_path / "blank.pcap", protocol="itch50")
+    packets = drained(Source(recording, Choice(symbols=("ANY",))))
+    assert [payload for _, _, payload in packets] == [
+        p for _, _, p in Recording(tmp_path / "blank.pcap", protocol="itch50").receiver().drain()
+    ]
 
 
 def test_a_picker_knows_symbols_and_ids(recorded) -> None:
@@ -269,7 +286,7 @@ def test_a_gap_stays_a_gap_and_what_the_other_line_fills_is_none(tmp_path) -> No
     packets = drained(Source(recording, Choice(symbols=("ANY",))))
     heads = [struct.unpack_from(">QH", payload, 10) for line, _, payload in packets if line == 1]
     numbers = [first + n for first, count in heads for n in range(count)]
-    assert numbers == [1, 2, 3, 4, 8, 9]  # 9 to 11 are missing: three numbers are left out
+    assert numbers == [2, 3, 4, 5, 9, 10]  # begun late, and 9 to 11 are missing: three numbers are left out
     assert opening(recording, Choice()) == ("S1", 5)
 
 
@@ -367,16 +384,28 @@ def test_a_handler_makes_the_same_events_at_any_pace(recorded, pace) -> None:
         want = events_of(whole)
         books = {symbol: shown(whole, symbol) for symbol in Exchange(**QUICK).symbols}
     played = HandlerReplay(Recording(recorded), Choice(), Schedule(**pace))
-    with Handler(
-        Recording(recorded).config(**SIZES),
-        receiver=played.receiver,
-        first_packet=Recording(recorded).first_ts,
-        anonymous=True,
-    ) as handler:
+    with played.open(**SIZES) as handler:
         played.run(handler)
         assert events_of(handler) == want and len(want) > 64 * 1000
         assert {symbol: shown(handler, symbol) for symbol in books} == books
     assert played.report.packets == len(Recording(recorded).receiver().drain())
+
+
+def test_a_handler_that_begins_in_the_middle_has_what_came_before(recorded) -> None:
+    packets = Recording(recorded).receiver().drain()
+    window = Window(packets[len(packets) // 2][1], None)
+    with open_recording(Recording(recorded), **SIZES) as whole:
+        play(whole)
+        books = {symbol: shown(whole, symbol) for symbol in Exchange(**QUICK).symbols}
+    for steps in (False, True):
+        played = HandlerReplay(Recording(recorded), Choice(window), Schedule(speed=50), steps=steps)
+        with played.open(**SIZES) as handler:
+            if steps:
+                with played.source:
+                    assert len(list(played.steps(handler).step(1 << 30))) == len(packets) - len(packets) // 2
+            else:
+                played.run(handler)
+            assert {symbol: shown(handler, symbol) for symbol in books} == books
 
 
 def test_steps_go_one_by_one_and_say_what_went(recorded) -> None:
@@ -398,8 +427,7 @@ def test_steps_go_one_by_one_and_say_what_went(recorded) -> None:
         assert list(steps.step()) == []
     assert steps.packets == len(packets)
     played = HandlerReplay(Recording(recorded), Choice(), Schedule(), steps=True)
-    config = Recording(recorded).config(**SIZES)
-    with Handler(config, receiver=played.receiver, anonymous=True) as handler, played.source:
+    with played.open(**SIZES) as handler, played.source:
         stepping = played.steps(handler)
         assert len(list(stepping.step(3))) == 3
         assert sum(handler.types.values()) > 0

@@ -342,21 +342,20 @@ def into_handler(
     spin: bool,
 ) -> dict[str, Any]:
     """The recording through a handler; its segment stays until Ctrl-C, if it is to be kept."""
-    from feedhandler.handler import Handler, open_recording, play
+    from feedhandler.handler import open_recording, play
     from feedhandler.news import complaints
     from feedhandler.replay import HandlerReplay
     from feedhandler.simulate._schedule import Schedule
 
     plain = not (pace["speed"] or pace["pps"] or step or choice.symbols or choice.loops != 1 or seconds)
-    names = recording.channels(choice.channels)
     if plain:
+        names = recording.channels(choice.channels)
         handler = open_recording(recording, choice.window, channels=names, **sizes)
         played = None
     else:
         schedule = Schedule(speed=pace["speed"], rate=pace["pps"])
         played = HandlerReplay(recording, choice, schedule, spin=spin, steps=step)
-        first = max(recording.first_ts, choice.window.start or 0)
-        handler = Handler(recording.config(channels=names, **sizes), receiver=played.receiver, first_packet=first)
+        handler = played.open(**sizes)
     name = sizes["name"]
     with handler:
         talk(f"publishing {title(recording)} as {name}; attach, or: feedhandler top {name}")

@@ -17,6 +17,7 @@ class Repacked(Receiver):
         *,
         mtu: int = 1472,
         rate: float | None = None,
+        begin: int | None = None,
     ) -> Self: ...
     @property
     def taken(self) -> int:

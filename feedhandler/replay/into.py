@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from feedhandler.rehearse._packets import PacketQueue
 from feedhandler.replay._paced import Paced
@@ -14,6 +14,7 @@ from feedhandler.replay.steps import Steps
 from feedhandler.simulate._schedule import Schedule
 
 if TYPE_CHECKING:
+    from feedhandler.capture_config import CaptureOptions
     from feedhandler.handler import Handler
     from feedhandler.receive._receiver import Receiver
     from feedhandler.recording import Recording
@@ -23,7 +24,7 @@ LOOK_S = 0.02  # the longest wait for the next packet
 
 
 class HandlerReplay:
-    """A recording as the receiver of a handler: `Handler(recording.config(channels=...), receiver=replay.receiver)`.
+    """A recording as the receiver of a handler, which `open()` makes.
 
     Events are those of the recording, byte for byte, at any pace. `schedule`: see Schedule; with `steps` none is kept.
     Used once.
@@ -37,6 +38,28 @@ class HandlerReplay:
         lines = len(self.source.lines)
         self.receiver: Receiver = PacketQueue(lines) if steps else Paced(lines, self.source.ahead, schedule, spin=spin)
         self._stopping = threading.Event()
+
+    def open(self, **options: Unpack[CaptureOptions]) -> Handler:
+        """The handler, not yet started: pass it to run(), or to steps(), and close it. `options` as of open_recording.
+
+        Where the window begins later than the recording, what came before has taken effect, as of open_recording. With
+        symbols chosen it has not: their books say that they were joined late.
+        """
+        from feedhandler.handler import Handler, open_recording
+
+        recording, choice = self.source.recording, self.source.choice
+        names = recording.channels(choice.channels)
+        if choice.symbols:
+            config = recording.config(channels=names, **options)
+            anonymous = not options.get("name")
+            return Handler(config, receiver=self.receiver, first_packet=recording.first_ts, anonymous=anonymous)
+        handler = open_recording(recording, choice.window, channels=names, **options)
+        try:
+            handler.go_on(self.receiver)
+        except BaseException:
+            handler.close()
+            raise
+        return handler
 
     def run(self, handler: Handler, progress: Callable[[int], None] | None = None) -> None:
         """Play until the end, or stop(). Raises CaptureError when the recording is damaged."""

@@ -180,12 +180,11 @@ class Source:
             return recording.receiver(choice.window, channels=self._channels, everything=self._everything)
         channels = [self._repack(lines) for lines in channels_of(self._incoming)]
         total = sum(channel[4] for channel in channels)
-        if choice.window.start is not None and (choice.symbols or any(line.stream for line in self._incoming)):
-            before = recording.receiver(Window(None, choice.window.start), channels=self._channels)
-            with Repacked(total, before, channels) as past:  # directories and logins, whose words hold later
-                past.skim()
-        receiver = recording.receiver(choice.window, channels=self._channels)
-        return Repacked(total, receiver, channels, rate=None if kind == "session" else choice.rate)
+        window, begin = choice.window, None
+        if choice.symbols or any(line.stream for line in self._incoming):
+            window, begin = Window(None, window.end), window.start  # directories and logins, whose words hold later
+        receiver = recording.receiver(window, channels=self._channels)
+        return Repacked(total, receiver, channels, rate=None if kind == "session" else choice.rate, begin=begin)
 
     def _repack(self, lines: list[RecordedLine]) -> tuple[list[session.Framing], Arbiter, Picker | None, str, int]:
         """A channel as Repacked takes it."""

@@ -3,14 +3,15 @@
 Theory: packets of all lines of a channel go through its framing and a real arbiter, as in a handler, so that each message
 comes once, in order, whichever line had it. What is kept of it is put behind new headers, in the time of the packet that
 brought it, and goes out on every line of the channel at once. A picked channel has numbers of its own, from 1 in each
-session: a hole in the old numbers would be a gap to whoever receives them. A gap of the recording stays one: as many
-numbers are left out. Where all is kept, numbers stay as recorded. Heartbeats and the end of a session follow on the line
-that had them, with the new number.
+session: a hole in the old numbers would be a gap to whoever receives them. What the recording lacks stays a gap: as many
+numbers are left out, and where it begins within a session, number 1 is. Where all is kept, numbers stay as recorded;
+messages without numbers go without. Heartbeats and the end of a session follow on the line that had them, with the
+new number. What lies before `begin` is read and counted, and not sent.
 
 This runs on the thread that reads ahead, or in the tests: it may take memory, and does so seldom.
 """
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -55,7 +56,7 @@ cdef class Repacked(Receiver):
     `channels`: (framings of its lines, in the order of the source's; Arbiter with as many lines, from `first_line` on;
     Picker or None; the session they go out in, "moldudp64" or "iextp"; lines that they go out on). `lines` is the sum of
     the latter. `mtu`: bytes of a packet at most, where messages allow. `rate`: messages a second; times of packets are
-    then counted from 0 by that. The Repacked owns `source`.
+    then counted from 0 by that. `begin`: nothing older is sent. The Repacked owns `source`.
     """
     cdef Receiver source
     cdef list kept
@@ -74,13 +75,15 @@ cdef class Repacked(Receiver):
     cdef uint64_t size, room
     cdef uint32_t mtu, most
     cdef double interval
+    cdef int64_t begin
     cdef bint drained, out_of_memory
     cdef int failed
     cdef readonly uint64_t taken            # messages of the recording
     cdef readonly uint64_t sent             # messages kept
     cdef readonly uint64_t missing          # numbers of which no line had the message
 
-    def __cinit__(self, int lines, Receiver source not None, list channels not None, *, uint32_t mtu=1472, rate=None):
+    def __cinit__(self, int lines, Receiver source not None, list channels not None, *, uint32_t mtu=1472, rate=None,
+                  begin=None):
         cdef int i, first = 0, line = 0
         if not 1 <= len(channels) <= CHANNELS or source.lines > LINES:
             raise ConfigError(f"replay: at most {CHANNELS} channels of {LINES} lines together can be packed anew")
@@ -89,6 +92,7 @@ cdef class Repacked(Receiver):
         if rate is not None and not 0 < rate <= 1e9:
             raise ConfigError(f"replay: rate must be over 0 and at most 1e9 messages per second, not {rate}")
         self.source, self.mtu = source, mtu
+        self.begin = begin if begin is not None else INT64_MIN
         self.interval = 1e9 / rate if rate is not None else 0
         self.most = MOST if rate is None else max(1, min(<int> MOST, <int> (rate / 10000)))
         self.kept = channels
@@ -166,26 +170,35 @@ cdef class Repacked(Receiver):
             elif what == TAKE_GAP and out.begun:
                 self.missing += (<Arbiter> self.arbiters[channel]).gap_count
                 out.next += (<Arbiter> self.arbiters[channel]).gap_count
+            elif what == TAKE_GAP and out.picked:
+                out.next = 2                                # joined late: whoever receives this is to know
 
     cdef void deliver(self, int channel, const Run *run, int64_t ts) noexcept nogil:
         """What is kept of a run goes out."""
         cdef Out *out = &self.outs[channel]
-        cdef int i, n = 0
+        cdef const Message *messages = run.messages
+        cdef int i, n = run.count
         self.taken += run.count
-        if not out.picked:
-            if run.first_seq > 0:
-                out.next = run.first_seq
-            self.pack(channel, run.messages, run.count, ts)
+        if not out.picked and run.first_seq > 0:
+            out.next = run.first_seq
+        if out.picked:
+            messages, n = self.chosen, 0
+            for i in range(run.count):
+                if (<Picker> self.pickers[channel]).keeps(run.messages[i].data, run.messages[i].len):
+                    self.chosen[n] = run.messages[i]
+                    n += 1
+        if ts >= self.begin:
+            self.pack(channel, messages, n, ts, run.first_seq == 0)
             return
-        for i in range(run.count):
-            if (<Picker> self.pickers[channel]).keeps(run.messages[i].data, run.messages[i].len):
-                self.chosen[n] = run.messages[i]
-                n += 1
-        self.pack(channel, self.chosen, n, ts)
+        for i in range(n):
+            out.offset += 2 + messages[i].len
+        if run.first_seq > 0:
+            out.next += n
+            out.begun = out.begun or n > 0
 
     # -- what goes out --------------------------------------------------------------------------------------------------
 
-    cdef void pack(self, int channel, const Message *messages, int count, int64_t ts) noexcept nogil:
+    cdef void pack(self, int channel, const Message *messages, int count, int64_t ts, bint blank) noexcept nogil:
         """Messages in as few packets as hold them, on each line of the channel."""
         cdef Out *out = &self.outs[channel]
         cdef uint32_t header = IEX_HEADER if out.iex else MOLD_HEADER, size
@@ -209,6 +222,9 @@ cdef class Repacked(Receiver):
             if p == NULL:
                 return
             self.head_of(out, channel, p, size - header, n, False)
+            if blank:                                       # as it came: neither session nor number
+                memset(p, 32, 10)
+                fh_put_be64(p + 10, 0)
             p += header
             for k in range(i, i + n):
                 if out.iex:
@@ -219,7 +235,7 @@ cdef class Repacked(Receiver):
                 p += 2 + messages[k].len
             for line in range(out.first_line, out.first_line + out.lines):
                 self.add(begin, size, line, ts)
-            out.next += n
+            out.next += n if not blank else 0
             out.offset += size - header
             out.begun = True
             self.sent += n
@@ -237,6 +253,8 @@ cdef class Repacked(Receiver):
                 if line == <int> packet.line:
                     break
                 before += 1
+        if packet.ts_recv < self.begin:
+            return
         p = self.space(header)
         if p == NULL:
             return
