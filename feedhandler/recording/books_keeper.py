@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from feedhandler._marks import Marks
-from feedhandler.errors import ConfigError, FeedError, RecordingError
+from feedhandler.errors import CaptureError, ConfigError, FeedError, RecordingError
 from feedhandler.recording import books_state
 from feedhandler.recording.books_file import LAST, SUFFIX, BooksFile, Entry, Kind, Writer
 from feedhandler.recording.window import Window
@@ -39,6 +39,7 @@ PACKETS_AT_ONCE = 4096
 SETTLE_PACKETS = 1000  # that a cut waits for the end of an event of many messages
 IDLE_SECONDS = 0.02  # between two looks at a recording that grows
 NICE = 15
+SIZES = ("depth", "orders", "instruments")  # of the keeper's books, as the head of its file has them
 NEVER = 2**63 - 1
 
 
@@ -142,7 +143,9 @@ class Keeper:
         """Keep snapshots until the end of the recording, or stop()."""
         if not self._recording.first_ts and not self._await_first():
             return self.kept
-        self._writer = Writer(self.path, {"channels": books_state.channels_of(self._recording.config(**self._options))})
+        config = self._recording.config(**self._options)
+        sizes = {name: getattr(config.books, name) for name in SIZES}
+        self._writer = Writer(self.path, {"channels": books_state.channels_of(config), "sizes": sizes})
         try:
             if self._writer.dropped:
                 self.kept.notes.append(
@@ -332,8 +335,6 @@ def main(job: str) -> int:
     """The keeper's process: `job` says what to keep; what it did, or why it could not, is one line of JSON."""
     from datetime import date
 
-    from feedhandler.recording import Recording
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(NICE)
     told = json.loads(job)
@@ -354,7 +355,7 @@ def main(job: str) -> int:
     threading.Thread(target=listen, daemon=True).start()
     said: dict[str, Any]
     try:
-        recording = Recording(told["folder"])
+        recording = _there(told["folder"], asked)
         keeper = Keeper(recording, told["seconds"], follow=True, **options)
         keepers.append(keeper)
         if asked.is_set():
@@ -364,6 +365,19 @@ def main(job: str) -> int:
         said = {"error": str(error)}
     print(json.dumps(said), flush=True)
     return int("error" in said)
+
+
+def _there(folder: str, asked: threading.Event) -> Recording:
+    """The recording, once its recorder has begun it. Raises CaptureError when it has not until `asked`."""
+    from feedhandler.recording import Recording
+
+    while True:
+        last = asked.wait(IDLE_SECONDS)
+        try:
+            return Recording(folder)
+        except CaptureError:
+            if last:
+                raise
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from feedhandler.errors import RecordingError
 from feedhandler.receive._receiver import Receiver
 from feedhandler.recording import books_state
 from feedhandler.recording.books_file import BooksFile, Entry, Kind
-from feedhandler.recording.books_keeper import books_path, open_handler
+from feedhandler.recording.books_keeper import SIZES, books_path, open_handler
 from feedhandler.recording.books_state import ChannelHash
 from feedhandler.records import PRICE_NONE, Quality, Reason, Trading
 
@@ -87,15 +87,27 @@ def prove(
 ) -> Proof:
     """Play a recording from its beginning, and once more from each snapshot to the next; compare every hash.
 
-    `progress` is called with bytes read, of twice the recording's size. Raises RecordingError when there are no book
-    snapshots, or they are of another recording.
+    `progress` is called with bytes read, of twice the recording's size. Books have the room that the keeper's had,
+    unless `options` say otherwise. Raises RecordingError when there are no book snapshots, or they are of another
+    recording.
     """
     found = Path(path) if path is not None else books_path(recording)
     if found is None or not found.exists():
         what = found or recording
-        raise RecordingError(f"{what}: there are no book snapshots; make them: record --books N, or books.Keeper")
+        raise RecordingError(
+            f"{what}: there are no book snapshots: record with --books N, or have recording.books.Keeper make them"
+        )
     with BooksFile(found) as file:
+        options = {**_sizes(file), **options}
         return _Prover(recording, file, progress, options).run()
+
+
+def _sizes(file: BooksFile) -> CaptureOptions:
+    """The room that the keeper's books had."""
+    told = file.head.get("sizes")
+    sizes = told if isinstance(told, dict) else {}
+    kept: Any = {name: sizes[name] for name in SIZES if isinstance(sizes.get(name), int)}
+    return kept  # type: ignore[no-any-return]
 
 
 class _Prover:
