@@ -301,7 +301,7 @@ def to_clients(
     from feedhandler.replay.source import opening
     from feedhandler.simulate import SoupServer
 
-    name, first = ("", 1) if choice.symbols else opening(recording, choice)
+    name, first = opening(recording, choice)
     server = SoupServer(
         "127.0.0.1",
         port,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import TracebackType
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 Kind = Literal["packets", "session", "handler"]
 REORDER_US = 100_000  # how late the other line's copy may be, where messages are packed anew ...
 WINDOW = 1 << 16  # ... and how many messages wait for it
+MOLD = struct.Struct(">10sQH")  # MoldUDP64's header: session, number of the first message, messages
+END_OF_SESSION = 0xFFFF
 GAP_NS = 1_000_000  # between two passes of a recording of one packet
 
 
@@ -207,21 +210,11 @@ def framing_of(line: RecordedLine) -> session.Framing:
 
 
 def opening(recording: Recording, choice: Choice) -> tuple[str, int]:
-    """Name of the session that the choice begins in, and the number of its first message; "" and 1: not known."""
-    names = recording.channels(choice.channels)[:1]
-    lines = [line for line in recording.lines if line.channel in names]
-    framings = [framing_of(line) for line in lines]
-    with recording.receiver(choice.window, channels=names) as receiver:
-        for _ in range(64):
-            for line, _, payload in receiver.drain(1):
-                for frame, messages in framings[line].feed(payload):
-                    if messages and frame["first_seq"]:
-                        name = bytes(frame["session"]).rstrip(b"\0 ").lstrip()
-                        return name.decode("latin1") if name.isascii() else "", int(frame["first_seq"])
+    """Name of the session that the choice begins in, and the number of its first message; "" and 1: there is none."""
+    with Source(recording, choice, "session") as source:
+        while not source.ahead.ended:
+            for _, _, packet in source.ahead.drain(64):
+                name, number, count = MOLD.unpack_from(packet)
+                if count not in (0, END_OF_SESSION):
+                    return name.decode("latin1").strip() if name.isascii() else "", max(1, number)
     return "", 1
-
-
-def each_packet(receiver: Receiver) -> Iterator[tuple[int, int, bytes]]:
-    """(line, time, payload) of each packet, read one by one."""
-    while packets := receiver.drain(1):
-        yield from packets
