@@ -1,6 +1,6 @@
 """Goes through a file once, for its index: times, numbers and events of the session, block by block."""
 cimport cython
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from feedhandler._records cimport MESSAGES_MAX, Message, Packet
@@ -25,6 +25,7 @@ cdef class Surveyor:
     cdef Message *messages
     cdef uint64_t first[LINES]              # of the block at hand: the lowest number, ...
     cdef uint64_t end[LINES]                # ... and the one behind the highest; 0: none
+    cdef uint32_t connections[LINES]        # of streams: that the framing has been reset for
 
     def __cinit__(self, lines):
         cdef int i
@@ -71,6 +72,7 @@ cdef class Surveyor:
                 low = min(low, batch[i].ts_recv)
                 high = max(high, batch[i].ts_recv)
                 line = batch[i].line
+                self.connect(file, line)
                 while True:
                     (<Framing> self.framings[line]).parse(&batch[i], &frame, self.messages, MESSAGES_MAX)
                     if frame.kind == FRAME_DATA:
@@ -87,6 +89,12 @@ cdef class Surveyor:
         if count == 0:
             return None
         return start, count, low, high, [(self.first[i], self.end[i]) for i in range(self.lines)], events
+
+    cdef void connect(self, PacketFile file, uint64_t line) noexcept:
+        """A stream's numbers follow from the login of its own connection: another one begins anew."""
+        if file.status[line].connections != self.connections[line]:
+            self.connections[line] = file.status[line].connections
+            (<Framing> self.framings[line]).reset()
 
     cdef void number(self, uint64_t line, const Frame *frame) noexcept:
         if frame.first_seq == 0 or frame.count == 0:
@@ -109,6 +117,8 @@ cdef class Surveyor:
                 return None
             for i in range(n):
                 line = batch[i].line
+                if chosen >> line & 1:
+                    self.connect(file, line)
                 while chosen >> line & 1:
                     (<Framing> self.framings[line]).parse(&batch[i], &frame, self.messages, MESSAGES_MAX)
                     if frame.kind == FRAME_DATA and frame.first_seq and frame.first_seq + <uint64_t> frame.count > wanted:
