@@ -18,7 +18,7 @@ from feedhandler.recording import manifest
 from tests.background import beside
 from tests.conftest import ROOT
 from tests.namespaces import Veth, veth
-from tests.recorded import document, fields, mold, wait
+from tests.recorded import document, feed, fields, mold, wait
 from tests.test_record import payloads, the_day
 from tests.test_record_crash import Sender
 
@@ -86,6 +86,20 @@ def test_lines_of_several_channels_have_the_names_of_both(tmp_path: Path, multic
         ("itch", "A", 1),
         ("deep", "A", 1),
     ]
+
+
+def test_a_file_is_whole_when_its_time_is_over_though_nothing_comes(
+    tmp_path: Path, multicast_group: str, free_udp_port: int
+) -> None:
+    sender = Sender(multicast_group, free_udp_port)
+    settings = feed("rotate_s = 1", groups=[multicast_group], port=free_udp_port)
+    with sender.socket, Recorder(settings, tmp_path) as recorder:
+        recorder.start()
+        for number in (1, 2):
+            sender.socket.sendto(mold(number), sender.target)
+            wait(lambda number=number: recorder.status().packets == number)
+            wait(lambda number=number: recorder.status().files == number and recorder.status().file is None)
+    assert [file.packets for file in the_day(tmp_path)[1].files] == [1, 1]
 
 
 @pytest.mark.skipif("FEEDHANDLER_ASAN" in os.environ, reason="AddressSanitizer must be loaded first")

@@ -33,6 +33,7 @@ class Day:
         self, root: Path, day: date, name: str, zone: str, channels: Sequence[Channel], carried: Carried
     ) -> None:
         self.root, self.name, self._carried = root, name, carried
+        self._earlier: list[tuple[Path, Manifest]] | None = None
         self.own = re.compile(re.escape(name) + r"-(\d{4,})\.pcap(ng)?(\.zst)?")
         self.folder = root / day.strftime("%Y%m%d")
         with said(f"{self.folder}: cannot be written"):
@@ -114,6 +115,8 @@ class Day:
                     raise
                 (self.folder / RESERVE).unlink()
                 manifest.save(self.now, self.folder, sync=sync)
+        if not (self.folder / RESERVE).exists():
+            self._reserve()
 
     def _reserve(self) -> None:
         """Room that is set aside, where there is some."""
@@ -141,6 +144,7 @@ class Day:
                 with said(f"{folder / file.name}: cannot be removed"):
                     for name in (file.name, f"{file.name}.index"):
                         (folder / name).unlink(missing_ok=True)
+                self._earlier = None
                 left = replace(day, files=tuple(f for f in day.files if f is not file), removed=day.removed + 1)
                 if folder == self.folder:
                     self.now = left
@@ -158,16 +162,13 @@ class Day:
 
     def _days(self) -> list[tuple[Path, Manifest]]:
         """All days of this recording, the oldest first."""
-        found = []
-        for folder in sorted(path for path in self.root.iterdir() if DAYS.fullmatch(path.name)):
-            if folder == self.folder:
-                found.append((folder, self.now))
-                continue
-            with contextlib.suppress(RecordingError):
-                day = manifest.load(folder)
-                if day.name == self.name:
-                    found.append((folder, day))
-        return found
+        if self._earlier is None:
+            self._earlier = []
+            for folder in (path for path in self.root.iterdir() if DAYS.fullmatch(path.name)):
+                with contextlib.suppress(RecordingError):
+                    if folder != self.folder and (day := manifest.load(folder)).name == self.name:
+                        self._earlier.append((folder, day))
+        return sorted([*self._earlier, (self.folder, self.now)], key=lambda found: found[0])
 
 
 class said:  # noqa: N801

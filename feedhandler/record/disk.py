@@ -283,7 +283,7 @@ class Disk:
         self._enter(None, reports)
         packets = sum(line.packets for line in self._lines)
         self.day.acknowledge(self.path.name, packets, self._size)
-        self.day.save(timed)
+        self._save(timed)
 
     def _end(self, reports: Sequence[ChannelReport]) -> None:
         """The file is whole: its statistics, its name, its place in the manifest."""
@@ -298,8 +298,19 @@ class Disk:
             self._partial().rename(self.path)
         self._enter(self._hash.hexdigest(), reports)
         self.day.now = replace(self.day.now, acknowledged=None)
-        self.day.save(self.sync)
+        self._save(self.sync)
         self.path = None
+
+    def _save(self, sync: bool) -> None:
+        """The manifest, for which old files go if it must be."""
+        assert self.day is not None
+        while True:
+            try:
+                self.day.save(sync)
+                return
+            except RecordingError as error:
+                if getattr(error.__cause__, "errno", 0) not in FULL or not self._make_room():
+                    raise
 
     def _partial(self) -> Path:
         assert self.path is not None

@@ -5,6 +5,7 @@ always finds a true one. `load(folder)` reads it, `save(manifest, folder)` repla
 """
 
 import dataclasses
+import functools
 import json
 import os
 import types
@@ -215,11 +216,17 @@ def text(manifest: Manifest) -> str:
     for field in dataclasses.fields(Manifest):
         value = getattr(manifest, field.name)
         if isinstance(value, tuple):
-            inner = ",\n  ".join(map(_json, value))
+            inner = ",\n  ".join(_whole_file(item) if isinstance(item, File) else _json(item) for item in value)
             parts.append(f' "{field.name}": [\n  {inner}\n ]' if value else f' "{field.name}": []')
         else:
             parts.append(f' "{field.name}": {_json(value)}')
     return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _whole_file(file: File) -> str:
+    """A file as JSON: there may be many, all but the last are as they were, and this is written each second."""
+    return _json(file)
 
 
 def _json(value: Any) -> str:
