@@ -268,7 +268,7 @@ def hft_rounds(messages: int, seed: int, compiled: bool) -> harness.Round:
         seen, spreads = run(test)
         took = time.perf_counter_ns() - begin
         test.close()
-        checked(int(1e9 * spreads), seen, instants)
+        checked(int(1e9 * spreads), seen, instants - 1)  # it does not stop at the last one
         return harness.Sample(len(data), took)
 
     return one_round

@@ -24,6 +24,7 @@ from feedhandler.cli import app
 from feedhandler.handler import Handler, open_capture, play
 from feedhandler.receive import capture
 from feedhandler.recording import Recording
+from feedhandler.recording import books as book_snapshots
 from feedhandler.records import BOOK, EVENT, Action, Flag, Quality, Reason
 from feedhandler.rehearse._packets import PacketQueue
 from feedhandler.research import Backtest
@@ -327,6 +328,26 @@ def test_a_part_of_a_day_begins_with_the_right_books(tmp_path: Path) -> None:
     assert [what for what, *_ in diary.calls[:3]] == ["start", "live", "book"]  # what holds at the start is said first
     with pytest.raises(fh.RecordingError, match="expected"):
         fh.backtest(path, start="noon")
+
+
+def test_a_part_of_a_day_begins_with_its_latest_book_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = day(tmp_path / "day.pcap")
+
+    def seen() -> tuple[list[Any], list[Any]]:
+        run = fh.backtest(path, "AMZN", start="+20s", depth=5, **SIZES)
+        rows = [(e.tobytes()[8:], book.top()) for e, book in run]
+        diary = Diary()
+        fh.backtest(path, ["AMZN", "NVDA"], start="+20s", strategy=diary, **SIZES)
+        return rows, [call[:2] for call in diary.calls]
+
+    restored: list[int] = []
+    restore = book_snapshots.restore
+    monkeypatch.setattr(book_snapshots, "restore", lambda *what: restored.append(restore(*what)))
+    played = seen()
+    sizes = {name: SIZES[name] for name in ("orders", "instruments")}
+    book_snapshots.Keeper(Recording(path), 4.0, **sizes).run()
+    assert seen() == played and len(played[0]) > 100
+    assert len(restored) == 2 and min(restored) > Recording(path).find("+10s")
 
 
 def test_several_days_follow_each_other(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from feedhandler.read._reader import Reader
 from feedhandler.read.strategy import Strategy
 from feedhandler.read.views import Book
 from feedhandler.recording import Recording, Window
+from feedhandler.recording.books import books_path
 from feedhandler.records import Reason
 from feedhandler.research._steps import Steps, book_dtype
 from feedhandler.research.moments import of_the_day
@@ -61,11 +62,11 @@ def backtest(
     `symbols`: names or (symbol, venue); None = all. With `strategy` it is run at once, to the end; without, iterate
     over what is returned, or give it to `Strategy.run`. `start` and `end`: ns since the Unix epoch, or words as "09:30"
     at the exchange, "+90s", an ISO time: nothing is given of before, though all of it takes effect, so that books are
-    right from the first event on. `channels`: only these. `channel_events`: events of whole channels (new session, gap)
-    are given, too, with None as their book. Damage of the recording is raised after the last whole event; with
-    `strict=False` it only stands in `error`. `protocol` is recognised where it can be; `options` are those of
-    CaptureOptions (`depth`: price levels a side). `progress` is called now and then with the bytes read so far, of
-    `recording.size`.
+    right from the first event on; from the latest book snapshot (`record --books`), where there is one. `channels`:
+    only these. `channel_events`: events of whole channels (new session, gap) are given, too, with None as their book.
+    Damage of the recording is raised after the last whole event; with `strict=False` it only stands in `error`.
+    `protocol` is recognised where it can be; `options` are those of CaptureOptions (`depth`: price levels a side).
+    `progress` is called now and then with the bytes read so far, of `recording.size`.
 
     Raises CaptureError for what is no recording, ConfigError when its protocol is not known, RecordingError for an
     instant that is not in it.
@@ -78,7 +79,11 @@ def backtest(
     begin, until = (_instant(opened, when, options.get("day")) for when in (start, end))
 
     def handler() -> Handler:
-        return open_recording(opened, Window(None, until if opened.first_ts else None), channels=names, **options)
+        if not opened.first_ts:
+            return open_recording(opened, channels=names, **options)
+        known = books_path(opened) if begin is not None else None
+        snapshots = known is not None and known.exists()  # else played from its beginning, with progress
+        return open_recording(opened, Window(begin if snapshots else None, until), channels=names, **options)
 
     title = " ".join(path.name for path in opened.paths)
     run = Backtest(

@@ -250,6 +250,8 @@ cdef class Steps:
         cdef bint states = on_stale is not None or on_live is not None, begun = False, all_books
         cdef int i
         self.trades_only, self.wide = on_book is None and not states, states or on_status is not None
+        for instrument in range(1, self.reader.used):       # a handler that began behind a snapshot
+            self.wants(instrument)
         while not self.stopping and self.advance(states):
             touched = ALL_INSTRUMENTS
             for i in range(self.step.count):
