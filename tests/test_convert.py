@@ -61,7 +61,7 @@ def columns(events: list[dict[str, Any]], name: str) -> list[Any]:
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["bats-part1", "ritch-synthetic-3-stocks", "esh4-20231225"])
+@pytest.mark.parametrize("name", ["bats-part1", "ritch-synthetic-3-stocks"])
 def test_events_are_those_of_the_plain_reference(shared_data: Path, tmp_path: Path, name: str) -> None:
     source, out = shared_data / f"itch50/derived/{name}.itch.gz", tmp_path / "events.parquet"
     report = convert.convert([source], out, convert.Options(protocol="itch50", day=None))

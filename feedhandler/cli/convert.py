@@ -1,5 +1,6 @@
 """feedhandler convert: recordings to Parquet, Arrow, Databento DBN, CSV and NumPy."""
 
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ from feedhandler.cli.common import (
     examples,
     known_protocol,
     progress,
+    stopped_by_signals,
     talk,
 )
 
@@ -88,6 +90,7 @@ def convert(
     orders: Annotated[int, typer.Option(min=1, help="Live orders there is room for.")] = 2_000_000,
     instruments: Annotated[int, typer.Option(min=1, help="Symbols there is room for.")] = 16384,
     level: Annotated[int, typer.Option(min=0, max=22, help="zstd's; 0 = the library's own.")] = 0,
+    rows: Annotated[int, typer.Option(min=0, help="Of a row group; 0 = about 16 MiB.")] = 0,
     dbn_version: Annotated[int, typer.Option(min=2, max=3, help="Of .dbn files.")] = 3,
     jobs: Annotated[int, typer.Option(min=1, help="Processes side by side, an input each; OUT is a folder.")] = 1,
     dask: Annotated[
@@ -100,7 +103,7 @@ def convert(
     The format follows the name of OUT. Nothing stands under a final name before it is whole. At the end: rows, gaps,
     the first instant at which a book was valid, bytes, rate.
     """
-    from feedhandler.convert import Options
+    from feedhandler.convert import Options, Stopped
     from feedhandler.convert import convert as run
     from feedhandler.convert.run import plan
     from feedhandler.recording import Recording
@@ -125,15 +128,17 @@ def convert(
         orders=orders,
         instruments=instruments,
         level=level or None,
+        rows=rows,
+        dbn=dbn_version if format == "dbn" or ".dbn" in out.suffixes[-2:] else 0,
     )
     parts = None if not partition else [] if partition == "none" else partition.split(",")
     how = format or None
-    version = dbn_version if format == "dbn" or ".dbn" in out.suffixes[-2:] else 0
-    options = _with_version(options, version)
     count = len(plan(inputs, out, options, format=how, partition=parts))  # type: ignore[arg-type]
     side = f", {min(jobs, count)} side by side" if jobs > 1 and count > 1 else ""
+    stop = threading.Event()
+    title = f"converting to {out.name or out}{side}"
     try:
-        with progress(f"converting to {out.name or out}{side}", recording.size, "bytes") as done:
+        with stopped_by_signals(stop.set), progress(title, recording.size, "bytes") as done:
             report = run(
                 inputs,
                 out,
@@ -143,9 +148,10 @@ def convert(
                 jobs=jobs,
                 dask=dask or None,
                 progress=done,
+                stopping=stop.is_set,
             )
-    except KeyboardInterrupt:
-        talk(f"stopped; nothing of what was not finished stands in {out}")
+    except (Stopped, KeyboardInterrupt):
+        talk(f"stopped; what was not finished by then does not stand in {out}")
         raise typer.Exit(1) from None
     if as_json:
         emit(report.as_json())
@@ -155,13 +161,3 @@ def convert(
 
 def _instant(recording: "Recording", when: str) -> int | None:
     return recording.find(when) if when else None
-
-
-def _with_version(options: "Options", version: int) -> "Options":
-    from dataclasses import replace
-
-    return replace(options, dbn=version)
-
-
-if TYPE_CHECKING:
-    from feedhandler.convert import Options

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feedhandler.convert.columns import Arrow, Block
-from feedhandler.convert.files import Target, Written
+from feedhandler.convert.files import Sink, Target, Written
 from feedhandler.convert.optional import library
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def parquet_writer(target: Any, schema: pa.Schema, options: Options) -> Any:
     )
 
 
-class ParquetFile:
+class ParquetFile(Sink):
     """One Parquet file; a block is a row group."""
 
     def __init__(self, path: Path, arrow: Arrow, options: Options) -> None:
@@ -66,7 +66,7 @@ class ParquetFile:
         self._target.remove()
 
 
-class ArrowFile:
+class ArrowFile(Sink):
     """One Arrow IPC file (Feather v2), zstd inside; a block is a record batch."""
 
     def __init__(self, path: Path, arrow: Arrow, options: Options) -> None:

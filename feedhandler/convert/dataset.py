@@ -20,7 +20,7 @@ import numpy as np
 
 from feedhandler.convert.arrow_files import ParquetFile
 from feedhandler.convert.columns import Array, Arrow, Block, Names
-from feedhandler.convert.files import Written, forget_stale
+from feedhandler.convert.files import Sink, Stopped, Written, forget_stale
 from feedhandler.convert.options import Options
 from feedhandler.decode.session_date import midnight
 from feedhandler.errors import ConfigError
@@ -48,7 +48,7 @@ class Slice:
     rows: int
 
 
-class Dataset:
+class Dataset(Sink):
     """A sink of Parquet files below `root`, all named `name`; `partition` of "date", "symbol"."""
 
     def __init__(
@@ -87,6 +87,8 @@ class Dataset:
         self._spill()
         found: list[Written] = []
         for path, keys in self._files():
+            if self.stopping():
+                raise Stopped
             found += self._assemble(path, keys)
         for fd in self._spills:
             os.close(fd)

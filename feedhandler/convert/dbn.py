@@ -19,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 
 from feedhandler.convert.columns import Array, Block, Names
-from feedhandler.convert.files import Target, Written
+from feedhandler.convert.files import Sink, Target, Written
 from feedhandler.convert.options import Options, Sample
 from feedhandler.errors import ConfigError
 from feedhandler.records import PRICE_NONE, Flag, Quality
@@ -63,7 +63,7 @@ MBP10 = np.dtype([*_HEAD, *_MBP, ("levels", _PAIR, (DEPTH,))])
 OHLCV = np.dtype([*_HEAD, *((name, "<i8") for name in ("open", "high", "low", "close")), ("volume", "<u8")])
 assert [kind.itemsize for kind in (MBO, TRADE, MBP10, OHLCV)] == [56, 48, 368, 56]
 
-BARS = {10**9: (32, 6), 60 * 10**9: (33, 7), 3600 * 10**9: (34, 8), 86400 * 10**9: (35, 9)}
+BARS = {10**9: (32, 5), 60 * 10**9: (33, 6), 3600 * 10**9: (34, 7), 86400 * 10**9: (35, 8)}
 """By the step of bars: rtype and schema."""
 
 
@@ -113,7 +113,7 @@ def _day(ns: int) -> date:
     return datetime.fromtimestamp(ns // 10**9, UTC).date()
 
 
-class DbnFile:
+class DbnFile(Sink):
     """One DBN file: events as MBO, books as MBP-10, trades as trades, bars of 1 s, 1 m, 1 h, 1 d as OHLCV.
 
     `notes` says what the format could not hold. Raises ConfigError for rows that have no schema.
@@ -162,11 +162,6 @@ class DbnFile:
         self._stream.write(made.tobytes())
         self._target.rows += len(made)
 
-    @property
-    def notes(self) -> list[str]:
-        """What was left out or could not be held, with counts."""
-        return [f"DBN: {count:,} {what}" for what, count in self._lost.items() if count]
-
     def close(self) -> list[Written]:
         self._stream.close()
         self._stream = self._open(self._target.partial)
@@ -177,6 +172,7 @@ class DbnFile:
         with self._target.partial.open("ab") as whole, self._records.partial.open("rb") as records:
             shutil.copyfileobj(records, whole, 1 << 20)
         self._records.remove()
+        self.notes = [f"DBN: {count:,} {what}" for what, count in self._lost.items() if count]
         return [self._target.finish()]
 
     def abort(self) -> None:

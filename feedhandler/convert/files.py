@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Protocol
 
 from feedhandler.convert.columns import Block
 from feedhandler.errors import ConfigError
@@ -22,17 +22,32 @@ class Written:
     bytes: int
 
 
-class Sink(Protocol):
-    """Where blocks go, in the order of the rows. `write` and `close` are called by one thread."""
+class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
+    """A conversion was asked to end; nothing was written."""
+
+
+class Sink:
+    """Where blocks go, in the order of the rows. `write` and `close` are called one after the other, never at once."""
+
+    stopping: Callable[[], bool] = staticmethod(lambda: False)
+    """Asked where closing takes long; True: close() raises Stopped."""
+    notes: Sequence[str] = ()
+    """What the format could not hold, in sentences; when all is written."""
 
     def write(self, block: Block) -> None:
         """Take a block; its arrays may be kept."""
+        raise NotImplementedError
 
     def close(self) -> list[Written]:
         """Everything written, under the final names."""
+        raise NotImplementedError
 
     def abort(self) -> None:
         """Leave nothing."""
+        raise NotImplementedError
+
+    def prepare(self, block: Block) -> None:
+        """Add to a block what is known only now, on the thread that collects."""
 
 
 class Target:

@@ -18,23 +18,19 @@ from feedhandler.convert._books import BarCollector, BookCollector
 from feedhandler.convert._collector import Collector, EventCollector
 from feedhandler.convert._messages import MessageCollector
 from feedhandler.convert.columns import Block, Names
+from feedhandler.convert.files import Sink, Stopped
 from feedhandler.convert.report import Report
 from feedhandler.handler import Handler, open_recording, play
 from feedhandler.news import complaints
 from feedhandler.recording import Recording, Window
 
 if TYPE_CHECKING:
-    from feedhandler.convert.files import Sink
     from feedhandler.convert.options import Options
 
 BLOCKS_WAITING = 2
 DEPTH = 10  # of books that nobody asked for: the hot path's own
 RING_EVENTS = 1024  # nobody attaches: a ring that stays in the cache
 Progress = Callable[[int], None]
-
-
-class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
-    """A conversion was asked to end; nothing was written."""
 
 
 class Pump:
@@ -44,6 +40,7 @@ class Pump:
         self._sink = sink
         self._waiting: queue.Queue[Block | None] = queue.Queue(BLOCKS_WAITING)
         self._error: BaseException | None = None
+        self._cancelled = False
         self._thread = threading.Thread(target=self._run, name="feedhandler-convert", daemon=True)
         self._thread.start()
 
@@ -63,13 +60,18 @@ class Pump:
             self._waiting.put(None)
             self._thread.join()
 
+    def cancel(self) -> None:
+        """End the thread after the block that it is at; those that wait are dropped."""
+        self._cancelled = True
+        self.stop()
+
     def _check(self) -> None:
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
         while (block := self._waiting.get()) is not None:
-            if self._error is None:
+            if self._error is None and not self._cancelled:
                 try:
                     self._sink.write(block)
                 except BaseException as error:
@@ -91,6 +93,7 @@ def open_inputs(inputs: Sequence[str | Path], options: Options) -> Handler:
 def collector(options: Options, handler: Handler, sink: Callable[[Block], Any]) -> Collector:
     """The collector of a kind of rows."""
     common: dict[str, Any] = {"symbols": options.symbols, "start": options.start, "end": options.end}
+    common["rows"] = options.rows
     sampled, segment = options.sampled, handler.segment
     if options.kind == "book":
         return BookCollector(
@@ -132,15 +135,13 @@ def convert_one(
         names.channels = [channel.name for channel in handler.config.channels]
         sink = make_sink(names, handler)
         stack.callback(sink.abort)
+        sink.stopping = stopping
         pump = Pump(sink)
-        stack.callback(pump.stop)
-
-        prepare = getattr(sink, "prepare", None)
+        stack.callback(pump.cancel)
 
         def put(block: Block) -> None:
             names.update(handler.segment)
-            if prepare is not None:
-                prepare(block)
+            sink.prepare(block)
             pump.put(block)
 
         collects = collector(options, handler, put)
@@ -165,7 +166,7 @@ def convert_one(
         if broken := getattr(collects, "broken", 0):
             report.notes.append(f"{broken:,} trades were taken back later; bars have them, --kind trades says which")
         report.count(handler.segment)
-        report.notes += complaints(handler.segment) + list(getattr(sink, "notes", ()))
+        report.notes += complaints(handler.segment) + list(sink.notes)
         if damage is not None:
             report.notes.append(f"damaged: {damage}; everything before that was converted")
     report.written = sum(file.bytes for file in report.files)

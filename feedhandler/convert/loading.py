@@ -5,24 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from feedhandler.convert.columns import Arrow, Block, Names
+from feedhandler.convert.files import Sink, Written
 from feedhandler.convert.job import convert_one
 from feedhandler.convert.optional import library
 from feedhandler.convert.options import Kind, Options, Prices
 from feedhandler.errors import ConfigError
 from feedhandler.recording import Recording
 
-if TYPE_CHECKING:
-    from feedhandler.convert.files import Written
-
 Engine = Literal["arrow", "polars", "pandas"]
 When = int | str | datetime
 OURS = (".parquet", ".arrow", ".feather", ".ipc")
 
 
-class _Table:
+class _Table(Sink):
     """A sink that keeps all batches in memory."""
 
     def __init__(self, names: Names, options: Options) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feedhandler.convert.columns import Array, Arrow, Block, Names
-from feedhandler.convert.files import Written
+from feedhandler.convert.files import Sink, Written
 from feedhandler.convert.options import Options
 from feedhandler.decode import protocol
 from feedhandler.decode._blocks import gather
@@ -113,7 +113,7 @@ class Tables:
         return self.arrow.named("symbol", block[f"ids-{number}"][fields[naming.field]], self._names.symbols)
 
 
-class MessageFiles:
+class MessageFiles(Sink):
     """A sink: OUT/MESSAGE/date=2026-01-05/NAME.parquet, or another format, for each type that occurs."""
 
     def __init__(self, tables: Tables, root: Path, name: str, by_date: bool, make: Files) -> None:
@@ -121,7 +121,9 @@ class MessageFiles:
         self._files: dict[Path, Any] = {}
         self._waiting: dict[Path, list[Any]] = {}
         self._bytes = 0
-        self.prepare = tables.prepare
+
+    def prepare(self, block: Block) -> None:
+        self._tables.prepare(block)
 
     def write(self, block: Block) -> None:
         for message, day, batch in self._tables.batches(block):

@@ -65,6 +65,8 @@ class Options:
     instruments: int = 16384
     level: int | None = None
     """Of compression; None = the library's own."""
+    rows: int = 0
+    """Of a block, which is a row group or a record batch; 0 = so many that a block has about 16 MiB."""
     dbn: int = 0
     """The version of DBN that is written; 0 = another format is."""
 
@@ -73,6 +75,8 @@ class Options:
         _one_of("prices", self.prices, PRICES)
         if not 1 <= self.depth <= DEPTH_MAX:
             raise ConfigError(f"depth: 1 to {DEPTH_MAX} levels, found {self.depth}")
+        if self.rows < 0:
+            raise ConfigError(f"rows: of a row group, 1 or more, found {self.rows}")
         if self.sample and self.kind not in ("book", "bars"):
             raise ConfigError(f"sample: of books and bars; {self.kind} has every row")
         sampled = self.sampled

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from typing import Any
 
-from feedhandler.convert.job import Progress, Stopped
+from feedhandler.convert.files import Stopped
+from feedhandler.convert.job import Progress
 from feedhandler.convert.optional import library
 from feedhandler.convert.report import Report
 from feedhandler.convert.run import Job, run_job

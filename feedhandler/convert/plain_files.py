@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from feedhandler.convert.columns import LETTERS, TIMES, Array, Arrow, Block, Names
-from feedhandler.convert.files import Target, Written
+from feedhandler.convert.files import Sink, Target, Written
 from feedhandler.convert.optional import library
 from feedhandler.convert.options import Options
 from feedhandler.errors import ConfigError
@@ -20,7 +20,7 @@ HEADER = 4096  # bytes kept free for a .npy file's header, whose number of rows 
 COPY = 1 << 20
 
 
-class CsvFile:
+class CsvFile(Sink):
     """One CSV file with a line of names; nothing stands for what is not there, times are ISO, words are words."""
 
     def __init__(self, path: Path, arrow: Arrow, options: Options) -> None:
@@ -85,7 +85,7 @@ class _Numbers:
         return made
 
 
-class NpyFile:
+class NpyFile(Sink):
     """One structured array of all rows; instruments by their symbol and venue."""
 
     def __init__(self, path: Path, names: Names, options: Options) -> None:
@@ -121,7 +121,7 @@ class NpyFile:
         self._target.remove()
 
 
-class NpzFile:
+class NpzFile(Sink):
     """An array a column, and `symbols` and `venues` by `instrument`; np.load opens it like any .npz."""
 
     def __init__(self, path: Path, names: Names, options: Options) -> None:
