@@ -61,7 +61,9 @@ def drained(source: Source) -> list[tuple[int, int, bytes]]:
 
 
 @pytest.mark.parametrize("pace", [{"speed": 10.0}, {"rate": 20_000.0}, {"speed": None}])
-def test_a_recording_s_packets_are_sent_again_as_they_were(recorded, listeners, pace) -> None:
+def test_a_recording_s_packets_are_sent_again_as_they_were(tmp_path, listeners, pace) -> None:
+    recorded = tmp_path / "short.pcapng"  # what a socket of any size keeps
+    write(recorded, Exchange(**{**QUICK, "messages": 800}), lines=LINES, skew_us=30, session="S1")
     want, got = sides(recorded), [[], []]
 
     def receive(line: int) -> None:

@@ -48,7 +48,7 @@ def listeners(multicast_group: str):
         listener.bind((multicast_group, 0))
         membership = struct.pack("4s4si", socket.inet_aton(multicast_group), bytes(4), socket.if_nametoindex("lo"))
         listener.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
-        listener.settimeout(10)
+        listener.settimeout(30)  # the command that sends may take its time to begin
         made.append(listener)
     yield made
     for listener in made:
