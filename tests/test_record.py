@@ -1,11 +1,15 @@
 """The recorder's files: read by others without complaint, cut at exact boundaries, counted in the manifest."""
 
 import hashlib
+import random
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from scapy.layers import l2  # noqa: F401 (scapy knows Ethernet when this is there)
 from scapy.layers.inet import UDP
 from scapy.utils import PcapReader
@@ -152,6 +156,29 @@ def test_zstd_is_cut_into_frames_that_can_be_sought(tmp_path: Path) -> None:
         sizes.append(len(block))
         packed = machine.unused_data
     assert max(sizes) <= 1 << 20 and sum(sizes) > 60 * 60000
+
+
+@pytest.mark.wire
+@given(
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3), st.integers(0, 65_507)), max_size=60),
+    st.integers(0, 2**32),
+    st.sampled_from(["pcapng", "pcap"]),
+)
+def test_anything_that_comes_is_kept(shape: list[tuple[int, int, int]], seed: int, format: str) -> None:
+    """Bytes of any kind and length, with gaps, new sessions, bad counts: blocks and files are filled to the last."""
+    noise = random.Random(seed)
+    packets, number = [], 1
+    for i, (line, kind, size) in enumerate(shape):
+        number += noise.choice((0, 0, 1, 7))
+        session = noise.choice(("S1", "S1", "S1", "S2"))
+        payload = mold(number, 1, session=session, size=8 + min(size, 65_000)) if kind else noise.randbytes(size)
+        cut = len(payload) - noise.choice((0, 0, 0, 1))
+        packets.append((line, NOON + i * noise.randrange(2_000_000), payload[: max(cut, 0)]))
+        number += kind > 0
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        record(feed(f'rotate_bytes = 1500000\nformat = "{format}"'), Path(folder), packets)
+        day, found = the_day(Path(folder))
+        assert payloads(day, found) == [(ts, GROUPS[line], payload) for line, ts, payload in packets]
 
 
 def test_numbers_of_files_are_never_used_again(tmp_path: Path) -> None:

@@ -146,6 +146,23 @@ def test_a_manifest_that_is_none_is_named(tmp_path: Path) -> None:
         Recorder(feed(), tmp_path)
 
 
+@pytest.mark.parametrize(("sync", "of_files"), [('"none"', 0), ('"file"', 3), ("0.01", 3)])
+def test_what_is_to_be_on_the_disk_is_synced(
+    sync: str, of_files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file when it is whole; with seconds also while it is written."""
+    synced: list[str] = []
+
+    def note(fd: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{fd}").readlink()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    record(feed(f"rotate_bytes = 1310720\nsync = {sync}"), tmp_path, BIG)
+    files = {path for path in synced if ".pcapng" in path}
+    assert len(files) == of_files and all(path.endswith(".partial") for path in files)
+    assert bool(synced) == (of_files > 0)
+
+
 def test_the_receiver_does_not_wait_for_a_writer_that_stands_still(
     tmp_path: Path, multicast_group: str, free_udp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

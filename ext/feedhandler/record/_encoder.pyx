@@ -56,7 +56,9 @@ cpdef enum:                     # why fill() came back
 cdef enum:
     SEGMENT_MOST = 65000        # bytes of a stream in one segment
     OPTIONS_MOST = 2048         # of comments on one packet
-    COMMENT_MOST = 512          # of these, what the packet itself gives rise to
+    LOST_MOST = 128             # of the sentence on what was lost
+    WORDS_LENGTH = 368          # of the sentence on numbers; a longer one is cut
+    COMMENT_MOST = 512          # both, with their heads: what a packet itself gives rise to
     IDLE_NS = 1000000           # between two looks at an empty ring
     QUIET_NS = 500000000        # without a packet, and behind a boundary: WHY_IDLE
     CALM_NS = 20000000          # without a packet: time passes by the host's clock
@@ -190,7 +192,7 @@ cdef class Encoder:
     def comment(self, bytes text not None):
         """A comment for the next packet; what finds no room behind others is left out. pcapng only."""
         if self.pcapng:
-            self.add_comment(text, <uint32_t> min(len(text), <int> COMMENT_MOST - 8))
+            self.add_comment(text, <uint32_t> min(len(text), <int> WORDS_LENGTH))
 
     def counts(self, int line):
         """What the present file has of a line: (packets, bytes, lost, first_ts, last_ts, ts_kind, packets in the block).
@@ -436,7 +438,7 @@ cdef class Encoder:
         return at + size
 
     cdef void say_lost(self, Written *own, const Taken *taken) noexcept nogil:
-        cdef char text[128]
+        cdef char text[LOST_MOST]
         own.lost += taken.lost
         own.lost_said += taken.lost
         cdef int length = snprintf(text, sizeof(text), b"%u packets (%llu bytes) before this one were not recorded: no "
