@@ -7,8 +7,6 @@ that serve readers and servers. `run_capture(path)` sends a file through the ver
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
 import random
 import threading
 import time
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["CaptureResult", "Handler", "open_capture", "open_recording", "play", "run_capture"]
 
 DAYS_BEFORE, DAYS_AFTER = 2, 400  # session dates are known this far around the start
-LOCK_CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE
 SUSPECTED = (int(Quality.STALE), int(Reason.RESTART))  # a restart under the same session id that is not certain
 NEVER_MS = 86_400_000  # of a protocol without heartbeats: a day of silence
 TURNS_AT_ONCE = 256  # of a capture, between two looks at its progress
@@ -275,11 +272,8 @@ class Handler:
         if self._thread is not None:
             raise FeedError("this handler has been started before; make a new one")
         run = self.config.handler
-        if run.lock_memory and ctypes.CDLL(None, use_errno=True).mlockall(LOCK_CURRENT_AND_FUTURE):
-            raise BackendError(
-                f"memory cannot be locked: {os.strerror(ctypes.get_errno())}; raise the limit (ulimit -l unlimited) "
-                "or set [handler] lock_memory = false"
-            )
+        if run.lock_memory:
+            receive.lock_memory()
         if run.priority:
             self.notes.append(receive.starved(run.wait, run.cpu))
         self._stack.enter_context(Waker(self.segment, run.wake_us))

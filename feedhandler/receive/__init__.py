@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from feedhandler.receive import choose
-from feedhandler.receive.cpu import pin, prioritise, starved
+from feedhandler.receive.cpu import lock_memory, pin, prioritise, starved
 
 if TYPE_CHECKING:
     from feedhandler.receive._receiver import Receiver
 
-__all__ = ["choose", "open", "pin", "prioritise", "starved"]
+__all__ = ["choose", "lock_memory", "open", "pin", "prioritise", "starved"]
 
 
 def open(

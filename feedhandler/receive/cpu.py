@@ -1,5 +1,6 @@
 """Where a thread runs, and before whom."""
 
+import ctypes
 import os
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from feedhandler.errors import BackendError
 
+LOCK_CURRENT_AND_FUTURE = 3  # MCL_CURRENT | MCL_FUTURE
 SETTLE_SECONDS = 0.02  # for work that the kernel has put off: after that a spinning thread may starve it
 
 
@@ -42,6 +44,15 @@ def prioritise(priority: int) -> None:
             f"cap_sys_nice+ep {os.path.realpath(sys.executable)} (systemd: LimitRTPRIO={priority}), "
             "or set [handler] priority = 0"
         ) from None
+
+
+def lock_memory() -> None:
+    """Keep all memory of this process, that to come included, from being paged out. Raises BackendError."""
+    if ctypes.CDLL(None, use_errno=True).mlockall(LOCK_CURRENT_AND_FUTURE):
+        raise BackendError(
+            f"memory cannot be locked: {os.strerror(ctypes.get_errno())}; raise the limit (ulimit -l unlimited) "
+            "or set [handler] lock_memory = false"
+        )
 
 
 def starved(wait: str, cpus: Collection[int], root: Path = Path("/")) -> str:
