@@ -185,6 +185,11 @@ class Recorder:
         """Start to record. Returns at once."""
         if self._threads:
             raise FeedError("this recorder has been started before; make a new one")
+        run = self.config.handler
+        if run.lock_memory:
+            receive.lock_memory()
+        if run.priority:
+            self.notes.append(receive.starved(run.wait, run.cpu))
         self.disk.start()
         for name, work in (("writer", self._write), ("hot", self._receive)):
             thread = threading.Thread(target=work, name=f"feedhandler-{name}", daemon=True)
@@ -398,6 +403,8 @@ class _Writer:
 
     def _flush(self) -> None:
         now = time.monotonic_ns()
+        for number in range(len(self.r.lines)):
+            self.r.receiver.line_status(number)  # of rdma, where the device's own count of drops is read
         self._tell_streams()
         self.encoder.flush_at = now + self.flush_ns
         sync = now >= self.sync_due
