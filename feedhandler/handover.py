@@ -144,7 +144,7 @@ class Handover:
         return Progress(
             state=state,
             played=receiver.played,
-            offset=getattr(receiver.recording, "offset", 0),
+            offset=receiver.offset,
             behind_ns=max(0, behind),
             waiting=max(0, receiver.memory.kept - gone),
             kept=receiver.memory.kept,

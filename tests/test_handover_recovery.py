@@ -27,7 +27,7 @@ from tests.why import Why
 
 MARKET = simulate.Market(symbols=12, messages=12_000, seed=7)
 RATE = 40_000
-RECORD = Record(sync=0.01, buffer_bytes=1 << 20)
+RECORD = Record(sync=0.01, buffer_bytes=1 << 23)
 
 
 @pytest.fixture(scope="module")

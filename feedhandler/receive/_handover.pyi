@@ -17,6 +17,7 @@ class HandoverReceiver(Receiver):
     streaming: bool
     impatient: bool
     played: int
+    offset: int
     overlap: int
     given: int
     def __new__(

@@ -10,8 +10,9 @@ the sockets: every packet goes to the arbiters, in order, and they alone decide 
 
 *When to leave a recording that still grows*: when all that is recorded so far has been played, and every channel has come to
 the number from which on the memory has the live lines whole (`Need`: the first packet's first number, or what followed the
-last one dropped). A channel whose lines bring nothing is waited for as long as silence
-is no fault of it; all together no longer than `patience_ns`, since a recorder may have died.
+last one dropped). Of a channel whose lines bring nothing, what came before they were opened is in once a packet recorded
+after that has been played, or once the recording has brought nothing for as long as silence is no fault of the channel. All
+together are waited for no longer than `patience_ns`, since a recorder may have died.
 
 *The seam.* What was kept while the recording was played has mostly been recorded, too. A line's kept packets that lie wholly
 below the channel's number at the end of the recording are copies of recorded ones, and are passed over (`overlap`) up to
@@ -62,6 +63,7 @@ cdef enum:
     EVENTS_LOOKED_AT = 65536    # of those recorded
     SHORT_POLLS = 2
     SKIPPED_POLLS = 64          # of packets of nobody's, in one poll of ours
+    OFFSET_POLLS = 1024         # between two looks at how far the recording is read
 
 cdef struct Seam:               # of a line: where its channel stood when the recording was over
     uint64_t session[2]
@@ -110,13 +112,16 @@ cdef class HandoverReceiver(Receiver):
     cdef bint recording_over
     cdef bint awaiting                      # some channel is not known to be whole to the present
     cdef int short_polls
+    cdef uint32_t until_offset              # polls
     cdef int64_t patient_until              # CLOCK_MONOTONIC; INT64_MIN: the recording has always had more
+    cdef int64_t played_at                  # CLOCK_MONOTONIC: when it last had some
     cdef int64_t last_recorded              # ts_recv of the last recorded packet; INT64_MIN = none
     cdef uint64_t *heartbeats               # of each line, when its connection was begun
 
     # counts, each written by one thread and read by any
     cdef readonly bint impatient            # the recording did not come to the live lines in time
     cdef readonly uint64_t played           # recorded packets
+    cdef readonly uint64_t offset           # bytes of the recording that are read, now and then
     cdef readonly uint64_t overlap          # kept packets passed over: recorded, too
     cdef readonly uint64_t given            # kept packets that were played
 
@@ -133,6 +138,7 @@ cdef class HandoverReceiver(Receiver):
         self.patience_ns, self.streaming = patience_ns, streaming
         self.own_status = self.status
         self.patient_until = self.last_recorded = INT64_MIN
+        self.until_offset = OFFSET_POLLS
         self.seams = <Seam *> calloc(lines, sizeof(Seam))
         self.heartbeats = <uint64_t *> calloc(lines, sizeof(uint64_t))
         self.lags = <int64_t *> calloc(lines, sizeof(int64_t))
@@ -151,6 +157,7 @@ cdef class HandoverReceiver(Receiver):
         for i in range(recording.lines):
             self.line_of[i] = line_of[i]
         self.opened_at = clock(CLOCK_REALTIME)
+        self.played_at = clock(CLOCK_MONOTONIC)
 
     def __dealloc__(self):
         if self.own_status != NULL:
@@ -254,6 +261,11 @@ cdef class HandoverReceiver(Receiver):
             if n <= 0:
                 self.recording_over = n < 0
                 return 0
+            self.until_offset -= 1
+            if self.until_offset == 0:
+                self.until_offset = OFFSET_POLLS
+                with gil:
+                    self.look_at_offset()
             ours = 0
             for i in range(n):
                 line = self.line_of[out[i].line]
@@ -269,12 +281,20 @@ cdef class HandoverReceiver(Receiver):
                 counters[LN_BYTES] += out[i].len
                 ours += 1
             if ours > 0:
+                self.played_at = clock(CLOCK_MONOTONIC)
                 self.last_recorded = out[ours - 1].ts_recv
                 self.played += ours
                 self.lent = LENT_RECORDED
                 return ours
             self.recording.release()
         return 0
+
+    cdef void look_at_offset(self) noexcept:
+        """A recording's receiver says it to the thread that polls only."""
+        try:
+            self.offset = getattr(self.recording, "offset", 0)
+        except Exception:
+            pass                                    # it is for people; what is wrong with a file is told by poll()
 
     cdef bint recording_is_left(self) noexcept nogil:
         """The recording has no more packets, just now at least: is it time to go on with those kept?"""
@@ -309,8 +329,8 @@ cdef class HandoverReceiver(Receiver):
                     heard = True
                     if not self.reaches(<Arbiter> self.arbiters[channel], need):
                         return False
-            if not heard and (clock(CLOCK_REALTIME) - self.opened_at
-                              < (<Arbiter> self.arbiters[channel]).silence_ns):
+            if (not heard and self.last_recorded < self.opened_at
+                    and clock(CLOCK_MONOTONIC) - self.played_at < (<Arbiter> self.arbiters[channel]).silence_ns):
                 return False
         return True
 
