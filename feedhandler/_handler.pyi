@@ -55,6 +55,8 @@ class Shard(Walk):
         """Take what is waiting, without waiting for more; True at the end of the input."""
     def turn_many(self, turns: int) -> bool:
         """At most so many turns, without waiting; True at the end of the input."""
+    def turns_before(self, ts: int, turns: int) -> bool:
+        """Take packets earlier than `ts`, so many at most; True when the next is not, or there is none."""
     def turn_to_cut(self, turns: int) -> bool:
         """At most so many packets, as far as the marks' next cut; True at the end of the input."""
     def turn_to_packet(self, packets: int, turns: int) -> bool:

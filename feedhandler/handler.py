@@ -535,19 +535,13 @@ def open_recording(
     first = recording.first_ts or (time.time_ns() if follow else 0)  # a day that has just begun
     opened, anonymous = recording, not options.get("name")
 
-    def handler(part: Window, follow: bool = False) -> Handler:
+    def handler(part: Window) -> Handler:
         receiver = opened.receiver(part, follow=follow, channels=names)
         return Handler(config, receiver=receiver, first_packet=first, anonymous=anonymous)
 
     if window.start is None or not opened.first_ts or window.start <= first:
-        return handler(window, follow)
-    begun = books.begun(opened, window.start, handler)
-    try:
-        begun.go_on(opened.receiver(window, follow=follow, channels=names))
-    except BaseException:
-        begun.close()
-        raise
-    return begun
+        return handler(window)
+    return books.begun(opened, window, handler)
 
 
 def play(handler: Handler, progress: Callable[[int], None] | None = None) -> CaptureError | None:

@@ -93,6 +93,6 @@ def test_of_a_day_with_snapshots_only_the_end_is_read(tmp_path: Path) -> None:
         return open_handler(recording, window.start, **SIZES)
 
     start = recording.find("+11s")
-    with books.begun(recording, start, make):
-        assert len(asked) == 1
-        assert start - 4 * 10**9 < (asked[0].start or 0) <= start == asked[0].end
+    with books.begun(recording, Window(start, start + 5), make):
+        assert len(asked) == 1 and asked[0].end == start + 5
+        assert start - 4 * 10**9 < (asked[0].start or 0) <= start

@@ -92,6 +92,7 @@ cdef class Shard(Walk):
     cdef bint recorded_streams              # there are such lines
     cdef readonly int line_count, channel_count
     cdef Packet packets[RECEIVE_BATCH]
+    cdef int held                           # of them, polled by turns_before() and still to be taken: 1 or none
     cdef Message *messages
     cdef Event events[EVENT_BATCH]
     cdef int stopping
@@ -193,6 +194,7 @@ cdef class Shard(Walk):
             raise ValueError(f"a receiver of {self.receiver.lines} lines can take over, between two packets")
         receiver.bind(<uint64_t *> &self.publisher.lines[0].counters[0], sizeof(LineRecord) // 8, self.publisher)
         self.receiver = receiver
+        self.held = 0
         self.stage = WALK_POLL
 
     def mark(self, Marks marks):
@@ -437,7 +439,8 @@ cdef class Shard(Walk):
         cdef int64_t received = 0
         if self.recovers:
             self.take_answers()
-        n = polled = self.receiver.poll(self.packets, most)
+        n = polled = self.receiver.poll(self.packets, most) if self.held == 0 else self.held
+        self.held = 0
         if self.recorded_streams:
             self.follow_connections()
         if n <= 0:
@@ -576,7 +579,8 @@ cdef class Shard(Walk):
                 self.receiver.release()
                 self.stage = WALK_POLL
             elif self.stage == WALK_POLL:
-                n = self.receiver.poll(self.packets, RECEIVE_BATCH)
+                n = self.receiver.poll(self.packets, RECEIVE_BATCH) if self.held == 0 else self.held
+                self.held = 0
                 if n == END_OF_INPUT:
                     self.round = 0
                     self.stage = WALK_FINISH
@@ -650,6 +654,23 @@ cdef class Shard(Walk):
                 if rc <= 0:
                     break
         return self._ended(rc)
+
+    def turns_before(self, int64_t ts, int turns):
+        """Take packets, one by one and so many at most, as far as the first that is not earlier than `ts`: that one is
+        taken next. True when it is there, or nothing is (any more)."""
+        cdef int i, rc = 0
+        with nogil:
+            for i in range(turns):
+                if self.held == 0:
+                    rc = self.receiver.poll(self.packets, 1)
+                    if rc <= 0:
+                        break
+                    self.held = rc
+                if self.packets[0].ts_recv >= ts:
+                    rc = 0
+                    break
+                rc = self.turn(1)
+        return self._ended(rc) or rc == 0
 
     def turn_to_cut(self, int turns):
         """At most so many packets, one by one, as far as the marks' next cut. True at the end of the input."""

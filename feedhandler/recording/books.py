@@ -1,8 +1,8 @@
 """Book snapshots and hashes of a recording: so that it can be played from anywhere, and proves itself.
 
 `keep(day, seconds)` has them made while the day is recorded, `Keeper(recording, seconds).run()` afterwards.
-`begun(recording, ts, make)` is a handler that stands at a moment, by the latest snapshot before it: `open_recording`
-with a window that begins later uses it.
+`begun(recording, window, make)` is a handler that stands before a window, by the latest snapshot before it:
+`open_recording` with a window that begins later uses it.
 `prove(recording)` plays all again and compares every hash.
 """
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 TRIES = 3  # snapshots that are tried, the latest first
-TURNS_AT_ONCE = 256
+PACKETS_AT_ONCE = 4096
 
 
 def restore(handler: Handler, file: BooksFile, entry: Entry) -> int:
@@ -57,16 +57,18 @@ def restore(handler: Handler, file: BooksFile, entry: Entry) -> int:
     return entry.begin
 
 
-def begun(recording: Recording, ts: int, make: Callable[[Window], Handler]) -> Handler:
-    """A handler that all packets before `ts` (ns since the Unix epoch) have gone through, from the latest snapshot on.
+def begun(recording: Recording, window: Window, make: Callable[[Window], Handler]) -> Handler:
+    """A handler that all packets before `window.start` have gone through, from the latest snapshot on; those of the
+    window come next.
 
-    `make(window)` makes a fresh one for a part of the recording. Only snapshots all of whose packets came before `ts`
-    are used; those that are damaged, or do not fit, are named in the handler's notes. Where none is left the recording
-    is played from its beginning.
+    `make(window)` makes a fresh one for a part of the recording. Only snapshots all of whose packets came before the
+    window are used; those that are damaged, or do not fit, are named in the handler's notes. Where none is left, and
+    of TCP streams, whose bytes must be read from their beginning, the recording is played from there.
     """
-    handler = _restored(recording, ts, make)
+    assert window.start is not None
+    handler = _restored(recording, window, make)
     try:
-        while not handler.shard.turn_many(TURNS_AT_ONCE):
+        while not handler.shard.turns_before(window.start, PACKETS_AT_ONCE):
             pass
     except BaseException:
         handler.close()
@@ -74,16 +76,17 @@ def begun(recording: Recording, ts: int, make: Callable[[Window], Handler]) -> H
     return handler
 
 
-def _restored(recording: Recording, ts: int, make: Callable[[Window], Handler]) -> Handler:
-    """A handler behind a snapshot, or at the beginning; its packets end at `ts`."""
+def _restored(recording: Recording, window: Window, make: Callable[[Window], Handler]) -> Handler:
+    """A handler behind a snapshot, or at the beginning."""
     path, said = books_path(recording), list[str]()
-    if path is not None and path.exists():
+    streams = any(line.stream for line in recording.lines)
+    if path is not None and path.exists() and not streams:
         try:
             with BooksFile(path) as file:
                 said += file.damage
-                before = [entry for entry in file.cuts(Kind.SNAPSHOT) if entry.until < ts]
+                before = [entry for entry in file.cuts(Kind.SNAPSHOT) if entry.until < (window.start or 0)]
                 for entry in before[: -TRIES - 1 : -1]:
-                    handler = make(Window(entry.begin, ts))
+                    handler = make(Window(entry.begin, window.end))
                     try:
                         restore(handler, file, entry)
                     except RecordingError as error:
@@ -96,7 +99,7 @@ def _restored(recording: Recording, ts: int, make: Callable[[Window], Handler]) 
                     return _saying(handler, said)
         except RecordingError as error:
             said.append(str(error))
-    return _saying(make(Window(None, ts)), said)
+    return _saying(make(Window(None, window.end)), said)
 
 
 def _saying(handler: Handler, said: list[str]) -> Handler:

@@ -46,6 +46,7 @@ class HandlerReplay:
         symbols chosen it has not: their books say that they were joined late.
         """
         from feedhandler.handler import Handler, open_recording
+        from feedhandler.recording import Window
 
         recording, choice = self.source.recording, self.source.choice
         names = recording.channels(choice.channels)
@@ -53,7 +54,9 @@ class HandlerReplay:
             config = recording.config(channels=names, **options)
             anonymous = not options.get("name")
             return Handler(config, receiver=self.receiver, first_packet=recording.first_ts, anonymous=anonymous)
-        handler = open_recording(recording, choice.window, channels=names, **options)
+        start = choice.window.start
+        before = choice.window if start is None else Window(start, start)  # the window itself is our receiver's
+        handler = open_recording(recording, before, channels=names, **options)
         try:
             handler.go_on(self.receiver)
         except BaseException:
