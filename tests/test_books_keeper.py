@@ -22,8 +22,10 @@ from feedhandler.recording import Recording, Window, books, books_state
 from feedhandler.recording import manifest as manifests
 from feedhandler.recording.books_file import HEADER, BooksFile, Kind, Writer
 from feedhandler.recording.books_keeper import open_handler
+from feedhandler.simulate import Exchange
 from tests.book_days import LINES, SIZES, deep_day, itch_day, played, rest
 from tests.test_books_restore import assert_goes_on_alike, kept
+from tests.test_recording_streams import CLIENT, DATA, RST, SYN, frame, login, soup
 
 FEW = hypothesis.settings(max_examples=15)
 
@@ -408,3 +410,61 @@ def test_derived_itch_goes_on_alike_from_anywhere(shared_data: Path, tmp_path: P
 def test_a_file_that_cannot_be_written_says_so(day: Path, tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match=r"nowhere.*: No such file or directory"):
         Writer(tmp_path / "nowhere" / "x.books", {})
+
+
+# ---- streams
+
+
+def soup_day(path: Path) -> Path:
+    """An ITCH day as a SoupBinTCP session whose connection was lost once, cut into segments anywhere."""
+    from scapy.utils import PcapWriter as Frames
+
+    messages = itch_messages(11, 2500)
+    half = len(messages) // 2
+    ts, dice = 1_767_600_000.0, random.Random(3)
+    with Frames(str(path), nano=True) as out:
+        for number, (first, some) in enumerate(((1, messages[:half]), (half + 1, messages[half:]))):
+            client = (CLIENT[0], CLIENT[1] + number)
+            data = login(first) + b"".join(soup(b"S", message) for message in some)
+            at, segments = 0, [(0, SYN, b"")]
+            while at < len(data):
+                size = dice.randrange(1, 400)
+                segments.append((1 + at, DATA, data[at : at + size]))
+                at += size
+            for segment in (*segments, (1 + len(data), RST, b"")):
+                made = frame(segment, client=client)
+                made.time = ts = ts + 0.01
+                out.write(made)
+    return path
+
+
+def itch_messages(seed: int, count: int) -> list[bytes]:
+    """The messages of a simulated day."""
+    exchange, blocks, buffer = Exchange(symbols=6, messages=count, seed=seed, live_orders=100), b"", bytearray(1 << 16)
+    while size := exchange.produce(buffer):
+        blocks += buffer[:size]
+    found, at = [], 0
+    while at + 2 < len(blocks) and (size := int.from_bytes(blocks[at : at + 2], "big")):
+        found.append(blocks[at + 2 : at + 2 + size])
+        at += 2 + size
+    return found
+
+
+def test_streams_prove_themselves_and_are_right_in_the_middle_of_a_day(tmp_path: Path) -> None:
+    """A snapshot holds the half of a message that had come; a window is played to from the beginning."""
+    recording = Recording(soup_day(tmp_path / "soup.pcap"))
+    assert [line.session for line in recording.lines] == ["soupbintcp"]
+    whole = played(open_handler(recording, **SIZES))
+    assert whole.types["A"] > 100
+    kept(recording, 0.25)
+    with BooksFile(tmp_path / "soup.pcap.books") as file:
+        cuts = file.cuts(Kind.SNAPSHOT)
+        assert len(cuts) > 10 and any(file.load(cut)[0]["framings"][0]["held"] for cut in cuts)
+    proof = books.prove(recording, **SIZES)
+    assert proof.ok and not proof.damage
+    start = recording.find("+3s")
+    handler = open_recording(recording, Window(start), **SIZES)
+    assert not handler.notes and handler.shard.packets_taken > 100
+    found = rest(handler)
+    assert (found.books, found.counters, found.channels) == (whole.books, whole.counters, whole.channels)
+    assert len(found.events) > 1000 and whole.events.endswith(found.events)

@@ -664,6 +664,8 @@ cdef class Shard(Walk):
                 if self.held == 0:
                     rc = self.receiver.poll(self.packets, 1)
                     if rc <= 0:
+                        if self.recorded_streams:
+                            self.follow_connections()
                         break
                     self.held = rc
                 if self.packets[0].ts_recv >= ts:
