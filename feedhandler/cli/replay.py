@@ -83,7 +83,7 @@ def replay(
     speed: Annotated[
         float | None,
         typer.Option(
-            min=0, help="Times the recorded pace; 0 = as fast as it can.  [default: 1 on the wire, 0 into a handler]"
+            min=0, help="Times the recorded pace; 0 = as fast as it can.  \\[default: 1 on the wire, 0 into a handler]"
         ),
     ] = None,
     pps: Annotated[float, typer.Option(min=0, help="Packets per second instead, of all lines together.")] = 0,
@@ -101,7 +101,7 @@ def replay(
     spin: Annotated[
         bool | None,
         typer.Option(
-            "--spin/--no-spin", help="Wait without sleeping, to the microsecond.  [default: if there is a second CPU]"
+            "--spin/--no-spin", help="Wait without sleeping, to the microsecond.  \\[default: if there is a second CPU]"
         ),
     ] = None,
     cpu: Annotated[int, typer.Option(min=-1, help="multicast: send from this CPU; -1 = any.")] = -1,
@@ -117,7 +117,7 @@ def replay(
     ] = None,
     group: Annotated[
         list[str] | None,
-        typer.Option(help="multicast: ADDRESS:PORT of the lines, in order, once for each.  [default: as recorded]"),
+        typer.Option(help="multicast: ADDRESS:PORT of the lines, in order, once for each.  \\[default: as recorded]"),
     ] = None,
     interface: Annotated[str, typer.Option(help="multicast: send here; lo keeps packets on this host.")] = "lo",
     ttl: Annotated[int, typer.Option(min=0, max=255, help="multicast: hops; 0 keeps packets on this host.")] = 0,

@@ -37,6 +37,11 @@ cdef extern from *:
     }
     /* All records before `at` are done with. */
     static void fh_ahead_took(struct fh_spsc *r, uint64_t at) { __atomic_store_n(&r->tail, at, __ATOMIC_RELEASE); }
+    /* Bytes that are free just now, as the producer sees it. */
+    static uint64_t fh_ahead_free(const struct fh_spsc *r)
+    {
+        return r->size - (r->head - __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE));
+    }
     static int fh_flag_seen(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
     static void fh_flag_raise(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
     """
@@ -48,11 +53,13 @@ cdef extern from *:
     void fh_spsc_put(fh_spsc *r) noexcept nogil
     const uint8_t *fh_ahead_next(fh_spsc *r, uint64_t *at) noexcept nogil
     void fh_ahead_took(fh_spsc *r, uint64_t at) noexcept nogil
+    uint64_t fh_ahead_free(const fh_spsc *r) noexcept nogil
     int fh_flag_seen(const int *flag) noexcept nogil
     void fh_flag_raise(int *flag) noexcept nogil
 
 cdef enum:
-    FULL_NS = 1000000           # the reader's sleep while there is no room
+    FULL_NS = 1000000           # the reader's sleep while there is no room, until a quarter of the ring is free: woken for
+                                # every packet it would take the sender's CPU again and again
     LINES = 256
     NOT_WANTED = 255            # in the table of lines
 
@@ -146,10 +153,14 @@ cdef class Ahead(Receiver):
         cdef Head *head
         cdef uint8_t *room = fh_spsc_room(self.ring, sizeof(Head) + packet.len)
         while room == NULL:
-            if fh_flag_load(&self.stopping):
-                return False
             pause.tv_sec, pause.tv_nsec = 0, FULL_NS
-            nanosleep(&pause, NULL)
+            while True:
+                if fh_flag_load(&self.stopping):
+                    return False
+                nanosleep(&pause, NULL)
+                if fh_ahead_free(self.ring) >= self.ring.size // 4:
+                    break
+                pause.tv_nsec = min(pause.tv_nsec * 2, <int64_t> 16 * FULL_NS)
             room = fh_spsc_room(self.ring, sizeof(Head) + packet.len)
         head = <Head *> room
         head.ts_recv, head.length, head.line = packet.ts_recv + shift, packet.len, line

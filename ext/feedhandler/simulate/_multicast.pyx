@@ -151,11 +151,12 @@ cdef class PacketSender:
         self.flush, self.heartbeat = flush_ns, heartbeat_ns
         self.end_repeats, self.end_interval = end_repeats, end_interval_ns
         self.spin = spin
-        self.slots = <Slot *> calloc(SLOTS, sizeof(Slot))
+        self.slots = <Slot *> malloc(SLOTS * sizeof(Slot))
         self.data = <uint8_t *> malloc(DATA)
         if self.slots == NULL or self.data == NULL:
             raise MemoryError("simulate: no memory for the ring of packets")
-        memset(self.data, 0, DATA)                          # every page is there before the first packet is due
+        memset(self.slots, 0, SLOTS * sizeof(Slot))         # every page is there before the first packet is due
+        memset(self.data, 0, DATA)
         if len(taps) > 2 or len(faults) not in (0, self.line_count):
             raise ConfigError("simulate: at most two taps, and faults for all lines or none")
         self.first_tap, self.second_tap = [*taps, Tap(), Tap()][:2]
