@@ -85,7 +85,7 @@ def check(
             while not walk.ended:
                 walk.step(STEP)
                 tell(receiver.offset + taking.done)
-            faults = list(receiver.errors)
+            faults, holes = list(receiver.errors), list(receiver.holes)
             counts = [receiver.counts(number) for number in range(receiver.lines)]
         read = recording.size
         taking.wait(lambda done: tell(read + done))
@@ -108,6 +108,14 @@ def check(
     findings = [*describe(report), *_files.findings(recording, checked, figures, everything)]
     known = {f"{file.path}:" for file in recording.files}
     findings += [Finding("damage", str(fault)) for fault in faults if not str(fault).startswith(tuple(known))]
+    for number, ts, place, size in holes:
+        line = lines[number]
+        told = next(channel for channel in figures if channel.name == line.channel)
+        went_on = (
+            told.last_ts is not None and told.last_ts > ts
+        )  # with a new login, whose number tells; or another line
+        text = f"{size:,} bytes of its stream are missing at byte {place:,}: what came behind them cannot be read"
+        findings.append(Finding("warning" if went_on else "lost", text, line.channel, line.name, ts))
     for line, count in zip(lines, counts, strict=True):
         if count["truncated"]:
             text = (
