@@ -1,29 +1,31 @@
 """feedhandler check on TCP streams: logins that go on, streams with holes, what the recorder writes of them."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from feedhandler import config
+from feedhandler import config, simulate
 from feedhandler.check import DayReport, check, recordings
 from feedhandler.record import Recorder
-from feedhandler.recording import Recording
-from tests.test_recording_streams import CLIENT, FIN, RST, SERVER, SYN, frame, login, messages, soup, streamed, write
+from tests.background import beside
+from tests.test_recording_streams import CLIENT, FIN, RST, SYN, frame, login, messages, soup, streamed, write
 
 AGAIN = (CLIENT[0], CLIENT[1] + 1)
-CONFIG = f"""
+CONFIG = """
 [shm]
 name = "streams"
-[handler]
-backend = "sockets"
+[record]
+{record}
 [[channel]]
 name = "soup"
 protocol = "itch50"
 session = "soupbintcp"
 [[channel.line]]
 name = "A"
-host = "{SERVER[0]}"
-port = {SERVER[1]}
+host = "127.0.0.1"
+port = {port}
 """
 
 
@@ -71,12 +73,16 @@ def test_a_hole_in_a_stream_that_nothing_follows_is_a_loss(tmp_path: Path) -> No
     assert report.verdict.startswith("x.pcap: NOT whole: 50 bytes of its stream are missing")
 
 
-def test_a_recorded_stream_is_as_its_manifest_says(tmp_path: Path) -> None:
-    source = Recording(captured(tmp_path / "x.pcap"))
-    with Recorder(config.parse(CONFIG), tmp_path / "day", receiver=source.receiver()) as recorder:
+@pytest.mark.parametrize("record", ["", "rotate_bytes = 300000"])
+def test_a_recorded_stream_is_as_its_manifest_says(record: str, tmp_path: Path, wait_for: Callable[..., Any]) -> None:
+    server = simulate.SoupServer()
+    market = simulate.Market(symbols=12, messages=20_000, seed=7)
+    settings = config.parse(CONFIG.format(port=server.port, record=record))
+    with Recorder(settings, tmp_path) as recorder, beside(lambda: server.run(simulate.Exchange(market)), server.stop):
         recorder.start()
-        assert recorder.wait_quietly(20)
-    (folder,) = (path for path in (tmp_path / "day").iterdir() if path.is_dir())
+        wait_for(lambda: recorder.wait_quietly(0), what="the end of the session")
+    (folder,) = tmp_path.iterdir()
     report = checked(folder)
     assert report.strictly_whole, report.findings
-    assert (report.messages, report.manifest) == (50, True)
+    assert (report.messages, report.manifest, {file.state for file in report.files}) == (20_000, True, {"whole"})
+    assert (len(report.files) > 1) is bool(record)
