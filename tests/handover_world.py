@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import struct
+import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,6 +24,7 @@ from feedhandler.receive import capture
 from feedhandler.receive._receiver import Receiver
 from feedhandler.receive.capture_writer import PcapngWriter
 from feedhandler.recording import Recording
+from tests.background import beside
 
 DAY = date(2026, 11, 20)
 RING = 1 << 14
@@ -176,3 +180,26 @@ def books_of(handler: Handler) -> dict[str, Any]:
             _, bids, asks = handler.book(number)
             found[bytes(record["symbol"]).decode()] = (bids.tolist(), asks.tolist())
     return found
+
+
+@contextlib.contextmanager
+def feeding(sender: simulate.MulticastSender, market: simulate.Market) -> Iterator[None]:
+    """The day is sent meanwhile, and its end is said until the block is over: a feed does not just vanish."""
+    over = threading.Event()
+    last = SESSION.ljust(10).encode() + struct.pack(">QH", market.messages + 1, 0xFFFF)
+
+    def work() -> None:
+        sender.run(simulate.Exchange(market))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            way.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+            while not over.wait(0.01):
+                for group in sender.lines:
+                    way.sendto(last, group)
+
+    def stop() -> None:
+        sender.stop()
+        over.set()
+
+    with beside(work, stop):
+        yield

@@ -52,7 +52,7 @@ interface = "lo"
     recorder = processes.feedhandler("record", feed, "--to", day)
     wait_for(lambda: list(day.glob("*/manifest.json")), what="the recorder")
     groups = [f"--group={group}:{free_udp_port}" for group in (multicast_group, second)]
-    sender = processes.feedhandler("simulate", "--symbols", "3", "--messages", "40000", "--rate", "20000", *groups)
+    sender = processes.feedhandler("simulate", "--symbols", "3", "--messages", "2000000", "--rate", "10000", *groups)
     wait_for(lambda: any(f.stat().st_size > 100_000 for f in day.glob("*/*.pcapng*")), what="a part of the day")
     said = tmp_path / "said"
     with said.open("w") as log:
@@ -66,11 +66,13 @@ interface = "lo"
             return None
 
     with wait_for(there, what="the segment") as shown:
-        wait_for(lambda: take(shown).channels[0].counters["messages"] == 40_000, what="all messages")
+        wait_for(lambda: "packets on every line" in said.read_text(), what="live packets")
+        _, told = processes.stop(sender)
+        sent = int(re.findall(r"sent ([\d,]+) messages", told)[-1].replace(",", ""))
+        wait_for(lambda: take(shown).channels[0].counters["messages"] == sent, what=f"all {sent} messages")
         view = take(shown)
         assert view.channels[0].counters["missing"] == 0
         assert view.channels[0].state == "LIVE"
-    sender.wait()
     processes.stop(recorder)
     processes.stop(handler)
     words = said.read_text()
@@ -80,7 +82,7 @@ interface = "lo"
     assert "timestamps: itch/A kernel, itch/B kernel" in words
     checked = run("run", feed, "--check", "--from", day)
     assert checked.stderr.endswith("the recording has itch/A for itch/A, itch/B for itch/B\n")
-    assert f"stopped after 40,000 messages; {name} is gone" in words
+    assert f"stopped after {sent:,} messages; {name} is gone" in words
 
 
 def test_what_run_cannot_play_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-import socket
-import struct
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +20,7 @@ from feedhandler.handover import Handover
 from feedhandler.record import Recorder
 from feedhandler.recording import Recording
 from feedhandler.records import Quality
-from tests.background import beside
-from tests.handover_world import DAY, RING, SESSION, books_of, config, events_of
+from tests.handover_world import DAY, RING, books_of, config, events_of, feeding
 from tests.why import Why
 
 MARKET = simulate.Market(symbols=12, messages=12_000, seed=7)
@@ -40,30 +36,6 @@ def lossless(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], 
     simulate.write(path, simulate.Exchange(MARKET))
     with run_capture(path, day=DAY, ring_events=RING).handler as handler:
         return books_of(handler), events_of(handler)
-
-
-@contextlib.contextmanager
-def feeding(groups: list[tuple[str, int]]) -> Iterator[None]:
-    """The day is sent meanwhile, and its end is said until the block is over: a feed does not vanish."""
-    sender = simulate.MulticastSender(groups, skew_us=20.0, rate=RATE, heartbeat_s=0.005, end_repeats=1)
-    over = threading.Event()
-    last = SESSION.ljust(10).encode() + struct.pack(">QH", MARKET.messages + 1, 0xFFFF)
-
-    def work() -> None:
-        sender.run(simulate.Exchange(MARKET))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-            way.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
-            way.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
-            while not over.wait(0.01):
-                for group in groups:
-                    way.sendto(last, group)
-
-    def stop() -> None:
-        sender.stop()
-        over.set()
-
-    with beside(work, stop):
-        yield
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -82,10 +54,11 @@ def test_at_any_moment_nothing_is_lost_or_doubled(
     settings = replace(config(lines, reorder_us=1_000_000), record=record)
     books, events = lossless
     moments = sorted(dice.uniform(0.0, 0.5 * MARKET.messages / RATE) for _ in range(AT_ONCE))
+    sender = simulate.MulticastSender(groups, skew_us=20.0, rate=RATE, heartbeat_s=0.005, end_repeats=1)
     with contextlib.ExitStack() as stack:
         recorder = stack.enter_context(Recorder(settings, tmp_path)).start()
         began = time.monotonic()
-        stack.enter_context(feeding(groups))
+        stack.enter_context(feeding(sender, MARKET))
         running = []
         for moment in moments:
             time.sleep(max(0.0, began + moment - time.monotonic()))

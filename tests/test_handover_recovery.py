@@ -21,8 +21,7 @@ from feedhandler.recording import Recording
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, GlimpseServer, MessageStore, RequestServer, SnapshotSource
 from feedhandler.simulate.faults import LineFault
-from tests.background import beside
-from tests.handover_world import DAY, RING, books_of, config, events_of
+from tests.handover_world import DAY, RING, books_of, config, events_of, feeding
 from tests.why import Why
 
 MARKET = simulate.Market(symbols=12, messages=12_000, seed=7)
@@ -56,9 +55,9 @@ class Feed:
 
     @contextlib.contextmanager
     def sending(self, **options: Any) -> Iterator[None]:
-        options = {"rate": RATE, "mtu": 200, "heartbeat_s": 0.005, "end_repeats": 5} | options
+        options = {"rate": RATE, "mtu": 200, "heartbeat_s": 0.005, "end_repeats": 1} | options
         sender = simulate.MulticastSender(self.groups, taps=(self.store, self.source), **options)
-        with beside(lambda: sender.run(Exchange(MARKET)), sender.stop):
+        with feeding(sender, MARKET):
             yield
 
     @contextlib.contextmanager
