@@ -15,6 +15,8 @@ class FileReceiver(Receiver):
     @property
     def packed_offset(self) -> int:
         """Bytes of the file as it lies on the disk that have been read."""
+    def let_go(self) -> None:
+        """As close(), but what looks into the mapped file keeps it."""
     def grows(self) -> None:
         """The file may still grow: its end, even inside a packet, is an idle turn."""
     def settle(self) -> None:

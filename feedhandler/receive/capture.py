@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.receive._binaryfile import BinaryFile
 from feedhandler.receive._capture import PacketFile
+from feedhandler.receive._packets import Packets
 from feedhandler.receive._reassembly import Reassembly
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter
 from feedhandler.receive.compressed import Compression, PlainFile, Unpacker, compression
@@ -25,6 +26,7 @@ __all__ = [
     "Stream",
     "kind",
     "open_file",
+    "packets",
     "read",
     "receiver",
     "streams",
@@ -191,18 +193,32 @@ def read(path: str | Path) -> Iterator[tuple[int, tuple[str, int], bytes]]:
 
     Raises CaptureError, after the last whole packet, when the file is damaged.
     """
+    with packets(path) as found:
+        targets = found.lines
+        for ts, line, payload in found:
+            address, port, *_ = targets[line]
+            yield ts, (address, port), payload
+
+
+def packets(path: str | Path, lines: Sequence[Destination] | None = None) -> Packets:
+    """The UDP payloads of a capture, the fast way: an iterator over (ts_ns, line, payload).
+
+    `ts_ns` is the packet's time, ns since the Unix epoch, `line` the place in `.lines` of where it goes: (address,
+    port). Without `lines` all destinations are numbered as they appear; with them only theirs are given, in that
+    numbering. `.batches(n)` gives batches in place of single packets, each a tuple of arrays of the same length but the
+    first: `data` (uint8), the memory that holds the payloads: the mapped file itself, or a copy of what was unpacked;
+    `times` (int64, ns), `lines` (uint32), and where each payload lies in `data`: `offsets` (int64), `lengths` (uint32,
+    bytes). All of them are the caller's; `data` of a mapped file is read-only, and of as much memory as the file.
+
+    Use it in a `with` block, or call close(). Raises CaptureError when the file is no packet capture and, after the
+    last whole packet, when it is damaged; ConfigError when `lines` is wrong.
+    """
     path = Path(path)
     what = kind(path)
     if what.format == "binaryfile":
         raise CaptureError(f"{path}: a BinaryFILE holds messages, not packets: read it with `receiver`")
-    names: dict[bytes, str] = {}
-    with open_file(path, what, 1, ()) as file:
-        while batch := file.datagrams(1000):
-            for ts, target, port, _, _, payload in batch:
-                name = names.get(target) or names.setdefault(target, _text(target))
-                yield ts, (name, port), payload
-        if file.error is not None:
-            raise file.error
+    chosen = list(enumerate(lines)) if lines is not None else []
+    return Packets(open_file(path, what, max(1, len(chosen)), chosen), lines, _text)
 
 
 def _head(path: Path) -> tuple[Compression | None, bytes]:

@@ -30,3 +30,5 @@ cdef class PacketFile(RecordFile):
     cdef int stream_of(self, const Datagram *segment) noexcept nogil
     cdef int segment(self, Datagram *out, int64_t ts, bint patient) noexcept nogil
     cdef int next_udp(self, Datagram *out, int64_t *ts, bint patient) noexcept nogil
+
+cdef bytes bytes_of(const Address *address)

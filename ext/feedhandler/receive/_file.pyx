@@ -86,6 +86,11 @@ cdef class FileReceiver(Receiver):
         if self.source is not None:
             self.source.growing = False
 
+    def let_go(self):
+        """As close(), but what looks into the mapped file keeps it: it is unmapped with the last of them."""
+        self.mapping = None
+        self.close()
+
     def close(self):
         """Unmap the file. Packets that were handed out are gone."""
         self.unbind()
