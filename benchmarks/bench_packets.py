@@ -1,7 +1,7 @@
 """Packets of a pcap for a Python program, in batches and one by one, beside libpcap in C and what Python people use.
 
-The floor is a bare loop over libpcap's pcap_next_ex in C, compiled here (it needs gcc and libpcap-dev); the target is 0.7
-of it in batches, and 250 ns one by one in Python. Each contestant counts packets, and looks at bytes or at their lengths.
+The floor is a bare loop over libpcap's pcap_next_ex in C, compiled here (it needs gcc and libpcap-dev). The target is
+0.7 of it in batches, and 250 ns one by one in Python. Each contestant counts packets, and looks at bytes or lengths.
 scapy's PcapReader dissects; it gets fewer packets.
 """
 

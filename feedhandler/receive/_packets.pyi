@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from feedhandler.receive._capture import PacketFile
 from feedhandler.receive.capture import Destination
 
-Batch = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]]
+_Batch = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64], NDArray[np.uint32]]
 
 @final
 class Packets:
@@ -37,4 +37,4 @@ class Batches:
 
     def __init__(self, packets: Packets, most: int) -> None: ...
     def __iter__(self) -> Self: ...
-    def __next__(self) -> Batch: ...
+    def __next__(self) -> _Batch: ...
