@@ -10,8 +10,9 @@ cdef extern from "xxh64.h" nogil:
 def xxh64(const uint8_t[::1] data not None):
     """XXH64, seed 0, of the bytes."""
     cdef uint64_t hash
+    cdef uint8_t nothing = 0
     if data.shape[0] == 0:
-        return fh_xxh64(NULL, 0)
+        return fh_xxh64(&nothing, 0)
     with nogil:
         hash = fh_xxh64(&data[0], <size_t> data.shape[0])
     return hash
