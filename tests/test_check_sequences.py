@@ -222,6 +222,27 @@ def test_a_restart_is_certain_at_once_where_send_times_or_offsets_tell() -> None
         assert only(sequences).restarts == 1
 
 
+def test_after_a_restart_the_end_of_the_old_run_may_still_come_on_the_slower_line() -> None:
+    sequences = channel("AB", "iextp")
+    first = [
+        iex(1, [20], offset=0, sent=DAY),
+        iex(2, [20], offset=22, sent=DAY + 1),
+        iex(3, [20], offset=44, sent=DAY + 2),
+    ]
+    sequences.feed(0, DAY, first[0])
+    sequences.feed(0, DAY + 2, first[2])
+    sequences.feed(1, DAY + 3, first[0])
+    again = iex(1, [20], offset=0, sent=DAY + 60 * SECOND)
+    assert sequences.feed(0, DAY + 60 * SECOND, again) & words.RESTART
+    assert sequences.feed(1, DAY + 60 * SECOND + 1, first[1]) & words.LATE
+    assert sequences.feed(1, DAY + 60 * SECOND + 2, first[2]) & words.LATE
+    assert sequences.feed(1, DAY + 60 * SECOND + 3, again) == 0
+    report = only(sequences)
+    assert (report.lost, report.messages, report.restarts, report.filled) == (0, 4, 1, 1)
+    assert [(s.first, s.next, s.missing) for s in report.sessions] == [(1, 4, 0), (1, 2, 0)]
+    assert [(line.late, line.missing, line.after) for line in report.lines] == [(0, 1, 0), (2, 0, 0)]
+
+
 def test_steps_of_the_clock_back_and_as_far_as_send_times_tell_forward() -> None:
     sequences = channel("A", "iextp")
     offset = 0
