@@ -20,7 +20,7 @@ from feedhandler.record import Recorder
 from feedhandler.record.day import Day
 from feedhandler.recording import manifest
 from tests.namespaces import MOUNTS, in_namespace, mount_tmpfs
-from tests.recorded import NOON, document, feed, mold, record, wait
+from tests.recorded import NOON, S, document, feed, mold, record, wait
 from tests.test_record import payloads, the_day
 from tests.test_record_crash import Sender
 
@@ -138,12 +138,29 @@ def test_two_recorders_do_not_share_a_day(tmp_path: Path) -> None:
         pass
 
 
-def test_a_manifest_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_manifest_that_is_none_any_more_is_made_anew_from_the_files(tmp_path: Path) -> None:
+    packets = [(i % 2, NOON + i, mold(1 + i // 2, size=900)) for i in range(300)]
+    record(feed("rotate_bytes = 100000"), tmp_path, packets)
+    day, before = the_day(tmp_path)
+    (day / "manifest.json").write_bytes(b"\0" * 4096)
+    record(feed("rotate_bytes = 100000"), tmp_path, [(0, NOON + S, mold(151))])
+    (day / "manifest.json.damaged").unlink()
+    _, after = the_day(tmp_path)
+    assert after.damage == ("manifest.json was no manifest any more; it was put aside, and made anew from the files",)
+    assert [(f.name, f.sha256, f.packets, f.first_ts, f.last_ts) for f in after.files[:-1]] == [
+        (f.name, f.sha256, f.packets, f.first_ts, f.last_ts) for f in before.files
+    ]
+    (channel,) = after.channels
+    assert (channel.sessions, channel.first_seq, channel.last_seq, channel.lost) == (("S1",), 1, 151, 0)
+
+
+def test_a_manifest_of_another_kind_is_named_and_stays(tmp_path: Path) -> None:
     record(feed(), tmp_path, [])
     (day,) = tmp_path.iterdir()
-    (day / "manifest.json").write_text("{")
-    with pytest.raises(RecordingError, match=r"manifest.json: expected JSON, found"):
+    (day / "manifest.json").write_text('{"version": 2}')
+    with pytest.raises(RecordingError, match=r"manifest.json: version: expected 1, found 2"):
         Recorder(feed(), tmp_path)
+    assert (day / "manifest.json").read_text() == '{"version": 2}'
 
 
 @pytest.mark.parametrize(("sync", "of_files"), [('"none"', 0), ('"file"', 3), ("0.01", 3)])

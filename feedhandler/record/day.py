@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import re
 import time
@@ -52,20 +53,31 @@ class Day:
             raise RecordingError(
                 f"{self.folder}: another process is recording there; end it, or record with another --to"
             ) from None
-        if (self.folder / manifest.NAME).exists():
+        self.now = Manifest(self.name, day.isoformat(), zone, time.time_ns(), tuple(channels))
+        if (self.folder / manifest.NAME).exists() and self._is_manifest():
             self.now = manifest.load(self.folder)
             if self.now.name != self.name:
                 raise RecordingError(
                     f"{self.folder}: holds the recording {self.now.name!r}; record {self.name!r} with another --to"
                 )
             self.now = replace(self.now, channels=_united(self.now.channels, channels), complete=False)
-        else:
-            self.now = Manifest(self.name, day.isoformat(), zone, time.time_ns(), tuple(channels))
         self._base = self.now.channels
         names = [*(file.name for file in self.now.files), *(path.name for path in self.folder.iterdir())]
         numbers = [int(found[1]) for name in names if (found := self.own.match(name))]
         self._number = max([self.now.removed, *numbers])
         self._reserve()
+
+    def _is_manifest(self) -> bool:
+        """What a crash of the machine left of one is put aside: the files say themselves what is in them."""
+        path = self.folder / manifest.NAME
+        with said(f"{path}: cannot be read"):
+            try:
+                json.loads(path.read_bytes())
+                return True
+            except ValueError:
+                path.replace(path.with_name(f"{manifest.NAME}.damaged"))
+        self.damage(f"{manifest.NAME} was no manifest any more; it was put aside, and made anew from the files")
+        return False
 
     def close(self, complete: bool, sync: bool) -> None:
         """The last manifest; the folder is free for others."""

@@ -70,7 +70,7 @@ def _mend_file(day: Day, left: Path, path: Path, sequences: Sequences | None) ->
         scan = Scan(".pcapng" in path.name, [_place(day, *place) for place in places], sequences if same else None)
         file.seek(start)
         end = start + _walk(scan, file.read, path.suffix == ".zst", start == 0)
-    if left == path and end < size:
+    if left == path and known is None and end < size:
         return [
             *sentences,
             f"{path.name}: from byte {end:,} on it is nothing that was recorded here; it stays as it is",
