@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 
 from feedhandler import simulate
-from feedhandler.config import Line
+from feedhandler.config import Line, Record
 from feedhandler.handler import Handler, run_capture
 from feedhandler.handover import Handover
+from feedhandler.record import Recorder
 from feedhandler.recording import Recording
 from feedhandler.records import Quality, Reason
 from feedhandler.rehearse._packets import PacketQueue
 from tests.background import beside
 from tests.handover_world import DAY, RING, START, Recorded, books_of, config, events_of, packets_of
 from tests.test_recording_streams import CLIENT, RST, SYN, frame, streamed, write
+from tests.why import Why
 
 MARKET = simulate.Market(symbols=12, messages=4_000, seed=7)
 
@@ -148,3 +150,29 @@ def test_a_captured_session_that_broke_off_goes_on_live(
         assert np.array_equal(events_of(handler), lossless[1])
         assert server.stats["messages"] == MARKET.messages and server.stats["logins"] == 1
         assert server.stats["bytes"] < 0.8 * len(stream_of(day, MARKET.messages))
+
+
+@pytest.mark.parametrize("moment", [300, 1500, 2800])
+def test_beside_a_recorder_of_the_session(
+    moment: int, lossless: tuple[dict[str, Any], np.ndarray], wait_for: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The recorder has a connection of its own; the handler's begins where the recording has come to."""
+    server = simulate.SoupServer(rate=10_000, clients=2)
+    settings = config([Line(name="A", host="127.0.0.1", port=server.port)])
+    settings = replace(settings, channels=(replace(settings.channels[0], session="soupbintcp"),))
+    settings = replace(settings, record=Record(sync=0.01, buffer_bytes=1 << 23))
+    with (
+        Recorder(settings, tmp_path) as recorder,
+        beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop),
+    ):
+        recorder.start()
+        wait_for(lambda: server.stats["messages"] >= moment, what="the moment")
+        wait_for(lambda: any(tmp_path.glob("*/*.pcapng*")), what="a file")
+        handover = Handover(Recording(tmp_path))
+        with Handler(settings, handover=handover, anonymous=True) as handler:
+            handler.start()
+            channel = handler.segment.channels[0]
+            wait_for(lambda: channel["reason"] == Reason.SESSION_ENDED, what=Why(handler, MARKET.messages))
+            assert channel["quality"] == Quality.LIVE
+            assert handover.progress().played > 0
+            assert np.array_equal(events_of(handler), lossless[1])
