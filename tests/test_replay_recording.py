@@ -152,6 +152,12 @@ def test_unknown_groups_go_along_and_what_went_to_one_host_is_left_out(recorded,
     source = Source(Recording(path), Choice())
     assert [line.destination for line in source.lines] == [*LINES, ("239.7.7.7", 7777)]
     assert [line.destination for line in source.left_out] == [("10.0.0.53", 53)]
+    with WireReplay(Recording(path), rewrite=Rewrite(["10.0.0.53:53=239.9.9.9:9"])) as played:
+        assert sorted(played.destinations) == sorted([*LINES, ("239.7.7.7", 7777), ("239.9.9.9", 9)])
+    with capture.PcapWriter(tmp_path / "single.pcap") as file:
+        file.write(10**18, b"a question", ("10.0.0.53", 53))
+    with pytest.raises(ConfigError, match="went to single hosts"):
+        Source(Recording(tmp_path / "single.pcap"), Choice())
     packets = drained(source)
     whole = Recording(recorded).receiver().drain()
     assert [packet for packet in packets if packet[0] < 2] == whole

@@ -37,6 +37,10 @@ class Rewrite:
     def __bool__(self) -> bool:
         return bool(self._rules)
 
+    def names(self, line: RecordedLine) -> bool:
+        """Whether a rule is of this line."""
+        return any(name in self._rules for name in _names(line))
+
     def apply(self, lines: Sequence[RecordedLine]) -> list[Destination]:
         """The destination of each line. Raises ConfigError for a rule that is of none of them."""
         used: set[str] = set()
@@ -44,7 +48,7 @@ class Rewrite:
         for line in lines:
             address, port = (line.destination or ("", 0))[:2]
             target: Destination = (address, port)
-            for name in (line.name, f"{line.channel}/{line.name}", f"{address}:{port}"):  # the closest one counts
+            for name in _names(line):  # the closest one counts
                 if name in self._rules:
                     used.add(name)
                     target = self._rules[name]
@@ -54,6 +58,12 @@ class Rewrite:
                 there = ", ".join(sorted({text(line) for line in lines}))
                 raise ConfigError(f"replay: no line {name!r} to rewrite; there are: {there}")
         return found
+
+
+def _names(line: RecordedLine) -> tuple[str, ...]:
+    """What a rule may call the line, the closest name last."""
+    address, port = (line.destination or ("", 0))[:2]
+    return line.name, f"{line.channel}/{line.name}", f"{address}:{port}"
 
 
 def text(line: RecordedLine) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from types import TracebackType
@@ -67,12 +67,20 @@ class Source:
 
     `kind`: "packets" are those of UDP lines, of unknown protocols, too; "session" all messages of one channel as
     MoldUDP64 packets on one line; "handler" what the configuration of the recording's channels wants. Lines in `lines`
-    are those of `ahead`. `error` is what was damaged in the recording, once it has been read.
+    are those of `ahead`. `error` is what was damaged in the recording, once it has been read. `along`:
+    whether a line of an unknown protocol goes along although its packets went to one host.
 
     Raises ConfigError when nothing is left to replay, or when what is asked for cannot be done with it.
     """
 
-    def __init__(self, recording: Recording, choice: Choice, kind: Kind = "packets") -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        choice: Choice,
+        kind: Kind = "packets",
+        *,
+        along: Callable[[RecordedLine], bool] = lambda line: False,
+    ) -> None:
         self.recording, self.choice, self.kind = recording, choice, kind
         self.passes = 0
         """Passes over the recording that have begun."""
@@ -91,14 +99,18 @@ class Source:
         self.left_out = [line for line in every if line not in self._incoming]
         """Lines that do not go this way: TCP streams among packets, and what nobody knows and went to one host only."""
         if self._everything:
-            self._incoming += [line for line in recording.unknown if _is_multicast(line)]
-            self.left_out += [line for line in recording.unknown if not _is_multicast(line)]
+            self._incoming += [line for line in recording.unknown if _is_multicast(line) or along(line)]
+            self.left_out += [line for line in recording.unknown if line not in self._incoming]
         if not self._incoming:
-            raise ConfigError(
-                f"{recording.paths[0]}: there are no packets of UDP lines in it; serve its messages: --onto soupbintcp"
-                if self.left_out
-                else f"{recording.paths[0]}: there is nothing to replay in it"
-            )
+            reason = "there is nothing to replay in it"
+            if any(line.stream for line in self.left_out):
+                reason = "there are no packets of UDP lines in it; serve its messages: --onto soupbintcp"
+            elif self.left_out:
+                places = ", ".join(line.name for line in self.left_out[:4])
+                reason = (
+                    f"all its packets went to single hosts, in no known protocol ({places}): name a --group for them"
+                )
+            raise ConfigError(f"{recording.paths[0]}: {reason}")
         if kind == "session" and len(wanted) > 1:
             there = ", ".join(self._channels)
             raise ConfigError(f"replay: one channel becomes one session; choose it with --channels: {there}")

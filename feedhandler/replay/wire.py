@@ -60,9 +60,10 @@ class WireReplay:
         if choice.rate is not None:
             speed, rate = 1.0, None  # the times of what was packed anew are by that rate
         self.schedule = Schedule(speed=speed if rate is None else None, rate=rate)
-        self.source = Source(recording, choice)
+        rewrite = rewrite or Rewrite()
+        self.source = Source(recording, choice, along=lambda line: bool(groups) or rewrite.names(line))
         self.lines = self.source.lines
-        recorded = (rewrite or Rewrite()).apply(self.lines)
+        recorded = rewrite.apply(self.lines)
         self.destinations = [groups[n % len(groups)] for n in range(len(recorded))] if groups else recorded
         self.backlog_drops = 0
         """Packets that this host dropped meanwhile before any socket saw them; of all its traffic."""
@@ -155,8 +156,9 @@ class StepReplay:
         interface: str = "lo",
         ttl: int = 0,
     ) -> None:
-        self.source = Source(recording, choice)
-        recorded = (rewrite or Rewrite()).apply(self.source.lines)
+        rewrite = rewrite or Rewrite()
+        self.source = Source(recording, choice, along=lambda line: bool(groups) or rewrite.names(line))
+        recorded = rewrite.apply(self.source.lines)
         targets = [groups[n % len(groups)] for n in range(len(recorded))] if groups else recorded
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:
