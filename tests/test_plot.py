@@ -170,6 +170,20 @@ def test_columns_stay_few_however_long_it_takes() -> None:
         columns.add(events, books)
     assert 400 < len(columns.rows) <= 1000
     assert columns.rows[max(columns.rows)]["head"]["ts_event"] == 2999
+    events["ts_event"] = 10**16  # a quiet year later
+    columns.add(events, books)
+    assert max(columns.rows) < 1000
+
+
+@pytest.mark.parametrize("kind", ["depth", "rates"])
+def test_a_damaged_recording_is_drawn_up_to_the_damage(recorded: Path, tmp_path: Path, kind: str) -> None:
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(recorded.read_bytes()[:-50_000])
+    done = CliRunner().invoke(
+        app, ["plot", str(cut), "--kind", kind, "--symbols", "AAPL", "-o", str(tmp_path / "x.png")]
+    )
+    assert done.exit_code == 1 and isinstance(done.exception, fh.CaptureError)
+    assert done.stderr.endswith("x.png\n") and (tmp_path / "x.png").exists()
 
 
 def test_the_command_writes_where_it_is_told_and_says_what_it_drew(recorded: Path, tmp_path: Path) -> None:
@@ -203,6 +217,8 @@ def test_what_cannot_be_drawn_is_told_of(tmp_path: Path, recorded: Path, shared_
         draw(itch, "rates", tmp_path / "r.png", start="08:01", end="08:02").title == "Message rates, bats-part1.itch.gz"
     )
     assert draw(itch, "depth", tmp_path / "d.png", symbols=["DIA"]).panels[0].x.label.startswith("time, the exchange's")
+    with pytest.raises(ConfigError, match="the book of SPY is empty all the time"):
+        draw(shared_data / "iex" / "DEEP10-20170425-12-sessions.pcap.gz", "depth", tmp_path / "x.png", symbols=["SPY"])
     for kind in ("latency", "margin", "interarrival"):
         with pytest.raises(ConfigError, match=f"no times of receipt: of those, {kind} is made"):
             draw(itch, kind, tmp_path / "x.png")

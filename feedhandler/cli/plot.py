@@ -80,6 +80,8 @@ def plot(
     except KeyboardInterrupt:
         talk(f"stopped; {path} is not written")
         raise typer.Exit(1) from None
-    for sentence in made.said:
+    for sentence in made.said[: -1 if made.damage else None]:
         talk(sentence)
     talk(f"written: {path}")
+    if made.damage is not None:
+        raise made.damage

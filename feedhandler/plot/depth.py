@@ -66,7 +66,7 @@ class Columns:
                 stale = self.rows[max(self.rows)].copy()
                 stale["head"]["quality"] = Quality.STALE
                 self.rows[int(places[i])] = stale
-        while len(self.rows) > COLUMNS:
+        while self.rows and max(self.rows) >= COLUMNS:  # of the time between, not of the rows: all are to be filled
             self.step *= 2
             self.rows = {place // 2: row for place, row in self.rows.items()}
         found = events[(events["action"] == Action.TRADE) & (events["size"] > 0) & (events["instrument"] != 0)]
@@ -85,6 +85,8 @@ def depth(run: Backtest, symbol: str, clock: Callable[[int], tuple[int, str]]) -
         columns.add(events, books)
     if not columns.rows:
         raise ConfigError(f"plot: there is no event of {symbol} in the time that was asked for")
+    if not any(row["head"]["bids"] or row["head"]["asks"] for row in columns.rows.values()):
+        raise ConfigError(f"plot: the book of {symbol} is empty all the time that was asked for")
     record = run.book(symbol).instrument_record
     price_unit, size_unit = 10.0 ** int(record["price_exponent"]), 10.0 ** int(record["size_exponent"])
     shift, zone = clock(columns.origin)
@@ -107,8 +109,6 @@ def depth(run: Backtest, symbol: str, clock: Callable[[int], tuple[int, str]]) -
     drawn = f"{len(trades):,} largest of {columns.traded:,} trades" if columns.traded > len(trades) else ""
     drawn = drawn or f"{columns.traded:,} trades"
     said = [f"{run.events:,} events; {drawn}; a column is the book at the end of {columns.step / 1e9:,.4g} s"]
-    if run.error is not None:
-        said.append(str(run.error))
     panel = Panel(
         Axis(f"time, {zone}", "time"),
         Axis("price", limits=(low * price_unit, high * price_unit)),
@@ -118,7 +118,7 @@ def depth(run: Backtest, symbol: str, clock: Callable[[int], tuple[int, str]]) -
         span_name="not live",
         height=2.0,
     )
-    return Picture(f"{symbol}: depth of the book, {run.name}", [panel], said)
+    return Picture(f"{symbol}: depth of the book, {run.name}", [panel], said).damaged(run.error)
 
 
 def _prices(rows: Array, best: dict[str, Array]) -> tuple[int, int, int]:

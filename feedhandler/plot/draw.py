@@ -12,7 +12,7 @@ import numpy as np
 
 from feedhandler import decode
 from feedhandler.decode.session_date import date_of, midnight
-from feedhandler.errors import ConfigError
+from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.listing import Listing, Wanted, between
 from feedhandler.plot.depth import depth
 from feedhandler.plot.measured import PICTURES, Drawn
@@ -43,7 +43,8 @@ def draw(
 
     `start` and `end` are words of `Recording.find`; `symbols` are those that count, depth takes exactly one and draws
     `levels` price levels a side. Returns what was drawn. Raises ConfigError for a kind, an ending or a symbol that is
-    not known, or when there is nothing to draw; CaptureError for a recording that is none.
+    not known, or when there is nothing to draw; CaptureError for a recording that is none. Of one that is damaged
+    further on all is drawn that was whole before; the picture says so, and its `damage` is why.
     """
     path = Path(path)
     if kind not in KINDS:
@@ -117,9 +118,13 @@ def _measured(
         lines = len(listing.lines)
         bins = max(32, min(BINS, BINS_OF_ALL // lines)) // 2 * 2
         measures = Measures(lines, _midnights(recording), bins=bins, **what)
-        listing.measure(measures, progress)
+        damage = None
+        try:
+            listing.measure(measures, progress)
+        except CaptureError as error:
+            damage = error
         about = " ".join((_title(recording), *symbols))
-        return drawing(Drawn(measures, listing.lines, about, _clock(recording)))
+        return drawing(Drawn(measures, listing.lines, about, _clock(recording))).damaged(damage)
 
 
 def _midnights(recording: Recording) -> Any:

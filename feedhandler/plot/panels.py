@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from feedhandler.errors import CaptureError
 
 Array = NDArray[Any]
 
@@ -75,6 +77,12 @@ class Picture:
     title: str
     panels: list[Panel]
     said: list[str] = field(default_factory=list)
+    damage: CaptureError | None = None
+    """Why the recording could not be read to its end: all that was whole before it is drawn."""
+
+    def damaged(self, error: CaptureError | None) -> Picture:
+        """The same, with a word about this, if it is anything."""
+        return self if error is None else replace(self, said=[*self.said, str(error)], damage=error)
 
 
 def a_decade(low: float, high: float) -> tuple[float, float]:

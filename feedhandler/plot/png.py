@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from feedhandler.figures import amount
 from feedhandler.plot.panels import Axis, Panel, Picture, Series, a_decade, round_duration
 
 INK = "#333333"
+WIDTH = 130  # characters of a line above the picture
 
 
 def write(drawn: Picture, path: Path) -> None:
@@ -21,7 +23,8 @@ def write(drawn: Picture, path: Path) -> None:
     axes = figure.subplots(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axis, panel in zip(axes, drawn.panels, strict=True):
         _panel(figure, axis, panel)
-    title = drawn.title + "".join(f"\n{sentence}" for sentence in drawn.said)
+    said = [line for sentence in drawn.said for line in textwrap.wrap(sentence, WIDTH)]
+    title = "\n".join((drawn.title, *said))
     heading = figure.suptitle(drawn.title, fontsize=13, color=INK)
     if drawn.said:
         heading.set_text(title)
