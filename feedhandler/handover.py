@@ -7,6 +7,8 @@ doubled on the way stands in `ext/feedhandler/receive/_handover.pyx`.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +30,7 @@ __all__ = ["MEMORY", "PATIENCE_S", "Handover", "Progress"]
 
 MEMORY = 256 << 20
 PATIENCE_S = 10.0
+ABANDONED_S = 1.0  # of patience with a day that no recorder of this host holds: another host's may
 LOOK_SECONDS = 0.02  # between two looks at what has become of the channels
 
 
@@ -59,7 +62,8 @@ class Handover:
 
     `memory`: bytes in which live packets may wait meanwhile, rounded up to a power of two; taken as they are needed,
     and given back. `patience_s`: a recording that is still being written is left when it has come to what the live
-    lines brought first; when it has not after so long at its end, what is between is a gap.
+    lines brought first; when it has not after so long at its end, what is between is a gap. Where its recorder has died
+    a second is enough.
     """
 
     def __init__(self, recording: Recording, *, memory: int = MEMORY, patience_s: float = PATIENCE_S) -> None:
@@ -82,6 +86,8 @@ class Handover:
         """The receiver of both. Raises ConfigError when the recording is not one of the configured lines."""
         channels, line_of = match(config, self.recording)
         following = _grows(self.recording)
+        if following and _abandoned(self.recording):
+            self._patience_s = min(self._patience_s, ABANDONED_S)
         self._names = [(channel.name, line.name) for channel in config.channels for line in channel.lines]
         self._receiver = HandoverReceiver(
             len(self._names),
@@ -259,3 +265,18 @@ def _grows(recording: Recording) -> bool:
     if recording.manifests:
         return any(not manifest.complete for _, manifest in recording.manifests)
     return any(not file.complete for file in recording.files)
+
+
+def _abandoned(recording: Recording) -> bool:
+    """Whether no recorder holds the folder of a day that is not complete: it has died, or runs on another host."""
+    for folder, manifest in recording.manifests:
+        if manifest.complete:
+            continue
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:  # a recorder has it for itself, or locks cannot be had here
+            return False
+        finally:
+            os.close(held)
+    return bool(recording.manifests)

@@ -17,7 +17,7 @@ from feedhandler.counters import CHANNEL, by_name
 from feedhandler.handler import Handler, run_capture
 from feedhandler.handover import Handover
 from feedhandler.record import Recorder
-from feedhandler.recording import Recording
+from feedhandler.recording import Recording, manifest
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, GlimpseServer, MessageStore, RequestServer, SnapshotSource
 from feedhandler.simulate.faults import LineFault
@@ -135,3 +135,22 @@ def test_what_nobody_has_leaves_the_channel_stale(feed: Feed, wait_for: Callable
         wait_for(lambda: channel["next_seq"] == MARKET.messages + 1, what=Why(handler, MARKET.messages))
         assert (channel["quality"], channel["reason"]) == (Quality.STALE, Reason.GAP)
         assert counts(handler)["lost"] == counts(handler)["missing"] > 0
+
+
+def test_a_recorder_that_has_died_is_not_waited_for_long(feed: Feed, wait_for: Callable[..., Any]) -> None:
+    settings = feed.config()
+    with feed.sending():
+        with Recorder(settings, feed.folder) as recorder:
+            recorder.start()
+            feed._comes(4000)
+        [day] = feed.folder.iterdir()
+        manifest.save(replace(manifest.load(day), complete=False), day)  # as a crash leaves it
+        [file] = day.glob("*.pcapng")
+        file.rename(file.with_name(file.name + ".partial"))
+        feed._comes(MARKET.messages)
+        handover = Handover(Recording(feed.folder), patience_s=60.0)
+        with Handler(settings, handover=handover, anonymous=True) as handler:
+            handler.start()
+            wait_for(lambda: handover.progress().state == "present", what=Why(handler, MARKET.messages))
+            assert any("did not come to the live feed within 1 s" in note for note in handler.notes)
+            assert handler.segment.channels["quality"][0] == Quality.STALE
