@@ -157,6 +157,7 @@ def test_what_cannot_be_is_said_in_a_sentence(day: Path, tmp_path: Path) -> None
     refused(lambda: feedhandler.load(tmp_path / "a.parquet", start="noon"), "ISO time", "'noon'")
     refused(lambda: feedhandler.load(tmp_path / "a.parquet", kind="trades"), "holds events, not trades")
     refused(lambda: feedhandler.load(tmp_path / "other.parquet"), "not made by")
+    refused(lambda: feedhandler.load(day, kind="messages"), "a table for each type")
     refused(lambda: feedhandler.load([tmp_path / "a.parquet", day]), "not both")
     (tmp_path / "text.itch").write_text("hello, this is no capture at all")
     refused(lambda: convert.convert([tmp_path / "text.itch"], tmp_path / "b.parquet"), "neither", error=CaptureError)

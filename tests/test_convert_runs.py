@@ -268,6 +268,19 @@ def test_a_damaged_input_gives_what_was_whole(days: list[Path], tmp_path: Path) 
     assert any("damaged" in note for note in report.notes)
 
 
+@pytest.mark.wire
+@pytest.mark.parametrize("kind", ["events", "book", "bars", "messages"])
+def test_hostile_bytes_are_rows_or_nothing(days: list[Path], tmp_path: Path, kind: Any) -> None:
+    """Bytes of a capture changed at random places: whatever the handler makes of it, the collectors take it."""
+    data = bytearray(days[0].read_bytes())
+    dice = np.random.default_rng(5)
+    for place in dice.integers(4096, len(data), 400).tolist():  # behind the head: it stays a capture
+        data[place] = int(dice.integers(256))
+    (tmp_path / "spoiled.pcapng").write_bytes(data)
+    report = convert.convert([tmp_path / "spoiled.pcapng"], tmp_path / "out", convert.Options(kind=kind), format="csv")
+    assert report.rows == sum(len(polars.read_csv(f.path, infer_schema=False)) for f in report.files)
+
+
 def test_names_of_files_are_told_apart(tmp_path: Path) -> None:
     inputs = [tmp_path / place / "20260105" for place in ("nasdaq", "iex")] + [tmp_path / "other.pcap.gz"]
     for folder in inputs[:2]:

@@ -113,6 +113,8 @@ def _ns(when: datetime) -> int:
 
 def _collect(paths: list[Path], options: Options) -> Any:
     """A recording's rows, through the handler."""
+    if options.kind == "messages":
+        raise ConfigError("load: messages are a table for each type: convert them to a folder, and load one of those")
     made: list[_Table] = []
 
     def make(names: Names, handler: Any) -> _Table:
