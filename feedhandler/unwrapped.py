@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from feedhandler.capture_config import capture_config
 from feedhandler.line import Arbiter
-from feedhandler.receive import capture
+from feedhandler.recording import Recording
 from feedhandler.session import framing
 
 PACKETS_AT_ONCE = 64
@@ -18,7 +17,8 @@ def unwrapped(path: Path, protocol_name: str, byte_order: Literal["big", "little
     follow each other packet by packet. "" for a file that is whole. Raises ConfigError when no stream of the protocol
     is in it, CaptureError when the file is no capture.
     """
-    config, _ = capture_config(path, protocol_name)
+    recording = Recording(path, protocol=protocol_name)
+    config = recording.config()
     lines = [(number, channel, line) for number, channel in enumerate(config.channels) for line in channel.lines]
     firsts = [sum(len(channel.lines) for channel in config.channels[:number]) for number in range(len(config.channels))]
     framings = [framing(channel.session) for _, channel, _ in lines]
@@ -42,7 +42,7 @@ def unwrapped(path: Path, protocol_name: str, byte_order: Literal["big", "little
                     blocks.append(len(message).to_bytes(2, byte_order))
                     blocks.append(message)
 
-    with capture.receiver(path, [(line.group, line.port) for _, _, line in lines]) as receiver:
+    with recording.receiver(channels=[channel.name for channel in config.channels]) as receiver:
         while packets := receiver.drain(PACKETS_AT_ONCE):
             for line, ts_recv, payload in packets:
                 arbiter = arbiters[lines[line][0]]

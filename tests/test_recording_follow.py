@@ -14,6 +14,7 @@ from feedhandler.recording import Recording
 from feedhandler.recording import manifest as manifests
 from feedhandler.recording.manifest import Channel, Line, Manifest
 from tests.background import beside
+from tests.recorded import NOON, feed, record
 from tests.test_recording import START, A, B, mold
 
 Piece = tuple[int, int, bytes]
@@ -118,3 +119,25 @@ def test_another_programs_capture_is_followed_until_it_is_stopped(tmp_path: Path
                     grown.flush()
             handler.receiver.stop_following()  # type: ignore[attr-defined]
         assert handler.types == {"S": 100}
+
+
+@pytest.mark.parametrize("suffix", [".pcapng", ".pcap", ".pcapng.zst"])
+def test_what_our_recorder_wrote_is_read_by_its_manifest_and_without(tmp_path: Path, suffix: str) -> None:
+    """The folder with its manifest; a pcapng alone, which says itself what its lines are."""
+    form, _, packed = suffix[1:].partition(".")
+    packets = [(i % 2, NOON + i * 1_000_001, mold(1 + i // 2)) for i in range(210)]
+    record(feed(f'format = "{form}"\ncompress = {3 if packed else 0}\nrotate_bytes = 65536'), tmp_path, packets)
+    (folder,) = tmp_path.iterdir()
+    recording = Recording(tmp_path)
+    assert [(line.channel, line.name, line.protocol) for line in recording.lines] == [
+        ("itch", "A", "itch50"),
+        ("itch", "B", "itch50"),
+    ]
+    assert (recording.first_ts, recording.last_ts) == (packets[0][1], packets[-1][1])
+    assert recording.receiver().drain() == packets
+    assert recording.receiver(follow=True).drain() == packets
+    (folder / "manifest.json").unlink()
+    alone = Recording(folder / f"rec-0001{suffix}")
+    assert alone.receiver().drain() == packets
+    if form == "pcapng":
+        assert alone.lines == recording.lines

@@ -183,11 +183,9 @@ def known_protocol(given: str) -> str | None:
     return given or None
 
 
-def size_of(capture: Path) -> int | None:
-    """Bytes of a capture as they are read; None for a compressed one, whose unpacked size is not known."""
-    from feedhandler.receive import capture as captures
-
-    return None if captures.kind(capture).compression else capture.stat().st_size
+def size_of(capture: Path) -> int:
+    """Bytes of a recording's file: what `Merged.offset` comes to."""
+    return capture.stat().st_size
 
 
 def address_and_port(text: str) -> tuple[str, int]:

@@ -15,7 +15,8 @@ from feedhandler.config import Config, Line
 from feedhandler.handler import Handler, play, run_capture
 from feedhandler.receive import capture, stream
 from feedhandler.receive._receiver import Receiver
-from feedhandler.receive.capture_writer import SOURCE
+from feedhandler.receive.capture_writer import SOURCE, udp_frame
+from feedhandler.recording import Recording, manifest
 from tests.background import beside
 from tests.conformance.feed import DAY, MARKET, RING, Feed
 from tests.conformance.rig import FIRST_TS, Flow, LiveRig, Rig, Sent
@@ -103,6 +104,56 @@ class PackedCapture(Capture):
 
     name = "capture, zstd"
     suffix = ".pcap.zst"
+
+
+class Followed(Rig):
+    """A recorded day, read while it is written: its manifest names the lines, and says when it is complete."""
+
+    name = "recording, followed"
+    live = False
+    source = SOURCE[0]
+    excused: ClassVar[Mapping[str, str]] = {case: why for case, why in Capture.excused.items() if case != "more"}
+
+    def open(
+        self, flows: Sequence[Flow], *, room: int = 0, check_udp_checksum: bool = False, jumbo: bool = False
+    ) -> None:
+        self.close()
+        self.day = self.folder / "day"
+        lines = tuple(manifest.Line(f.name, f.group, f.port, "", f.source, "", False) for f in flows)
+        channel = manifest.Channel("itch", "itch50", "moldudp64", "XNAS", None, lines)
+        self.manifest = manifest.Manifest("day", "2023-11-14", "UTC", FIRST_TS, (channel,))
+        self.day.mkdir(exist_ok=True)
+        manifest.save(self.manifest, self.day, sync=False)
+        self.file, self.sent = self.day / "day-0001.pcap.partial", 0
+        self.file.write_bytes(struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 1 << 18, 1))
+        self._receiver = Recording(self.day).receiver(follow=True)
+
+    def send(self, sent: Sent, source: int = 0) -> None:
+        sender = ("192.0.2.2", SOURCE[1]) if source else SOURCE
+        targets = [(self.flow(line).group, self.flow(line).port) for line, _ in sent]
+        self.frames([udp_frame(data, target, sender) for (_, data), target in zip(sent, targets, strict=True)])
+
+    def frames(self, frames: Sequence[Frame | bytes]) -> None:
+        with self.file.open("ab") as file:
+            for frame in map(bytes, frames):
+                seconds, rest = divmod(FIRST_TS + self.sent, 1_000_000_000)
+                file.write(struct.pack("<IIII", seconds, rest, len(frame), len(frame)) + frame)
+                self.sent += 1
+
+    def end(self) -> None:
+        self.file.rename(self.file.with_suffix(""))
+        manifest.save(replace(self.manifest, complete=True), self.day, sync=False)
+
+    @contextmanager
+    def handled(self, feed: Feed) -> Iterator[Handler]:
+        flows = [self.flow(0), self.flow(1)]
+        self.open(flows)
+        for packet in feed.packets:
+            self.send([(0, packet), (1, packet)])
+        self.end()
+        with Handler(feed.config(flows), receiver=self.receiver, first_packet=FIRST_TS, anonymous=True) as handler:
+            assert play(handler) is None
+            yield handler
 
 
 class BinaryFile(File):

@@ -11,6 +11,7 @@ RIGS = {
     "stream": "tests.conformance.files:Stream",
     "capture": "tests.conformance.files:Capture",
     "capture, zstd": "tests.conformance.files:PackedCapture",
+    "recording, followed": "tests.conformance.files:Followed",
     "binaryfile": "tests.conformance.files:BinaryFile",
 }
 """Name, as the columns of the table have it → module:class."""
