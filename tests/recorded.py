@@ -1,5 +1,6 @@
 """What tests of the recorder share: a configuration, packets at times of the test's own, what other programs say."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -79,7 +80,9 @@ def tool(*command: str | Path) -> str:
     """What a program says on stdout; it must end well, and complain of nothing."""
     if shutil.which(str(command[0])) is None:
         unavailable(f"no {command[0]} here; ./scripts/setup test brings it")
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=60)
+    words = [str(word) for word in command]
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # a sanitizer's
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, env=environment)
     said = [line for line in done.stderr.splitlines() if "Running as user" not in line and "reading from" not in line]
     assert done.returncode == 0 and not said, f"{command}: {done.stderr}"
     return done.stdout

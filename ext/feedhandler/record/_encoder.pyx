@@ -327,7 +327,7 @@ cdef class Encoder:
                 self.intake.took()
                 out[0] = at
                 return WHY_END
-            if taken.ts_recv < self.written[taken.line].latest - self.step_ns and self.written[taken.line].latest > 0:
+            if self.written[taken.line].latest > 0 and taken.ts_recv < self.written[taken.line].latest - self.step_ns:
                 return WHY_STEP
             if taken.connection != self.written[taken.line].connection:
                 return WHY_CONNECTION
