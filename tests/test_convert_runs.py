@@ -90,6 +90,15 @@ def test_by_date_alone_a_file_is_sorted_by_symbol(days: list[Path], tmp_path: Pa
     assert sorted(Path(file.path).name for file in plain.files) == ["day0.parquet", "day1.parquet"]
 
 
+def test_a_day_that_is_not_known_is_said(tmp_path: Path) -> None:
+    write(tmp_path / "day.itch", Exchange(symbols=2, seed=1, messages=1000))
+    report = convert.convert([tmp_path / "day.itch"], tmp_path / "lake", partition=["date"])
+    assert [Path(file.path).parent.name for file in report.files] == ["date=1970-01-01"]
+    assert any("--date" in note for note in report.notes)
+    dated = convert.convert([tmp_path / "day.itch"], tmp_path / "dated", convert.Options(day=DATE), partition=["date"])
+    assert [Path(file.path).parent.name for file in dated.files] == ["date=2026-01-05"] and not dated.notes
+
+
 def test_one_file_of_several_inputs_is_in_time_order(days: list[Path], tmp_path: Path) -> None:
     convert.convert(days[::-1], tmp_path / "both.parquet")
     both = polars.read_parquet(tmp_path / "both.parquet")

@@ -29,6 +29,7 @@ KEPT = 96 << 20
 ROW_GROUP = 32 << 20  # bytes of a row group in memory, about
 NO_SYMBOL = "__HIVE_DEFAULT_PARTITION__"  # rows of a channel as a whole: read as null
 NO_DATE = date(1970, 1, 1)
+UNDATED = 2 * 86_400 * 10**9  # times below it are times of a day that is not known
 
 
 @dataclass(frozen=True)
@@ -119,21 +120,21 @@ class Dataset(Sink):
             return np.zeros(len(block["instrument"]), np.int64)
         times = block.get("ts", block.get("ts_event"))
         assert times is not None
-        known = times[times > 0]
-        if not len(known) and "ts_recv" in block:
+        if not (times > UNDATED).any() and "ts_recv" in block:
             times = block["ts_recv"]
-            known = times[times > 0]
+        dated = times > UNDATED
+        known = times[dated]
         if len(known):
             self._know_days(int(known.min()), int(known.max()))
-        if not self._days:
-            self._know_days(1, 1)
+        elif not self._days:
+            self._days = [(0, NO_DATE)]
+            self.notes = ["the day is not known, so date=1970-01-01 stands for it: name it with --date"]
         starts = np.array([start for start, _ in self._days])
         numbers = np.searchsorted(starts, times, side="right") - 1
-        unknown = np.flatnonzero(times <= 0)
-        if len(unknown):
-            place = np.where(times > 0, np.arange(len(times)), -1)
+        if not dated.all():
+            place = np.where(dated, np.arange(len(times)), -1)
             before = np.maximum.accumulate(place)
-            first = int(np.argmax(times > 0)) if len(known) else 0
+            first = int(np.argmax(dated)) if len(known) else 0
             source = np.where(before >= 0, before, first)
             numbers = numbers[source] if len(known) else np.full(len(times), len(self._days) - 1)
         return np.maximum(numbers, 0)
@@ -160,15 +161,16 @@ class Dataset(Sink):
         if not self._kept:
             return
         days = np.concatenate([numbers for _, numbers in self._kept])
-        block = {name: np.concatenate([one[name] for one, _ in self._kept]) for name in self._columns}
+        blocks = [block for block, _ in self._kept]
         self._kept, self._kept_bytes = [], 0
         names = self._names.used  # once: another thread adds to them
-        key = days * names + block["instrument"]
+        key = days * names + np.concatenate([block["instrument"] for block in blocks])
         order = np.argsort(key.astype(np.uint16) if key.max() < 65536 else key, kind="stable")
         key = key[order]
         starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
         ends = np.append(starts[1:], len(key))
-        columns = [values[order] for values in block.values()]
+        # one column after the other, so that what has been sorted is not there twice
+        columns = [np.concatenate([block.pop(name) for block in blocks])[order] for name in self._columns]
         path = self._folder / f"spill-{len(self._spills)}"
         offset = 0
         with path.open("wb", buffering=1 << 20) as file:
