@@ -364,15 +364,15 @@ def test_a_keeper_whose_recorder_is_gone_ends_and_says_what_was_wrong(tmp_path: 
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("choose", [0.1, 0.5, 0.97])
-def test_the_long_deep_capture_goes_on_alike_from_anywhere(shared_data: Path, tmp_path: Path, choose: float) -> None:
+def test_the_long_deep_capture_goes_on_alike_from_anywhere(shared_data: Path, tmp_path: Path) -> None:
     """Eleven restarts under one session id."""
     recording = Recording(shared_data / "iex/DEEP10-20170425-12-sessions.pcap.gz")
     sizes = {"instruments": 8200, "ring_events": 1 << 19, "orders": 1000}
     path = tmp_path / "deep.books"
     report = books.Keeper(recording, 600, path=path, **sizes).run()  # type: ignore[arg-type]
     assert report.snapshots > 15 and "ends in the middle of a record" in report.notes[0]
-    assert_goes_on_alike(recording, path, choose, **sizes)
+    for choose in (0.4, 0.97):
+        assert_goes_on_alike(recording, path, choose, **sizes)
 
 
 @pytest.mark.real_data
