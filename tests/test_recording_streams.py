@@ -1,20 +1,27 @@
 """TCP streams out of captures: retransmissions, reordering, holes; connections that end and begin."""
 
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 from scapy.utils import PcapNgWriter, PcapWriter
+from test_handler_live import MARKET, CuttingProxy
 
+from feedhandler import simulate
 from feedhandler.handler import open_recording, play
 from feedhandler.receive import capture
 from feedhandler.receive._capture import PacketFile
 from feedhandler.receive._reassembly import Reassembly
+from feedhandler.record import Recorder
 from feedhandler.recording import Recording
 from feedhandler.records import Quality, Reason
+from tests.background import beside
+from tests.test_record_streams import feed
 from tests.test_recording import START
 
 SERVER, CLIENT = ("10.0.0.1", 21000), ("10.0.0.2", 40000)
@@ -201,3 +208,23 @@ def test_a_window_into_a_stream_is_refused(tmp_path: Path) -> None:
     assert recording.find("seq:7") >= START
     with pytest.raises(RecordingError, match="read from its beginning"):
         recording.receiver(Window(start=START + 1))
+
+
+@pytest.mark.parametrize("record", ["", "rotate_bytes = 300000", 'format = "pcap"\nrotate_bytes = 300000'])
+def test_what_our_recorder_wrote_of_a_stream_is_played(
+    tmp_path: Path, wait_for: Callable[..., Any], record: str
+) -> None:
+    """Over cuts of the connection, and over files that begin in the middle of one."""
+    server = simulate.SoupServer(rate=200_000)
+    proxy = CuttingProxy(server.port, after=[100_000, 150_000])
+    recorder = Recorder(feed(proxy.port, record), tmp_path)
+    with recorder, proxy, beside(lambda: server.run(simulate.Exchange(MARKET)), server.stop):
+        recorder.start()
+        wait_for(lambda: recorder.wait_quietly(0), what="the end of the session")
+    with open_recording(Recording(tmp_path), orders=50_000, instruments=64) as handler:
+        assert play(handler) is None
+        assert sum(handler.types.values()) == MARKET.messages
+        channel = handler.segment.channels[0]
+        assert (channel["quality"], channel["reason"]) == (Quality.LIVE, Reason.SESSION_ENDED)
+        assert handler.receiver.line_status(0)["connections"] == 3
+        assert handler.receiver.holes == []  # type: ignore[attr-defined]

@@ -26,8 +26,6 @@ class PacketFile(RecordFile):
     @property
     def statistics(self) -> dict[str, int]:
         """What the packets of the file were, by name."""
-    def datagrams(self, limit: int = 1000) -> list[tuple[int, bytes, int, bytes, int, bytes]]:
-        """The next UDP datagrams: (ts_ns, target, port, source, source port, payload)."""
     def peek(self) -> int | None:
         """The time of the next packet that could be of a line, ns since the Unix epoch; None: there is none."""
     def segments(self, limit: int = 1000) -> list[tuple[int, bytes, int, bytes, int, int, int, bytes]]:

@@ -227,22 +227,6 @@ cdef class PacketFile(RecordFile):
                 return row
         return NO_MATCH
 
-    def datagrams(self, int limit=1000):
-        """The next UDP datagrams whatever their destination, as (ts_ns, target, port, source, source port, payload).
-
-        At most `limit`; an empty list at the end. Addresses are 16 bytes, IPv4 as ::ffff:a.b.c.d.
-        """
-        cdef Datagram datagram
-        cdef int64_t ts = 0
-        taken = []
-        while len(taken) < limit:
-            if self.next_udp(&datagram, &ts, True) != FOUND_UDP:
-                self.finish()
-                break
-            taken.append((ts, bytes_of(&datagram.target), datagram.target_port, bytes_of(&datagram.source),
-                          datagram.source_port, PyBytes_FromStringAndSize(<const char *> datagram.payload, datagram.len)))
-        return taken
-
     def peek(self):
         """The time of the next packet that could be of a line, ns since the Unix epoch; None: there is none."""
         cdef Datagram datagram
