@@ -4,10 +4,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import feedhandler as fh
+from feedhandler import simulate
 from feedhandler.book import OrderBook
 from feedhandler.publish import Segment
 
@@ -16,12 +18,12 @@ PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *(f"docs/{p.name}" for 
 
 
 def python_of_the_readme() -> list[str]:
-    """Its examples: a day through the handler, which runs below; AF_XDP alone, which runs in test_receive_af_xdp.py."""
+    """Its examples: a day through the handler; AF_XDP alone, which runs in test_receive_af_xdp.py; a recording."""
     return re.findall(r"^```python\n(.*?)^```", ROOT.joinpath("README.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
-    code, _ = python_of_the_readme()
+    code, _, _ = python_of_the_readme()
     name = f"readme-{tmp_path.name}"
     done = subprocess.run(
         [sys.executable, "-c", code.replace("readme-example", name)],
@@ -33,6 +35,15 @@ def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(re.findall(r"LIVE", done.stdout)) == 3, done.stdout
+
+
+def test_the_example_of_a_recording_runs(tmp_path: Path) -> None:
+    day = tmp_path / "day.pcapng"
+    simulate.write(day, simulate.Exchange(symbols=3, messages=2000, seed=1))
+    *_, code = python_of_the_readme()
+    found: dict[str, Any] = {}
+    exec(code.replace("days/20261122", str(day)), found)
+    assert found["book"].symbol == "AAPL" and len(found["frame"]) > 100 and found["ask"] > found["bid"]
 
 
 def test_every_word_of_make_that_the_pages_name_is_in_the_makefile() -> None:

@@ -540,7 +540,7 @@ def test_batches_come_until_the_subscription_is_closed(cable: Veth, wire: Wire) 
 
 
 def test_the_example_of_the_readme_runs(cable: Veth, wire: Wire, processes: Processes) -> None:
-    _, code = python_of_the_readme()
+    _, code, _ = python_of_the_readme()
     with cable.receiver.inside():
         child = processes.python("-u", "-c", code.replace("eth0", "rx"))
     assert child.stdout is not None and child.stdout.readline() == "native copy\n"
