@@ -29,9 +29,12 @@ SANITIZE = os.environ.get("FEEDHANDLER_SANITIZE", "")  # e.g. "address,undefined
 
 HOT, COLD = (["-O1", "-g1", "-fno-omit-frame-pointer"],) * 2 if DEBUG else (["-O3", "-g0"], ["-O1", "-g0"])
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
-# Off the way from receive to read: the other end of the wire, rehearsals, doors for tests. Optimised, they would take
-# half of the build's time.
-COLD_MODULES = re.compile(r"feedhandler\.(rehearse\.|simulate\.|_records$|line\._door$|receive\._frame$)")
+# Off the way from receive to read, and off the way of every packet through a recording: the other end of the wire,
+# rehearsals, snapshots of state, doors for tests. Optimised, they would take half of the build's time.
+COLD_MODULES = re.compile(
+    r"feedhandler\.(rehearse\.|simulate\.|replay\._(?!ahead)|(line|decode|session)\._state$|_records$|_marks$|line\._door$|receive\._frame$"
+    r"|record\._scan$|recording\._surveyor$|research\._measures$)"
+)
 SHARED = "feedhandler._shared"  # Cython's own code for memory views, once instead of in every module that has one ...
 NOT_SHARED = ("feedhandler._records", "feedhandler.book._book")  # ... but where Cython 3.3 then forgets their types
 LINK: list[str] = []
