@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from feedhandler import decode, receive, session
@@ -22,6 +21,7 @@ from feedhandler._handler import Shard
 from feedhandler._instruments import Instruments
 from feedhandler.book import FAULTS, LevelBook, OrderBook
 from feedhandler.capture_config import CaptureOptions
+from feedhandler.closing import Closing
 from feedhandler.config import RecoverySettings
 from feedhandler.counters import CHANNEL
 from feedhandler.decode.session_date import date_of, session_date, start_of
@@ -33,7 +33,8 @@ from feedhandler.receive import stream
 from feedhandler.recording import ALL, Recording, Window, books
 from feedhandler.records import Quality, Reason, TimestampKind
 from feedhandler.recovery import Ladder, RecoveryControl, Sentences, Transports, transports
-from feedhandler.streams import StreamControl, StreamLine
+from feedhandler.session.stream_lines import StreamControl
+from feedhandler.streams import HandledStream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +58,7 @@ IDLE_SECONDS = 0.001  # between two looks at a recording that grows
 HOUSE_SECONDS = 0.2  # between two looks at the receiver's word on its lines
 
 
-class Handler:
+class Handler(Closing):
     """A feed handler: all that `config` names, published in one segment.
 
     `receiver`: packets from there instead of the configured lines (a capture). `first_packet`: ns since the Unix epoch
@@ -351,11 +352,11 @@ class Handler:
         assert isinstance(receiver, stream.StreamReceiver)
         return receiver
 
-    def _stream_lines(self) -> list[StreamLine]:
+    def _stream_lines(self) -> list[HandledStream]:
         receiver, segment = self._stream_receiver(), self.segment
         lines = [(number, line) for number, channel in enumerate(self.config.channels) for line in channel.lines]
         return [
-            StreamLine(i, line, receiver, self._framings[i], segment.channels[number], segment.lines[i])
+            HandledStream(i, line, receiver, self._framings[i], segment.channels[number], segment.lines[i])
             for i, (number, line) in enumerate(lines)
         ]
 
@@ -395,14 +396,6 @@ class Handler:
         """Stop, and give up the segment: readers see that the writer has stopped."""
         self.stop()
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def status(self) -> dict[str, Any]:
         """What is in effect: backend, lines with their buffers and time stamps, notes for people."""

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from feedhandler import decode
+from feedhandler.closing import Closing
 from feedhandler.decode import interpret
 from feedhandler.decode.spec import ById, Protocol
 from feedhandler.errors import ConfigError
@@ -58,7 +57,7 @@ class Entry:
     wire: bytes = b""
 
 
-class Listing:
+class Listing(Closing):
     """An iterator over the messages of a recording: every copy on every line, in the order of their times.
 
     `window`, `channels` and `follow` as of `Recording.receiver`; with `follow`, None comes where nothing waits.
@@ -163,14 +162,6 @@ class Listing:
     def close(self) -> None:
         """Close the files. Harmless when done twice."""
         self._receiver.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # -- inside --------------------------------------------------------------------------------------------------------
 

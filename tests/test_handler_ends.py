@@ -13,7 +13,7 @@ from feedhandler.handler import Handler
 from feedhandler.read import Feed, attach
 from feedhandler.records import LINE, Quality, Reason
 from feedhandler.session import framing
-from feedhandler.streams import BAD_PACKETS, StreamLine
+from feedhandler.streams import BAD_PACKETS, HandledStream
 
 
 class Failing:
@@ -55,7 +55,7 @@ def test_books_are_not_live_when_nobody_keeps_them(
 
 
 class Receiver:
-    """What StreamLine asks of its receiver."""
+    """What HandledStream asks of its receiver."""
 
     packets = 5
     error: Exception | None = None
@@ -77,10 +77,10 @@ class Sock:
         return 3
 
 
-def stream_line(receiver: Any) -> tuple[StreamLine, np.ndarray]:
+def stream_line(receiver: Any) -> tuple[HandledStream, np.ndarray]:
     record = np.zeros(1, LINE)
     config = Line(name="A", port=1, host="127.0.0.1")
-    return StreamLine(0, config, receiver, framing("soupbintcp"), record[0], record[0]), record
+    return HandledStream(0, config, receiver, framing("soupbintcp"), record[0], record[0]), record
 
 
 def test_bytes_that_the_framing_cannot_read_are_no_sign_of_life() -> None:

@@ -11,7 +11,7 @@ from feedhandler import simulate
 from feedhandler.config import Line
 from feedhandler.line import Arbiter
 from feedhandler.records import Quality, Reason
-from feedhandler.streams import StreamLine
+from feedhandler.streams import HandledStream
 from tests.background import beside
 
 
@@ -59,13 +59,13 @@ def test_session_and_number_never_tear(moments: tuple[int, ...]) -> None:
             session, number = STATES[next(looks, len(STATES) - 1)]
             return session if what == "session" else number
 
-    line = StreamLine(0, Line(name="A", port=1), None, None, Changing(), None)  # type: ignore[arg-type]
+    line = HandledStream(0, Line(name="A", port=1), None, None, Changing(), None)  # type: ignore[arg-type]
     assert line.wanted() in [("OLD", 500), ("NEW", 1)]
 
 
 def test_before_any_session_the_configured_one_is_asked_for() -> None:
     asked = Line(name="A", port=1, requested_session="TODAY")
-    line = StreamLine(0, asked, None, None, {"session": b"", "next_seq": 0}, None)  # type: ignore[arg-type]
+    line = HandledStream(0, asked, None, None, {"session": b"", "next_seq": 0}, None)  # type: ignore[arg-type]
     assert line.wanted() == ("TODAY", 1)
 
 

@@ -7,8 +7,8 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Self
 
+from feedhandler.closing import Closing
 from feedhandler.errors import BackendError
 
 CLONE_NEWNET = 0x40000000
@@ -18,7 +18,7 @@ SENDER, RECEIVER = "tx", "rx"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Cable:
+class Cable(Closing):
     """`sender` and `receiver` are the namespaces of its ends; use it as a context manager.
 
     Raises BackendError where namespaces cannot be made (root can), or ip (iproute2) is missing.
@@ -44,12 +44,6 @@ class Cable:
         """Give the namespaces up: with the last process in them they and the pair are gone."""
         while self._fds:
             os.close(self._fds.pop())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _namespace(self) -> int:
         try:

@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from feedhandler import records
 from feedhandler._records import CONSTANTS, LAYOUT_HASH
+from feedhandler.closing import Closing
 from feedhandler.errors import SegmentError
 from feedhandler.publish._control import lock_held, release_lock, take_lock
 from feedhandler.publish.layout import PART_INDEX, Layout
@@ -38,7 +38,7 @@ def segment_path(name: str, dir: str | os.PathLike[str] = DEFAULT_DIR) -> Path:
     return Path(dir) / name
 
 
-class Segment:
+class Segment(Closing):
     """The writer's end of a segment: its memory, and every part as a writable array over it.
 
     | attribute | dtype, shape |
@@ -163,14 +163,6 @@ class Segment:
         release_lock(self._fd)  # the mapping keeps the open file, and with it the lock, until the last array is gone
         os.close(self._fd)
         self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _array(self, name: str, dtype: np.dtype[Any]) -> NDArray[Any]:
         part = self.part(name)[0]

@@ -7,13 +7,13 @@ import operator
 import os
 import time
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feedhandler import records
+from feedhandler.closing import Closing
 from feedhandler.errors import LayoutError, SegmentError, UnknownSymbolError, WriterDiedError
 from feedhandler.publish.layout import HISTOGRAMS
 from feedhandler.publish.segment import DEFAULT_DIR
@@ -26,7 +26,7 @@ SUCCESSOR_SECONDS = 60.0
 """How long events() and Strategy.run() wait for a handler that died to be started again."""
 
 
-class Feed:
+class Feed(Closing):
     """An attached feed. Use it in a `with` block, in one thread; attach once more for another thread.
 
     When a handler of the same name is started again, books and events go on with its segment, whatever its shape.
@@ -36,14 +36,6 @@ class Feed:
         self.reader, self.name, self.dir = reader, name, dir
         self._looked = 0.0
         self._refusal: SegmentError | WriterDiedError | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Feed {self.name}: {len(self.symbols)} symbols, {self.status}>"

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from feedhandler.closing import Closing
 from feedhandler.errors import CaptureError
 from feedhandler.receive.compressed import open_packed
 
@@ -19,7 +18,7 @@ PAYLOAD_MAX = 65507  # bytes of UDP payload in one IPv4 packet
 SNAP = 1 << 18
 
 
-class _Writer:
+class _Writer(Closing):
     """A file, compressed as its name says (.gz, .zst), used in a `with` block."""
 
     def __init__(self, path: str | Path) -> None:
@@ -32,14 +31,6 @@ class _Writer:
     def close(self) -> None:
         """Write what is left and close the file."""
         self.file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class PcapWriter(_Writer):

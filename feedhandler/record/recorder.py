@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from feedhandler import receive
+from feedhandler.closing import Closing
 from feedhandler.config import Config, Line
 from feedhandler.errors import FeedError, RecordingError
 from feedhandler.notes import Notes
@@ -38,10 +38,11 @@ from feedhandler.record._intake import Intake
 from feedhandler.record.disk import BLOCK_BYTES, Disk
 from feedhandler.record.keepers import Keepers
 from feedhandler.record.periods import Periods
-from feedhandler.record.streams import RecordedStream, StreamKeeper
+from feedhandler.record.streams import RecordedStream
 from feedhandler.recording._sequences import Sequences
 from feedhandler.recording.manifest import FileLine
 from feedhandler.records import TimestampKind
+from feedhandler.session.stream_lines import StreamControl
 
 if TYPE_CHECKING:
     from feedhandler.receive._receiver import Receiver
@@ -73,7 +74,7 @@ class Status:
     """The one that is being written, by its final name."""
 
 
-class Recorder:
+class Recorder(Closing):
     """Records all lines of `config` into day folders below `folder`: start(), wait(), stop(), or a `with` block.
 
     `receiver`: packets from there instead of the configured lines. `notes` holds sentences for people.
@@ -96,7 +97,7 @@ class Recorder:
         self._threads: list[threading.Thread] = []
         self.streams: list[RecordedStream] = []
         """Of a configuration of streams: its lines."""
-        self._keeper: StreamKeeper | None = None
+        self._control: StreamControl | None = None
         self._ended = threading.Event()
         self._keepers = Keepers(self.settings.books_s, config.books, self.notes.append)
         with ExitStack() as stack:
@@ -146,7 +147,7 @@ class Recorder:
                 RecordedStream(number, config, receiver, self._position(self.lines[number].channel, config), self._held)
                 for number, config in enumerate(wanted)
             ]
-            self._keeper = StreamKeeper(receiver, self.streams, self.notes)
+            self._control = StreamControl(receiver, self.streams, self.notes)
             return receiver, "stream"
         if any(streams):
             raise RecordingError(
@@ -195,8 +196,8 @@ class Recorder:
             thread = threading.Thread(target=work, name=f"feedhandler-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        if self._keeper is not None:
-            self._keeper.start()
+        if self._control is not None:
+            self._control.start()
         return self
 
     def stop(self) -> None:
@@ -219,18 +220,10 @@ class Recorder:
         """Stop, write what has come in, give back what is held. Harmless when done twice."""
         self.stop()
         if self._threads:
-            if self._keeper is not None:
-                self._keeper.stop()
+            if self._control is not None:
+                self._control.stop()
             self._ended.wait()
         self._stack.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def status(self) -> Status:
         """What has been done so far; from any thread."""

@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from feedhandler.closing import Closing
 from feedhandler.errors import RecordingError
 from feedhandler.recording._digest import xxh64
 
@@ -108,7 +109,7 @@ def _padding(size: int) -> bytes:
     return bytes(-size % ALIGNMENT)
 
 
-class BooksFile:
+class BooksFile(Closing):
     """A file of book snapshots, read: `entries` are its records, `damage` says what could not be read of it.
 
     Raises RecordingError when the file cannot be opened, or is of another kind.
@@ -133,12 +134,6 @@ class BooksFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def cuts(self, kind: Kind) -> list[Entry]:
         """The snapshots, or the hashes, that time going back has not made void; by rising time."""

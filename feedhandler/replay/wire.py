@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from feedhandler.closing import Closing
 from feedhandler.errors import ConfigError
 from feedhandler.recording import Recording
 from feedhandler.replay import backlog
@@ -26,7 +27,7 @@ def spins() -> bool:
     return len(os.sched_getaffinity(0)) > 1
 
 
-class WireReplay:
+class WireReplay(Closing):
     """The UDP lines of a recording, sent to where their packets went, or elsewhere.
 
     `speed`: times the recorded pace; `rate`: packets a second instead; neither: as fast as it goes. With `choice.rate`,
@@ -107,14 +108,6 @@ class WireReplay:
     def close(self) -> None:
         """Give back the sockets; run() does so by itself."""
         self.sender.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def report(self) -> PacingReport:

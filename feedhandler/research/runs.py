@@ -13,10 +13,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 from feedhandler.capture_config import CaptureOptions
+from feedhandler.closing import Closing
 from feedhandler.decode.session_date import midnight
 from feedhandler.errors import CaptureError, ConfigError, UnknownSymbolError
 from feedhandler.handler import Handler, open_recording
@@ -112,7 +112,7 @@ def _instant(recording: Recording, when: When, day: date | None) -> int | None:
     return of_the_day(when) + (midnight(day, recording.zone) if day is not None else 0)
 
 
-class Backtest:
+class Backtest(Closing):
     """A run over a recording, as `backtest` makes it; each iteration begins anew. Use it as a context manager, or not.
 
     Iterated over, it gives (event, book): each event of the symbols, dtype EVENT, and the Book as it stands right after
@@ -218,14 +218,6 @@ class Backtest:
         """Close the recording's files. Harmless when done twice; what was read of books stays."""
         if self._handler is not None:
             self._handler.receiver.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _begin(self, symbols: Choices | None) -> Steps:
         self.close()

@@ -14,8 +14,8 @@ import struct
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Self
 
+from feedhandler.closing import Closing
 from feedhandler.errors import ConfigError
 from feedhandler.simulate._feed import BlockSource, Feed
 from feedhandler.simulate._schedule import Schedule
@@ -81,7 +81,7 @@ class _Client:
         self.leaving: int | None = None  # until when the other side has time to close
 
 
-class SoupServer:
+class SoupServer(Closing):
     """Serves a source of messages as one SoupBinTCP session.
 
     `port` 0 takes a free one; `port` says which. A login must carry `username` and `password` (blank: any), and the
@@ -156,12 +156,6 @@ class SoupServer:
         """Close all connections and the session's file; run() does so by itself."""
         self._clients.close()
         self._store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # ---- one turn ----
 

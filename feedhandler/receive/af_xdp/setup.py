@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
+from feedhandler.closing import Closing
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.receive import sockets
 from feedhandler.receive._af_xdp import HEADROOM, AfXdpReceiver, Memory, Queue
@@ -123,7 +124,7 @@ class _Step:
             raise self.attempt.refused(self.step, error) from error
 
 
-class _Port:
+class _Port(Closing):
     """One interface: its filter, and the sockets of its queues. Closing takes the filter off and gives all back."""
 
     def __init__(
@@ -147,12 +148,6 @@ class _Port:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __del__(self) -> None:
         """A receiver that nobody has closed and nobody has any more: the interface is not kept for ever."""

@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from typing import Self
 
+from feedhandler.closing import Closing
 from feedhandler.receive.af_xdp.setup import Options, receiver
 from feedhandler.receive.sockets import UdpLine
 
 
-class Subscription:
+class Subscription(Closing):
     """Payloads in batches; made by `subscribe`. One thread at a time; closed by `close()` or at the end of a `with`."""
 
     def __init__(self, line: UdpLine, options: Options | None) -> None:
@@ -50,12 +50,6 @@ class Subscription:
     def close(self) -> None:
         """Leave the group and the interface. What was handed out can still be read, and changes no more."""
         self._receiver.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def subscribe(
