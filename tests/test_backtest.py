@@ -376,3 +376,26 @@ def test_files_without_times_are_cut_by_the_exchanges_clock(tmp_path: Path) -> N
     assert len(dated) == len(noon) > 5
     with pytest.raises(fh.RecordingError, match="name one of the exchange's day"):
         fh.backtest(path, start="+5s", protocol="itch50")
+
+
+@pytest.mark.parametrize("cut", ["between messages", "in a message", "a hole", "gone at the end"])
+def test_streams_are_followed_from_connection_to_connection(tmp_path: Path, cut: str) -> None:
+    """A connection that ended takes its line down; the next begins with whole messages: as in a shard that turns."""
+    from tests.test_recording_streams import CLIENT, RST, SYN, frame, login, messages, streamed, write
+
+    one, two = login(1) + messages(1, 30), login(31) + messages(31, 20)
+    some = one + messages(31, 1)[:9] if cut == "in a message" else one
+    segments = streamed(some)
+    frames = [frame(s) for s in [(0, SYN, b""), *segments, (1 + len(some), RST, b"")]]
+    if cut == "a hole":
+        frames = [frame(s) for s in [(0, SYN, b""), *segments[:5], *segments[6:], (1 + len(some), RST, b"")]]
+    if cut != "gone at the end":
+        again = (CLIENT[0], CLIENT[1] + 1)
+        frames += [frame(s, client=again) for s in [(0, SYN, b""), *streamed(two)]]
+    write(tmp_path / "x.pcap", frames)
+    run = fh.backtest(tmp_path / "x.pcap", strict=False, **SIZES)
+    list(run)
+    with open_capture(tmp_path / "x.pcap", **SIZES) as plain:
+        play(plain)
+        assert plain.types == run.handler.types
+        assert tables(plain) == tables(run.handler)

@@ -9,55 +9,33 @@ The loop holds no GIL, allocates nothing and takes no lock. It reads a clock aft
 and otherwise only when it is idle; everything else depends on the packets and their `ts_recv` alone, so the same
 packets give the same events, whichever receiver brought them.
 """
-from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
-from feedhandler._marks cimport Marks
 from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_SNAPSHOT, FLAG_STALE,
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
-                                   PART_DIRECTORY, PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, ChannelRecord,
-                                   Event, LineRecord, Message, Packet, Run)
+                                   PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, Event, Packet, Run)
 from feedhandler._seqlock cimport fh_pause
-from feedhandler._walk cimport (WALK_DRAIN, WALK_ENDED, WALK_FINISH, WALK_PARSE, WALK_PASSED, WALK_POLL, WALK_RELEASE,
-                                WALK_RUN, WALK_TICK, Step, Walk)
+from feedhandler._stages cimport (EVENT_BATCH, TICK_PACKETS, WAIT_ADAPTIVE, WAIT_SPIN, Stages, fh_load_flag,
+                                  fh_store_flag)
+from feedhandler._walk cimport (WALK_DRAIN, WALK_ENDED, WALK_FINISH, WALK_LINES, WALK_PARSE, WALK_PASSED, WALK_POLL,
+                                WALK_POLLED, WALK_RELEASE, WALK_RUN, WALK_TICK, Step)
 from feedhandler._wire cimport fh_be16
-from feedhandler._witness cimport Witness
 from feedhandler.book._book cimport Books
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_SESSION,
                                         TAKE_SNAPSHOT, Arbiter, Piece)
-from feedhandler.publish._publisher cimport Publisher
-from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
+from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH
 from feedhandler.session._framing cimport FRAME_BAD, FRAME_NONE, Frame, Framing
 
 from feedhandler.errors import ReceiverError
 
-cdef extern from *:
-    """
-    static inline int fh_load_flag(const int *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
-    static inline void fh_store_flag(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
-    """
-    int fh_load_flag(const int *p) nogil
-    void fh_store_flag(int *p, int v) nogil
-
 cdef enum:
-    MAX_LINES = 64
-    MAX_CHANNELS = 32
-    EVENT_BATCH = 192           # events decoded, applied and published together: 12 KiB, so they stay in the L1 cache
-    TICK_PACKETS = 1024         # packets between two looks at the channels' timers while there is no idle turn
     BEAT_TURNS = 256
     ANSWER_BYTES = 65536        # of recovery's answers taken in one turn: packets must not wait for a snapshot
     ANSWER_LEAST = 256          # bytes that an answer counts for, however short
-
-cdef enum:                      # waiting
-    WAIT_SPIN = 0
-    WAIT_ADAPTIVE = 1
-    WAIT_BLOCK = 2
-
-_WAITING = {"spin": WAIT_SPIN, "adaptive": WAIT_ADAPTIVE, "block": WAIT_BLOCK}
 
 
 cdef inline int64_t _clock(int which) noexcept nogil:
@@ -66,168 +44,8 @@ cdef inline int64_t _clock(int which) noexcept nogil:
     return <int64_t> now.tv_sec * 1000000000 + now.tv_nsec
 
 
-cdef class Shard(Walk):
-    """One hot thread's share: a receiver, its lines and channels, and the way into one segment.
-
-    `lines`: for each line of the receiver its (framing, channel index). `channels`: for each channel its
-    (arbiter, decoder, books, days), where `days` is a list of (first ns of the local day, yyyymmdd), ascending: the
-    session date of a session that begins at a given time. All are kept alive by the shard.
-    """
-    cdef Receiver receiver
-    cdef Publisher publisher
-    cdef object kept
-    cdef void *framings[MAX_LINES]
-    cdef int channel_of[MAX_LINES]
-    cdef void *arbiters[MAX_CHANNELS]
-    cdef void *decoders[MAX_CHANNELS]
-    cdef void *books[MAX_CHANNELS]
-    cdef int64_t *days[MAX_CHANNELS]        # pairs (start ns, yyyymmdd)
-    cdef int day_count[MAX_CHANNELS]
-    cdef void *answer_framings[MAX_CHANNELS]    # read retransmissions; NULL: the channel has no recovery
-    cdef bint recovers                      # some channel has a recovery
-    cdef Witness witness                    # None but in a rehearsal, a conversion
-    cdef Marks marks                        # None but for book snapshots of a recording
-    cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
-    cdef uint32_t connections[MAX_LINES]    # of a line that is a stream out of files: those whose bytes were taken
-    cdef bint recorded_streams              # there are such lines
-    cdef readonly int line_count, channel_count
-    cdef Packet packets[RECEIVE_BATCH]
-    cdef int held                           # of them, polled by turns_before() and still to be taken: 1 or none
-    cdef Message *messages
-    cdef Event events[EVENT_BATCH]
-    cdef int stopping
-    cdef int waiting
-    cdef int64_t spin_ns
-    cdef uint32_t sample_every, until_sample
-    cdef uint32_t until_tick, until_beat
-    cdef readonly uint64_t packets_taken
-    cdef int64_t last_recv                  # ts_recv of the last packet: the clock where no other passes
-    cdef int64_t last_event[MAX_CHANNELS]   # exchange time of the channel's last event; 0 = none yet
-
-    def __cinit__(self, Receiver receiver not None, Publisher publisher not None, list lines not None,
-                  list channels not None, *, str wait="adaptive", int spin_us=50, int latency_sample=64):
-        cdef int i
-        cdef Arbiter arbiter
-        cdef Decoder decoder
-        cdef Books books
-        cdef Framing framing
-        if not 1 <= len(lines) <= MAX_LINES or len(lines) != receiver.lines:
-            raise ValueError(f"a shard takes 1 to {MAX_LINES} lines, one framing for each of the receiver's "
-                             f"{receiver.lines}; {len(lines)} given")
-        if not 1 <= len(channels) <= MAX_CHANNELS:
-            raise ValueError(f"a shard takes 1 to {MAX_CHANNELS} channels; {len(channels)} given")
-        self.receiver = receiver
-        self.publisher = publisher
-        self.line_count = len(lines)
-        self.channel_count = len(channels)
-        self.kept = (list(lines), list(channels))
-        self.waiting = _WAITING[wait]
-        self.spin_ns = spin_us * 1000
-        self.sample_every = latency_sample
-        self.until_sample = 1
-        self.until_tick = TICK_PACKETS
-        self.last_recv = INT64_MIN
-        self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
-        if self.messages == NULL:
-            raise MemoryError()
-        receiver.bind(<uint64_t *> &publisher.lines[0].counters[0], sizeof(LineRecord) // 8, publisher)
-        for i, (framing, channel) in enumerate(lines):
-            self.framings[i] = <void *> framing
-            self.channel_of[i] = channel
-            self.recorded_streams |= framing.stream and receiver.now() == INT64_MIN
-            if not 0 <= self.channel_of[i] < self.channel_count:
-                raise ValueError(f"line {i} names channel {channel}; there are {self.channel_count}")
-        for i, (arbiter, decoder, books, days) in enumerate(channels):
-            arbiter.bind(&publisher.channels[i], publisher.lines, publisher.leads)
-            decoder.bind(&publisher.channels[i].counters[0])
-            books.bind(&publisher.channels[i].counters[0])
-            books.share(publisher.directory, &publisher.parts[PART_DIRECTORY], i)
-            self.arbiters[i] = <void *> arbiter
-            self.decoders[i] = <void *> decoder
-            self.books[i] = <void *> books
-            self._set_days(i, days)
-            if arbiter.recovery is not None:
-                self.answer_framings[i] = self.framings[self.first_line_of(i)]
-                self.recovers = True
-
-    def __dealloc__(self):
-        cdef int i
-        free(self.messages)
-        for i in range(MAX_CHANNELS):
-            free(self.days[i])
-
-    cdef int first_line_of(self, int channel) except -1:
-        cdef int line
-        for line in range(self.line_count):
-            if self.channel_of[line] == channel:
-                return line
-        raise ValueError(f"channel {channel} has a recovery and no line: give it one")
-
-    cdef _set_days(self, int channel, days):
-        cdef int i
-        self.day_count[channel] = len(days)
-        self.days[channel] = <int64_t *> calloc(2 * len(days) + 1, sizeof(int64_t))
-        if self.days[channel] == NULL:
-            raise MemoryError()
-        for i, (start, date) in enumerate(days):
-            self.days[channel][2 * i] = start
-            self.days[channel][2 * i + 1] = date
-
-    def set_date(self, int channel, int64_t midnight, uint32_t date):
-        """The session date of the channel's present session: ns since the epoch of its midnight, and yyyymmdd."""
-        if not 0 <= channel < self.channel_count:
-            raise ValueError(f"there are {self.channel_count} channels, no number {channel}")
-        (<Decoder> self.decoders[channel]).begin(midnight, date)
-        self.fixed_date[channel] = True
-
-    def watch(self, Witness witness):
-        """Let `witness` see each message as it takes effect; None: nobody. Not while the shard runs."""
-        self.witness = witness
-
-    def measure(self, int latency_sample):
-        """Take the latency of one packet in so many from now on, 0 = of none. Safe from any thread."""
-        fh_store_flag(<int *> &self.sample_every, latency_sample)
-
-    def go_on(self, Receiver receiver not None):
-        """Take packets from this receiver from now on, which has the same lines. Between turns."""
-        if receiver.lines != self.receiver.lines or self.stage not in (WALK_POLL, WALK_FINISH, WALK_ENDED):
-            raise ValueError(f"a receiver of {self.receiver.lines} lines can take over, between two packets")
-        receiver.bind(<uint64_t *> &self.publisher.lines[0].counters[0], sizeof(LineRecord) // 8, self.publisher)
-        self.receiver = receiver
-        self.held = 0
-        self.stage = WALK_POLL
-
-    def mark(self, Marks marks):
-        """Let `marks` look at each batch of packets before it is taken, and skim it; None: nobody. Not while it runs."""
-        self.marks = marks
-
-    @property
-    def stages(self):
-        """The (arbiter, decoder, books, days) of each channel, as they were handed over."""
-        return tuple(self.kept[1])
-
-    @property
-    def framings(self):
-        """The framing of each line."""
-        return tuple(framing for framing, _ in self.kept[0])
-
-    def state(self):
-        """What the shard itself knows between two packets, as a dict that JSON can hold: for snapshots."""
-        n = self.channel_count
-        return {"packets": self.packets_taken, "last_recv": self.last_recv, "until_tick": self.until_tick,
-                "last_event": [self.last_event[i] for i in range(n)], "fixed_date": [self.fixed_date[i] for i in range(n)]}
-
-    def set_state(self, state):
-        """The inverse of state(). Raises KeyError, TypeError, ValueError or OverflowError for what it never said."""
-        cdef uint64_t packets = state["packets"]
-        cdef int64_t last_recv = state["last_recv"]
-        cdef uint32_t until_tick = state["until_tick"]
-        cdef int i
-        if not 1 <= until_tick <= TICK_PACKETS or not len(state["last_event"]) == len(state["fixed_date"]) == self.channel_count:
-            raise ValueError("the snapshot's shard has other channels, or a tick that cannot be")
-        for i in range(self.channel_count):
-            self.last_event[i], self.fixed_date[i] = state["last_event"][i], state["fixed_date"][i]
-        self.packets_taken, self.last_recv, self.until_tick = packets, last_recv, until_tick
+cdef class Shard(Stages):
+    """One hot thread's share: a receiver, its lines and channels, and the way into one segment (Stages)."""
 
     # -- one packet ---------------------------------------------------------------------------------------------------
 
@@ -467,9 +285,15 @@ cdef class Shard(Walk):
         return polled
 
     cdef void follow_connections(self) noexcept nogil:
+        cdef int channel
+        self.look_at_connections()
+        for channel in range(self.channel_count):
+            self.drain(channel)
+
+    cdef void look_at_connections(self) noexcept nogil:
         """Of streams that were recorded: another connection begins anew, and who has none brings nothing more.
 
-        Live ones are reset by the control path, and looked at in tick(): here no clock passes but with packets.
+        Then drain. Live ones are reset by the control path, and looked at in tick(): here no clock passes but with packets.
         """
         cdef int line
         for line in range(self.line_count):
@@ -480,7 +304,6 @@ cdef class Shard(Walk):
                 (<Framing> self.framings[line]).reset()
             if self.connections[line] > 0 and self.receiver.status[line].state == LINE_DOWN:
                 (<Arbiter> self.arbiters[self.channel_of[line]]).line_down(line, self.last_recv)
-                self.drain(self.channel_of[line])
 
     cdef void sample(self, int64_t received, int64_t ts_recv) noexcept nogil:
         cdef int64_t now = _clock(CLOCK_REALTIME)
@@ -580,11 +403,23 @@ cdef class Shard(Walk):
                 self.stage = WALK_POLL
             elif self.stage == WALK_POLL:
                 n = self.receiver.poll(self.packets, RECEIVE_BATCH) if self.held == 0 else self.held
-                self.held = 0
+                self.held, self.polled = 0, n
+                self.stage = WALK_POLLED
+                if self.recorded_streams:
+                    self.look_at_connections()
+                    self.round, self.stage = 0, WALK_LINES
+            elif self.stage == WALK_LINES:
+                if self.round == self.channel_count:
+                    self.stage = WALK_POLLED
+                else:
+                    self.drain_next(WALK_LINES)
+            elif self.stage == WALK_POLLED:
+                n = self.polled
                 if n == END_OF_INPUT:
                     self.round = 0
                     self.stage = WALK_FINISH
                 elif n <= 0:
+                    self.stage = WALK_POLL
                     return n
                 else:
                     if self.marks is not None:

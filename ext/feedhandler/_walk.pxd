@@ -13,6 +13,8 @@ cdef enum:                      # Walk.stage
     WALK_RELEASE = 6
     WALK_FINISH = 7             # the end of channel `round`
     WALK_ENDED = 8
+    WALK_LINES = 9              # streams: connections that began or ended with this poll; channel `round`
+    WALK_POLLED = 10            # `polled` is what the poll gave
 
 cdef struct Step:               # what took effect last
     const Event *events         # of one message, or of the channel as a whole; valid until the next step
@@ -28,7 +30,7 @@ cdef class Walk:
     """
 
     cdef int stage, behind, drained
-    cdef int at, polled, round  # the packet in hand, packets of this poll, the channel whose turn it is
+    cdef int at, polled, round  # the packet in hand, packets of this poll or its -errno, the channel whose turn it is
     cdef int32_t done           # messages of `hand` that are delivered
     cdef bint live              # the channel was, when it handed out `hand`
     cdef Run hand
