@@ -152,11 +152,27 @@ def test_snapshots_of_another_recording_are_named_and_not_used(own: Path, tmp_pa
     shutil.copy(path, other.with_name("deep.pcap.books"))
     recording = Recording(other)
     handler = open_recording(recording, Window(recording.find("+12s")), **SIZES)
-    assert any("it is of other channels or lines" in note for note in handler.notes)
+    assert any("of another recording" in note for note in handler.notes)
     assert rest(handler).books == played(open_handler(recording, **SIZES)).books
     with pytest.raises(RecordingError, match="of other channels or lines"):
         books.Keeper(recording, 1.0, **SIZES).run()
     with pytest.raises(RecordingError, match="of other channels or lines"):
+        books.prove(recording, **SIZES)
+
+
+def test_snapshots_of_the_capture_that_was_here_before_are_named_and_not_used(own: Path, tmp_path: Path) -> None:
+    """The next day's capture under the same name: the same channel, lines and session, numbers from 1 again."""
+    packets = list(read(itch_day(tmp_path / "next.pcap", 9, messages=3000)))
+    with PcapWriter(own) as out:
+        for ts, target, payload in packets:
+            out.write(ts + 86_400 * 10**9, payload, target)
+    recording = Recording(own)
+    handler = open_recording(recording, Window(recording.find("+12s")), **SIZES)
+    assert rest(handler).books == played(open_handler(recording, **SIZES)).books
+    assert any("of another recording" in note for note in handler.notes)
+    with pytest.raises(RecordingError, match="of another recording"):
+        books.Keeper(recording, 1.0, **SIZES).run()
+    with pytest.raises(RecordingError, match="of another recording"):
         books.prove(recording, **SIZES)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from feedhandler._marks import Marks
 from feedhandler.errors import RecordingError
 from feedhandler.recording.books_file import BooksFile, Entry, Kind
-from feedhandler.recording.books_keeper import Keeper, Keeping, Kept, books_path, keep, resume
+from feedhandler.recording.books_keeper import Keeper, Keeping, Kept, books_path, keep, refuse_others, resume
 from feedhandler.recording.books_proof import Difference, Proof, prove
 from feedhandler.recording.books_state import ChannelHash, hashes
 from feedhandler.recording.window import Window
@@ -84,6 +84,7 @@ def _restored(recording: Recording, window: Window, make: Callable[[Window], Han
         try:
             with BooksFile(path) as file:
                 said += file.damage
+                refuse_others(recording, file)
                 before = [entry for entry in file.cuts(Kind.SNAPSHOT) if entry.until < (window.start or 0)]
                 for entry in before[: -TRIES - 1 : -1]:
                     handler = make(Window(entry.begin, window.end))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from feedhandler.handler import Handler
     from feedhandler.recording import Recording
 
-__all__ = ["Keeper", "Keeping", "Kept", "books_path", "keep", "open_handler", "resume"]
+__all__ = ["Keeper", "Keeping", "Kept", "books_path", "keep", "open_handler", "refuse_others", "resume"]
 
 SLACK_NS = 250_000_000  # so far behind a grid point, what came before it has been written: lines wait for each other
 SECONDS_MAX = 86_400
@@ -74,6 +74,20 @@ def books_path(recording: Recording) -> Path | None:
     if len(names) == 1 and len(recording.manifests) == 1:
         return path / (names.pop() + SUFFIX)
     return None if recording.manifests else path / (path.name + SUFFIX)
+
+
+def refuse_others(recording: Recording, file: BooksFile) -> None:
+    """Raise RecordingError for snapshots that lie where the recording's would, and are of another one.
+
+    A capture may have been replaced by another of the same name, and numbers begin at 1 each day: its books would be
+    those of the day before. A capture keeps its first packet as it grows; of a day, whose ring may have removed that,
+    the latest snapshot has seen some packet that there still is.
+    """
+    found = file.head.get("first_ts")
+    seen = [entry.until for entry in file.cuts(Kind.SNAPSHOT)]
+    replaced = not recording.paths[0].is_dir() and bool(file.entries) and found != recording.first_ts
+    if replaced or (seen and max(seen) < recording.first_ts):
+        raise RecordingError(f"{file.path}: book snapshots of another recording, which was here before; remove the file")
 
 
 def open_handler(
@@ -145,7 +159,12 @@ class Keeper:
             return self.kept
         config = self._recording.config(**self._options)
         sizes = {name: getattr(config.books, name) for name in SIZES}
-        self._writer = Writer(self.path, {"channels": books_state.channels_of(config), "sizes": sizes})
+        head = {"channels": books_state.channels_of(config), "sizes": sizes, "first_ts": self._recording.first_ts}
+        if self.path.exists():
+            with BooksFile(self.path) as file:
+                if file.head.get("channels") == head["channels"]:  # others are refused by the writer
+                    refuse_others(self._recording, file)
+        self._writer = Writer(self.path, head)
         try:
             if self._writer.dropped:
                 self.kept.notes.append(

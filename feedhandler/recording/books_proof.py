@@ -14,7 +14,7 @@ from feedhandler.errors import RecordingError
 from feedhandler.receive._receiver import Receiver
 from feedhandler.recording import books_state
 from feedhandler.recording.books_file import LAST, BooksFile, Entry, Kind
-from feedhandler.recording.books_keeper import SIZES, books_path, open_handler
+from feedhandler.recording.books_keeper import SIZES, books_path, open_handler, refuse_others
 from feedhandler.recording.books_state import ChannelHash
 from feedhandler.records import PRICE_NONE, Quality, Reason, Trading
 
@@ -129,6 +129,7 @@ class _Prover:
         """Both plays."""
         if self._file.head.get("channels") != books_state.channels_of(self._recording.config(**self._options)):
             raise RecordingError(f"{self._file.path}: book snapshots of other channels or lines than the recording's")
+        refuse_others(self._recording, self._file)
         snapshots = {entry.packets: entry for entry in self._file.cuts(Kind.SNAPSHOT)}
         hashes = self._file.cuts(Kind.HASHES)
         self.proof.snapshots, self.proof.hashes = len(snapshots), len(hashes)
