@@ -140,21 +140,13 @@ class Handler(Closing):
 
     def _open(self) -> tuple[Receiver, str]:
         """The receiver of the configured lines, and its name and mode: UDP by the backend asked for, or streams."""
-        config = self.config
-        lines = [line for channel in config.channels for line in channel.lines]
         if self._is_stream():
-            return stream.receiver(len(lines)), "stream"
+            return stream.receiver(len(self._framings)), "stream"
         if any(framing.stream for framing in self._framings):
             raise BackendError(
                 "a handler takes either datagram or stream channels, not both: give each kind its own configuration"
             )
-        run = config.handler
-        sockets = {"receive_buffer": run.receive_buffer, "busy_poll_us": run.busy_poll_us}
-        options = {"sockets": sockets, "af_xdp": config.af_xdp, "rdma": config.rdma}
-        said: list[str] = []
-        choice = receive.choose.choose(lines, run.backend, options, said)
-        for sentence in (choice.sentence, *said):
-            self.notes.append(sentence)
+        choice = receive.choose.configured(self.config, self.notes)
         return choice.receiver, choice.backend
 
     def _more_framings(self) -> list[session.Framing]:

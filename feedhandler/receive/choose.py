@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from feedhandler.errors import BackendError, ConfigError, FeedError
 
 if TYPE_CHECKING:
+    from feedhandler.config import Config
     from feedhandler.receive._receiver import Receiver
 
 ORDER = ("rdma", "af_xdp", "sockets")
@@ -68,6 +69,21 @@ def choose(
     if backend == "auto":
         raise BackendError("no way to the wire here: " + "; ".join(refused))
     raise BackendError(refused[0] + ("" if backend == "sockets" else "; or choose sockets or auto"))
+
+
+def configured(config: "Config", notes: list[str]) -> Choice:
+    """Open all lines of a configuration as its [handler] says; what was chosen, and why, is appended to `notes`.
+
+    Raises BackendError and ConfigError as choose() does.
+    """
+    run = config.handler
+    sockets = {"receive_buffer": run.receive_buffer, "busy_poll_us": run.busy_poll_us}
+    options = {"sockets": sockets, "af_xdp": config.af_xdp, "rdma": config.rdma}
+    said: list[str] = []
+    choice = choose([line for channel in config.channels for line in channel.lines], run.backend, options, said)
+    for sentence in (choice.sentence, *said):
+        notes.append(sentence)
+    return choice
 
 
 def title(name: str, receiver: "Receiver") -> str:

@@ -153,13 +153,7 @@ class Recorder(Closing):
             raise RecordingError(
                 "a recorder takes either datagram or stream channels, not both: give each kind its own configuration"
             )
-        run = config.handler
-        sockets = {"receive_buffer": run.receive_buffer, "busy_poll_us": run.busy_poll_us}
-        options = {"sockets": sockets, "af_xdp": config.af_xdp, "rdma": config.rdma}
-        said: list[str] = []
-        choice = receive.choose.choose(wanted, run.backend, options, said)
-        for sentence in (choice.sentence, *said):
-            self.notes.append(sentence)
+        choice = receive.choose.configured(self.config, self.notes)
         return choice.receiver, choice.backend
 
     def _buffer_bytes(self) -> int:
