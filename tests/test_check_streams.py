@@ -9,24 +9,11 @@ import pytest
 from feedhandler import config, simulate
 from feedhandler.check import DayReport, check, recordings
 from feedhandler.record import Recorder
+from tests import feeds
 from tests.background import beside
 from tests.test_recording_streams import CLIENT, FIN, RST, SYN, frame, login, messages, soup, streamed, write
 
 AGAIN = (CLIENT[0], CLIENT[1] + 1)
-CONFIG = """
-[shm]
-name = "streams"
-[record]
-{record}
-[[channel]]
-name = "soup"
-protocol = "itch50"
-session = "soupbintcp"
-[[channel.line]]
-name = "A"
-host = "127.0.0.1"
-port = {port}
-"""
 
 
 def checked(path: Path) -> DayReport:
@@ -77,7 +64,7 @@ def test_a_hole_in_a_stream_that_nothing_follows_is_a_loss(tmp_path: Path) -> No
 def test_a_recorded_stream_is_as_its_manifest_says(record: str, tmp_path: Path, wait_for: Callable[..., Any]) -> None:
     server = simulate.SoupServer()
     market = simulate.Market(symbols=12, messages=20_000, seed=7)
-    settings = config.parse(CONFIG.format(port=server.port, record=record))
+    settings = config.parse(feeds.soup(server.port, f"[record]\n{record}"))
     with Recorder(settings, tmp_path) as recorder, beside(lambda: server.run(simulate.Exchange(market)), server.stop):
         recorder.start()
         wait_for(lambda: recorder.wait_quietly(0), what="the end of the session")

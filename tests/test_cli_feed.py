@@ -25,6 +25,7 @@ from feedhandler.publish import Segment
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, SoupServer, write
 from feedhandler.top import draw, take
+from tests.feeds import soup
 
 MESSAGES = 6000
 
@@ -340,23 +341,8 @@ def test_run_says_when_a_channel_is_not_whole_and_when_it_is_again() -> None:
 
 def test_run_says_why_a_server_refuses_it(tmp_path: Path, name: str, processes: Any, wait_for: Any) -> None:
     server = SoupServer(username="alice", password="right")
-    (tmp_path / "feed.toml").write_text(f"""
-[shm]
-name = "{name}"
-[books]
-instruments = 16
-orders = 1000
-[[channel]]
-name = "itch"
-protocol = "itch50"
-session = "soupbintcp"
-[[channel.line]]
-name = "A"
-host = "127.0.0.1"
-port = {server.port}
-username = "alice"
-password = "wrong"
-""")
+    books, alice = "[books]\ninstruments = 16\norders = 1000", 'username = "alice"\npassword = "wrong"\n'
+    (tmp_path / "feed.toml").write_text(soup(server.port, books, name=name, line=alice))
     thread = threading.Thread(target=lambda: server.run(Exchange(symbols=1, messages=300)))
     thread.start()
     handler = processes.feedhandler("run", tmp_path / "feed.toml")

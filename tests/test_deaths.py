@@ -28,6 +28,7 @@ from feedhandler.records import Quality, Reason
 from feedhandler.simulate.venue import Venue
 from tests.background import beside
 from tests.conftest import ROOT
+from tests.feeds import multicast, soup
 from tests.namespaces import MOUNTS, NETWORK, in_namespace, mount_tmpfs, set_interface
 
 DAY = date(2026, 11, 20)
@@ -42,36 +43,17 @@ def name() -> Iterator[str]:
         path.unlink(missing_ok=True)
 
 
+def tables(depth: int) -> str:
+    return f"[books]\ndepth = {depth}\ninstruments = 16\norders = 20000\n[ring]\nevents = 4096"
+
+
 def stream_config(path: Path, name: str, port: int, depth: int) -> Path:
-    path.write_text(f"""
-[shm]
-name = "{name}"
-[books]
-depth = {depth}
-instruments = 16
-orders = 20000
-[ring]
-events = 4096
-[[channel]]
-name = "itch"
-protocol = "itch50"
-session = "soupbintcp"
-[[channel.line]]
-name = "A"
-host = "127.0.0.1"
-port = {port}
-""")
+    path.write_text(soup(port, tables(depth), name=name))
     return path
 
 
 def multicast_config(path: Path, name: str, groups: list[tuple[str, int]], recovery: str) -> Path:
-    stream = stream_config(path, name, 1, 10).read_text().replace("soupbintcp", "moldudp64")
-    head = stream[: stream.index("[[channel.line]]")]
-    lines = [
-        f'[[channel.line]]\nname = "{letter}"\ngroup = "{group}"\nport = {port}\ninterface = "lo"\n'
-        for letter, (group, port) in zip("AB", groups, strict=True)
-    ]
-    path.write_text(head + "".join(lines) + f"[channel.recovery]\n{recovery}\n")
+    path.write_text(multicast(groups, tables(10), name=name, recovery=recovery))
     return path
 
 

@@ -13,6 +13,7 @@ from feedhandler.errors import FeedError
 from feedhandler.news import News
 from feedhandler.records import Quality, Reason
 from feedhandler.top import take
+from tests.feeds import multicast
 
 
 def test_run_plays_a_recording_and_goes_on_with_the_feed(
@@ -21,32 +22,9 @@ def test_run_plays_a_recording_and_goes_on_with_the_feed(
     name = f"test-from-{os.getpid()}"
     second = multicast_group.replace("239.", "238.", 1)
     feed = tmp_path / "feed.toml"
-    feed.write_text(f"""
-[shm]
-name = "{name}"
-[books]
-instruments = 64
-orders = 20_000
-[handler]
-backend = "sockets"
-[record]
-sync = 0.02
-[[channel]]
-name = "itch"
-protocol = "itch50"
-session = "moldudp64"
-date = 2026-11-20
-[[channel.line]]
-name = "A"
-group = "{multicast_group}"
-port = {free_udp_port}
-interface = "lo"
-[[channel.line]]
-name = "B"
-group = "{second}"
-port = {free_udp_port}
-interface = "lo"
-""")
+    targets = [(group, free_udp_port) for group in (multicast_group, second)]
+    tables = '[books]\ninstruments = 64\norders = 20_000\n[handler]\nbackend = "sockets"\n[record]\nsync = 0.02'
+    feed.write_text(multicast(targets, tables, name=name, keys="date = 2026-11-20\n"))
     day = tmp_path / "days"
     day.mkdir()
     recorder = processes.feedhandler("record", feed, "--to", day)

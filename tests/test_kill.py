@@ -16,6 +16,7 @@ from feedhandler.errors import FeedError
 from feedhandler.read import attach
 from feedhandler.records import Quality
 from feedhandler.simulate import Exchange, MessageStore, RequestServer
+from tests.feeds import multicast
 from tests.namespaces import Veth, veth
 
 GROUP, PORT = "239.77.3.1", 26400
@@ -104,29 +105,16 @@ def test_a_handler_killed_in_the_middle_of_the_day_and_started_again(
 ) -> None:
     day = Day(cable)
     config = tmp_path / "feed.toml"
-    config.write_text(f"""
-[shm]
-name = "{name}"
-[books]
+    tables = f"""[books]
 instruments = 16
 orders = 20000
 [ring]
 events = 4096
 [handler]
 backend = "{backend.split()[0]}"
-{BACKENDS[backend]}
-[[channel]]
-name = "itch"
-protocol = "itch50"
-session = "moldudp64"
-[[channel.line]]
-name = "A"
-group = "{GROUP}"
-port = {PORT}
-interface = "rx"
-[channel.recovery]
-servers = ["{Veth.SENDER}:{day.server.port}"]
-""")
+{BACKENDS[backend]}"""
+    servers = f'servers = ["{Veth.SENDER}:{day.server.port}"]'
+    config.write_text(multicast([(GROUP, PORT)], tables, name=name, recovery=servers, interface="rx"))
     with day.server, day.socket, cable.receiver.inside():
         first = processes.feedhandler("run", config)
         wait_for(lambda: said(name)[1], what="the handler")

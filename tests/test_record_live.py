@@ -17,6 +17,7 @@ from feedhandler.record import Recorder, Status
 from feedhandler.recording import manifest
 from tests.background import beside
 from tests.conftest import ROOT
+from tests.feeds import soup
 from tests.namespaces import Veth, veth
 from tests.recorded import document, feed, fields, mold, wait
 from tests.test_record import payloads, the_day
@@ -110,21 +111,7 @@ def test_the_clock_of_a_running_recorder_steps_back_an_hour(
     compiler = os.environ.get("CC", "cc").split()
     subprocess.run([*compiler, "-shared", "-fPIC", "-o", library, ROOT / "tests/step_clock.c", "-ldl"], check=True)
     server = simulate.SoupServer(rate=20_000)
-    (tmp_path / "feed.toml").write_text(f"""
-[shm]
-name = "soup"
-[record]
-sync = 0.02
-rotate_s = 600
-[[channel]]
-name = "itch"
-protocol = "itch50"
-session = "soupbintcp"
-[[channel.line]]
-name = "A"
-host = "127.0.0.1"
-port = {server.port}
-""")
+    (tmp_path / "feed.toml").write_text(soup(server.port, "[record]\nsync = 0.02\nrotate_s = 600"))
     child = processes.feedhandler(
         "record", tmp_path / "feed.toml", "--to", tmp_path / "to", env=os.environ | {"LD_PRELOAD": str(library)}
     )

@@ -17,26 +17,12 @@ from feedhandler.config import Config
 from feedhandler.record import Recorder
 from feedhandler.recording import manifest
 from tests.background import beside
+from tests.feeds import soup
 from tests.recorded import fields, tool
 
 
 def feed(port: int, record: str = "") -> Config:
-    return config.parse(f"""
-[shm]
-name = "soup"
-[record]
-sync = 0.02
-buffer_bytes = 16777216
-{record}
-[[channel]]
-name = "itch"
-protocol = "itch50"
-session = "soupbintcp"
-[[channel.line]]
-name = "A"
-host = "127.0.0.1"
-port = {port}
-""")
+    return config.parse(soup(port, f"[record]\nsync = 0.02\nbuffer_bytes = 16777216\n{record}"))
 
 
 def messages(day: Path) -> Iterator[bytes]:
