@@ -18,7 +18,7 @@ import numpy as np
 
 from feedhandler import simulate
 from feedhandler.config import Books, Channel, Config, Line, RecoverySettings, Ring, Run, Shm
-from feedhandler.handler import Handler
+from feedhandler.handler import Handler, run_capture
 from feedhandler.handover import Handover
 from feedhandler.receive import capture
 from feedhandler.receive._receiver import Receiver
@@ -55,6 +55,13 @@ def config(lines: Sequence[Line] | None = None, recovery: RecoverySettings | Non
             ),
         ),
     )  # fmt: skip
+
+
+def lossless_of(path: Path, market: simulate.Market) -> tuple[dict[str, Any], np.ndarray]:
+    """Books at the end of a simulated day, and all its events. Writes the day to `path`."""
+    simulate.write(path, simulate.Exchange(market))
+    with run_capture(path, day=DAY, ring_events=RING).handler as handler:
+        return books_of(handler), events_of(handler)
 
 
 def packets_of(path: Path, market: simulate.Market, session: str = SESSION) -> Packets:

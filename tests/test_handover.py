@@ -15,15 +15,13 @@ from feedhandler import attach, simulate
 from feedhandler.config import Shm
 from feedhandler.counters import CHANNEL, by_name
 from feedhandler.errors import ConfigError
-from feedhandler.handler import Handler, run_capture
+from feedhandler.handler import Handler
 from feedhandler.handover import Handover
 from feedhandler.receive import capture
 from feedhandler.records import Quality, Reason
 from feedhandler.rehearse._packets import PacketQueue
 from tests.handover_world import (
-    DAY,
     MS,
-    RING,
     SECOND,
     SESSION,
     STALE_FLAG,
@@ -36,6 +34,7 @@ from tests.handover_world import (
     gaps,
     heartbeat,
     live,
+    lossless_of,
     number_of,
     packets_of,
     played,
@@ -54,10 +53,7 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Packets:
 @pytest.fixture(scope="module")
 def lossless(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], np.ndarray]:
     """Books at the end of that day, and all its events."""
-    path = tmp_path_factory.mktemp("day") / "day.itch"
-    simulate.write(path, simulate.Exchange(MARKET))
-    with run_capture(path, day=DAY, ring_events=RING).handler as handler:
-        return books_of(handler), events_of(handler)
+    return lossless_of(tmp_path_factory.mktemp("day") / "day.itch", MARKET)
 
 
 def state_of(handler: Handler) -> tuple[Quality, Reason]:

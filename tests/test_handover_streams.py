@@ -15,14 +15,14 @@ import pytest
 
 from feedhandler import simulate
 from feedhandler.config import Line, Record
-from feedhandler.handler import Handler, run_capture
+from feedhandler.handler import Handler
 from feedhandler.handover import Handover
 from feedhandler.record import Recorder
 from feedhandler.recording import Recording
 from feedhandler.records import Quality, Reason
 from feedhandler.rehearse._packets import PacketQueue
 from tests.background import beside
-from tests.handover_world import DAY, RING, START, Recorded, books_of, config, events_of, packets_of
+from tests.handover_world import START, Recorded, books_of, config, events_of, lossless_of, packets_of
 from tests.test_recording_streams import CLIENT, RST, SYN, frame, streamed, write
 from tests.why import Why
 
@@ -32,10 +32,7 @@ MARKET = simulate.Market(symbols=12, messages=4_000, seed=7)
 @pytest.fixture(scope="module")
 def lossless(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], np.ndarray]:
     """Books at the end of the day, and all its events."""
-    path = tmp_path_factory.mktemp("day") / "day.itch"
-    simulate.write(path, simulate.Exchange(MARKET))
-    with run_capture(path, day=DAY, ring_events=RING).handler as handler:
-        return books_of(handler), events_of(handler)
+    return lossless_of(tmp_path_factory.mktemp("day") / "day.itch", MARKET)
 
 
 def stream_of(path: Path, count: int, session: str = "SIMULATED", first: int = 1) -> bytes:

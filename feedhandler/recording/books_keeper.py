@@ -87,7 +87,9 @@ def refuse_others(recording: Recording, file: BooksFile) -> None:
     seen = [entry.until for entry in file.cuts(Kind.SNAPSHOT)]
     replaced = not recording.paths[0].is_dir() and bool(file.entries) and found != recording.first_ts
     if replaced or (seen and max(seen) < recording.first_ts):
-        raise RecordingError(f"{file.path}: book snapshots of another recording, which was here before; remove the file")
+        raise RecordingError(
+            f"{file.path}: book snapshots of another recording, which was here before; remove the file"
+        )
 
 
 def open_handler(
