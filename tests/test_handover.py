@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from feedhandler.counters import CHANNEL, by_name
 from feedhandler.errors import ConfigError
 from feedhandler.handler import Handler
 from feedhandler.handover import Handover
-from feedhandler.receive import capture
+from feedhandler.receive import capture, sockets
 from feedhandler.records import Quality, Reason
 from feedhandler.rehearse._packets import PacketQueue
 from tests.handover_world import (
@@ -287,6 +288,57 @@ def test_an_old_packet_of_the_live_lines_is_no_proof_of_the_present(day: Packets
         now = run.lines.clock = day[399][0] + MS
         run.lines.put(0, now, heartbeat(5))
         assert run.turn() == CATCHING_UP
+
+
+def test_few_packets_that_have_waited_long_are_no_proof_of_the_present(day: Packets, tmp_path: Path) -> None:
+    """Of sockets with few slots each poll brings few packets, however many more wait."""
+    settings = config()
+    lines = sockets.receiver(settings.channels[0].lines, sockets.Options(slots=4), [])
+    handover = Handover(recorded(tmp_path / "day.pcapng", day[:400]))
+    with Handler(settings, receiver=lines, handover=handover, anonymous=True) as handler:
+        handover.start(lambda: None, handler.notes.append, handler._sessions)
+        while handover.progress().state != "live":
+            assert not handler.shard.turn_once()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+            way.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            way.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 0)
+            for _, line, payload in day[400:440]:
+                way.sendto(payload, TARGETS[line])
+            time.sleep(0.2)
+            for _ in range(4):
+                handler.shard.turn_many(1)
+                assert state_of(handler) == CATCHING_UP
+            while state_of(handler) != LIVE:
+                assert not handler.shard.turn_once()
+        last = max(sum(number_of(payload)) for _, _, payload in day[:440])
+        assert int(handler.segment.channels[0]["next_seq"]) == last
+
+
+def test_a_new_session_on_the_lines_does_not_end_a_recording_that_lacks_the_last_ones_end(
+    day: Packets, tmp_path: Path
+) -> None:
+    """The recorder is a moment behind: what is left of the old session is still to come."""
+    recording, following = PacketQueue(2), packets_of(tmp_path / "next.itch", MARKET, session="FOLLOWING")
+    some = [(ts + 2 * SECOND, *rest) for ts, *rest in following]
+    with ByHand(Recorded(lambda: recording)) as run:
+        for ts, line, payload in day[:30]:
+            recording.put(line, ts, payload)
+        for ts, line, payload in some[:10]:
+            run.lines.put(line, ts, payload)
+        run.start()
+        while run.handover.progress().kept < 10:
+            time.sleep(0.0005)
+        for _ in range(50):
+            run.handler.shard.turn_once()
+        assert run.handover.progress().state == "replay"
+        for ts, line, payload in [*day[30:80], *some[:4]]:
+            recording.put(line, ts, payload)
+        run.until("live")
+        events = run.handler.segment.slots[1 : int(run.handler.segment.rings["head"][0]) + 1]
+        old = max(sum(number_of(payload)) for _, _, payload in day[:80]) - 1
+        assert old in events["channel_seq"]
+        assert not gaps(events).any()
+        assert by_name(CHANNEL, run.handler.segment.channels[0])["sessions"] == 2
 
 
 def test_silence_counts_from_when_the_live_lines_were_opened(day: Packets, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ the sockets: every packet goes to the arbiters, in order, and they alone decide 
 
 *When to leave a recording that still grows*: when all that is recorded so far has been played, and every channel has come to
 the number from which on the memory has the live lines whole (`Need`: the first packet's first number, or what followed the
-last one dropped). Of a channel whose lines bring nothing, what came before they were opened is in once a packet recorded
+last one dropped; the first of a new session is no such number while the recording is in another, whose end may be on its
+way). Of a channel whose lines bring nothing, what came before they were opened is in once a packet recorded
 after that has been played, or once the recording has brought nothing for as long as silence is no fault of the channel. All
 together are waited for no longer than `patience_ns`, since a recorder may have died.
 
@@ -23,7 +24,8 @@ recording's last packet, or a second after it: what is low and later may be a re
 would fill its window at the memory's pace. Neither where it has given up, nor where it is frozen for a snapshot, which is of
 the present: it waits for the lines to come to it.
 
-*The present.* In LIVE, when two polls in a row have brought less than half of what they were asked for, nothing old waits:
+*The present.* In LIVE, when two polls in a row have brought less than half of what they were asked for, and nothing that
+had waited for a tenth of a second (a line may give less than it has: join sockets, few slots), nothing old waits:
 Arbiter.present() decides whether its channel is whole. A stream's server sends what is past as fast as it can, so there the
 clock has to say so, too: a channel's last event is no older than its last recorded one was then, give or take a tenth of a
 second; or its server had nothing to send, and sent a heartbeat.
@@ -60,6 +62,7 @@ cdef enum:
     IDLE_NS = 200_000           # of sleep where a recording has nothing new, or the other thread is waited for
     SLACK_NS = 1_000_000_000    # between the clocks of recorder and handler
     STREAM_SLACK_NS = 100_000_000   # of a stream's events behind the clock
+    WAITED_NS = 100_000_000     # packets that came in so long ago have others behind them
     EVENTS_LOOKED_AT = 65536    # of those recorded
     SHORT_POLLS = 2
     SKIPPED_POLLS = 64          # of packets of nobody's, in one poll of ours
@@ -336,7 +339,8 @@ cdef class HandoverReceiver(Receiver):
 
     cdef bint reaches(self, Arbiter arbiter, const Need *need) noexcept nogil:
         if arbiter.session[0] != need.session[0] or arbiter.session[1] != need.session[1]:
-            return need.number == 1 or arbiter.past.was_left(need.session)
+            # what is recorded of another session may lack its end, which is on its way if the recorder lives
+            return need.number == 1 and not arbiter.joined or arbiter.past.was_left(need.session)
         return arbiter.expected >= need.number
 
     cdef void sew(self) noexcept nogil:
@@ -417,8 +421,18 @@ cdef class HandoverReceiver(Receiver):
         elif n < 0:
             self.ended = n == END_OF_INPUT
         if self.awaiting:
-            self.short_polls = self.short_polls + 1 if 2 * n <= capacity else 0
+            self.short_polls = self.short_polls + 1 if 2 * n <= capacity and not self.have_waited(out, n) else 0
         return n
+
+    cdef bint have_waited(self, const Packet *packets, int count) noexcept nogil:
+        """Is one of these old? Where no clock passes that cannot be told."""
+        cdef int64_t now = self.live.now() if count > 0 else INT64_MIN
+        cdef int i
+        if now != INT64_MIN:
+            for i in range(count):
+                if now - packets[i].ts_recv > WAITED_NS:
+                    return True
+        return False
 
     cdef void look_at_the_present(self) noexcept nogil:
         cdef int channel
