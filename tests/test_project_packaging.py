@@ -134,7 +134,15 @@ def use_in_cython(python: Path, folder: Path) -> str:
 def test_the_sdist_holds_the_sources_and_nothing_that_was_made(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {"/".join(name.split("/")[1:]) for name in archive.getnames()}
-    assert {"setup.py", "LICENSE", "README.md", "CHANGELOG.md", "ext/include/wire.h", "tests/conftest.py"} <= names
+    assert {
+        "setup.py",
+        "LICENSE",
+        "README.md",
+        "ext/include/wire.h",
+        "tests/conftest.py",
+        "tests/step_clock.c",
+        "make",
+    } <= names
     assert not [n for n in names if n.endswith((".so", ".pyc")) or n.startswith(("build/", "feedhandler/include/"))]
 
 

@@ -28,7 +28,9 @@ def register(app: typer.Typer) -> None:
         "feedhandler bench hotpath day.itch --json",
         "feedhandler bench latency --plot latency.png",
     )
-    app.command(epilog=examples(*commands))(bench)
+    app.command(short_help="Measure this machine: cost of a message, latency of a packet.", epilog=examples(*commands))(
+        bench
+    )
 
 
 def bench(

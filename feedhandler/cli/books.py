@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler books feed.pcap --symbol AAPL --depth 5",
         "feedhandler books day.itch.gz --protocol itch50 --depth 10 --json",
     )
-    app.command(epilog=examples(*commands))(books)
+    app.command(short_help="Print the books at the end of a capture.", epilog=examples(*commands))(books)
 
 
 def books(

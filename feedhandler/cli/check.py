@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
         "feedhandler check a.pcap b.pcap.gz --json",
         "feedhandler check recordings/2026112* --strict",
     )
-    app.command(epilog=examples(*commands))(check)
+    app.command(short_help="Is a recorded day complete, and are its files as written?", epilog=examples(*commands))(
+        check
+    )
 
 
 def check(

@@ -46,7 +46,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler convert day.itch.gz day.dbn.zst --date 2026-01-05",
         "feedhandler convert days/* lake/ --kind messages --dask tcp://head:8786",
     )
-    app.command(epilog=examples(*commands))(convert)
+    app.command(short_help="Recordings to Parquet, Arrow, DBN, CSV or NumPy.", epilog=examples(*commands))(convert)
 
 
 def convert(

@@ -17,7 +17,10 @@ MARKS = {"yes": ("yes", "green"), "no": ("no", "yellow"), "unseen": ("?", "dim")
 
 def register(app: typer.Typer) -> None:
     """Add the subcommand."""
-    app.command(epilog=examples("feedhandler doctor", "feedhandler doctor --json"))(doctor)
+    app.command(
+        short_help="Say what this host can do for a feed.",
+        epilog=examples("feedhandler doctor", "feedhandler doctor --json"),
+    )(doctor)
 
 
 def doctor(

@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler inspect feed.pcap --where 'shares>=1000' --where side==B",
         "feedhandler inspect days/20261120 --follow",
     )
-    app.command(epilog=examples(*commands))(inspect)
+    app.command(short_help="List the messages of a recording, of every line.", epilog=examples(*commands))(inspect)
 
 
 def inspect(

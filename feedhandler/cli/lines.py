@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the subcommand."""
     commands = ("feedhandler lines nasdaq", "feedhandler lines --once --json")
-    app.command(epilog=examples(*commands))(lines)
+    app.command(short_help="Show each line's score: won, lost, doubled, late.", epilog=examples(*commands))(lines)
 
 
 def lines(

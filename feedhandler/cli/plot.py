@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler plot days/20261120 --kind rates -o rates.html",
         "feedhandler plot feed.pcap --kind margin -o margin.png",
     )
-    app.command(epilog=examples(*commands))(plot)
+    app.command(short_help="Draw a recording: book depth, rates, gaps in time.", epilog=examples(*commands))(plot)
 
 
 def plot(

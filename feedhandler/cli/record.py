@@ -49,7 +49,9 @@ def register(app: typer.Typer) -> None:
         "feedhandler record feed.toml --to /data/nasdaq --books 60",
         "feedhandler record feed.toml --to /data/ring --rotate-seconds 60 --keep 60 --on-full drop-oldest",
     )
-    app.command(epilog=examples(*commands))(record)
+    app.command(short_help="Record every line of a feed, byte for byte, with its times.", epilog=examples(*commands))(
+        record
+    )
 
 
 def record(

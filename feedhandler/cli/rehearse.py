@@ -17,7 +17,9 @@ def register(app: typer.Typer) -> None:
         "feedhandler rehearse day.pcap.gz --faults hard.toml --seed 7 --plot gaps.png",
         "feedhandler rehearse day.itch.gz --json",
     )
-    app.command(epilog=examples(*commands))(rehearse)
+    app.command(short_help="Rehearse losing packets: was any book ever LIVE and wrong?", epilog=examples(*commands))(
+        rehearse
+    )
 
 
 def rehearse(

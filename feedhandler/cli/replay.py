@@ -69,7 +69,9 @@ def register(app: typer.Typer) -> None:
         "feedhandler replay feed.pcap --onto multicast --faults faults.toml --seed 7",
         "feedhandler replay DAY --name replay --speed 1",
     )
-    app.command(epilog=examples(*commands))(replay)
+    app.command(
+        short_help="Play a recording onto the wire, to TCP clients, into a handler.", epilog=examples(*commands)
+    )(replay)
 
 
 def replay(

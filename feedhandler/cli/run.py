@@ -30,11 +30,12 @@ ConfigPath = Annotated[
 def register(app: typer.Typer) -> None:
     """Add the subcommand."""
     app.command(
+        short_help="Receive a feed and publish its books in shared memory.",
         epilog=examples(
             "feedhandler run --example > feed.toml",
             "feedhandler run feed.toml",
             "feedhandler run feed.toml --from /var/feeds/20261122",
-        )
+        ),
     )(run)
 
 

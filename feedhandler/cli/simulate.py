@@ -46,7 +46,9 @@ def register(app: typer.Typer) -> None:
         "feedhandler simulate --example > faults.toml",
         "feedhandler simulate lossy.pcapng --faults faults.toml --seed 7",
     )
-    app.command(epilog=examples(*commands))(simulate)
+    app.command(short_help="Simulate a Nasdaq-like day, to a file or onto the wire.", epilog=examples(*commands))(
+        simulate
+    )
 
 
 def simulate(

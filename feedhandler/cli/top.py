@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler top nasdaq --once --json",
         "feedhandler replay days/20261120 --name day & feedhandler top day",
     )
-    app.command(epilog=examples(*commands))(top)
+    app.command(short_help="Show a running feed: books, rates, latency, health.", epilog=examples(*commands))(top)
 
 
 def top(
