@@ -82,6 +82,26 @@ def test_books_as_text_fit_80_columns(exchange: Exchange, day: Path) -> None:
     assert wrong.stderr.startswith("feedhandler: there is no 'NOPE'")
 
 
+def test_books_of_a_recorded_day_at_its_end_and_at_a_moment(tmp_path: Path) -> None:
+    """A folder, as every command that reads takes it; both spellings of --symbols; several symbols."""
+    exchange = Exchange(symbols=3, messages=2000, seed=4)
+    folder = tmp_path / "20261122"
+    folder.mkdir()
+    write(folder / "feed-0001.pcapng", exchange)
+    first, second = exchange.symbols[:2]
+    whole = json.loads(run("books", folder, "--json").stdout)
+    assert set(whole["books"]) == set(exchange.symbols)
+    for spelling in ("--symbols", "--symbol"):
+        some = json.loads(run("books", folder, spelling, f"{first}, {second}", "--json").stdout)
+        assert some["books"] == {name: whole["books"][name] for name in (first, second)}
+    shown = run("books", folder, "--symbols", f"{first},{second}").stdout
+    assert f"{first} on XNAS: " in shown and f"{second} on XNAS: " in shown
+    early = json.loads(run("books", folder, "--to", "seq:1000", "--json").stdout)
+    assert 0 < early["messages"] < whole["messages"] and early["books"] != whole["books"]
+    wrong = run("books", folder, "--symbols", "NOPE", "--json")
+    assert wrong.returncode == 1 and "there is no 'NOPE' among the 3 instruments" in wrong.stderr
+
+
 def test_books_of_a_cut_file_are_given_and_then_the_error(day: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut.itch.gz"
     cut.write_bytes(day.read_bytes()[: day.stat().st_size // 2])

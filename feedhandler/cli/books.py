@@ -1,11 +1,24 @@
-"""feedhandler books: the final books of a capture, sent through handler and shared memory at full speed."""
+"""feedhandler books: the books at the end of a recording, or at a moment of it, through the code that runs live."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feedhandler.cli.common import Capture, Protocol, emit, examples, known_protocol, progress, size_of, talk
+from feedhandler.cli.common import (
+    Channels,
+    Protocol,
+    Recorded,
+    Symbols,
+    To,
+    emit,
+    examples,
+    known_protocol,
+    named,
+    progress,
+    talk,
+    window,
+)
 
 if TYPE_CHECKING:
     from feedhandler.read import Book, Feed
@@ -22,60 +35,81 @@ def register(app: typer.Typer) -> None:
     """Add the subcommand."""
     commands = (
         "feedhandler books day.itch.gz",
-        "feedhandler books feed.pcap --symbol AAPL --depth 5",
+        "feedhandler books feed.pcap --symbols AAPL --depth 5",
+        "feedhandler books days/20261120 --to 09:30",
         "feedhandler books day.itch.gz --protocol itch50 --depth 10 --json",
     )
     app.command(short_help="Print the books at the end of a capture.", epilog=examples(*commands))(books)
 
 
 def books(
-    capture: Capture,
+    recording: Recorded,
     protocol: Protocol = "",
     depth: Annotated[int, typer.Option(min=1, max=64, help="Price levels per side.")] = 10,
-    symbol: Annotated[str, typer.Option(metavar="SYMBOL", help="Only this book, with all its levels.")] = "",
+    symbols: Symbols = "",
+    end: To = "",
+    channels: Channels = "",
     orders: Orders = 2_000_000,
     instruments: Instruments = 16384,
     date: Day = None,
     as_json: Annotated[bool, typer.Option("--json", help="All levels as JSON, prices in units of 1e-9.")] = False,
 ) -> None:
-    """Print the books as they stand at the end of a capture, and how many messages of each type it had."""
+    """Print the books as they stand at the end of a recording, and how many messages of each type it had.
+
+    With --symbols, all levels of these books; with --to, as they stood at that moment.
+    """
     from feedhandler.errors import CaptureError
     from feedhandler.figures import kinds_text
-    from feedhandler.handler import run_capture
+    from feedhandler.handler import open_recording, play
     from feedhandler.news import complaints, unusable
     from feedhandler.read import attach_local
+    from feedhandler.recording import Recording
 
+    opened = Recording(*recording, protocol=known_protocol(protocol))
     sizes: dict[str, Any] = {"depth": depth, "orders": orders, "instruments": instruments}
-    with progress(f"reading {capture.name}", size_of(capture), "bytes") as done:
-        try:
-            day = date.date() if date else None
-            result = run_capture(capture, known_protocol(protocol), day=day, progress=done, **sizes)
-        except KeyboardInterrupt:
-            talk("stopped; no books, since they would be those of the middle of the file")
-            raise typer.Exit(1) from None
-    with result.handler, attach_local(result.segment) as feed:
-        if as_json:
-            chosen = {name: book for name, book in named_books(feed).items() if symbol in ("", name, book.symbol)}
-            levels = {name: whole(book) for name, book in chosen.items()}
-            emit({"messages": result.messages, "types": result.types, "books": levels})
-        else:
-            from rich.console import Console
-
-            console = Console(highlight=False)
-            console.print(ladder(feed, symbol) if symbol else overview(feed, console.width))
-            talk(f"{result.messages:,} messages: {kinds_text(result.types)}")
-        for sentence in complaints(result.segment):
+    day = date.date() if date else None
+    part = window(opened, "", end)
+    with open_recording(opened, part, channels=named(channels), day=day, **sizes) as handler:
+        with progress(f"reading {opened.paths[0].name}", opened.size, "bytes") as done:
+            try:
+                error = play(handler, done)
+            except KeyboardInterrupt:
+                talk("stopped; no books, since they would be those of the middle of the recording")
+                raise typer.Exit(1) from None
+        messages = sum(handler.types.values())
+        with attach_local(handler.segment) as feed:
+            _show(feed, named(symbols) or [], messages, handler.types, as_json)
+        if not as_json:
+            talk(f"{messages:,} messages: {kinds_text(handler.types) or 'none'}")
+        for sentence in complaints(handler.segment):
             talk(sentence)
-        unread = unusable(result.segment)
-    if result.error is not None:
-        raise result.error
-    if unread > result.messages:
+        unread = unusable(handler.segment)
+    if error is not None:
+        raise error
+    if unread > messages:
         mend = (
             f"as {protocol}: leave out --protocol, or name another"
             if protocol
             else "; name the protocol with --protocol"
         )
-        raise CaptureError(f"{capture}: {unread:,} of its {unread + result.messages:,} messages cannot be read {mend}")
+        raise CaptureError(f"{opened.paths[0]}: {unread:,} of its {unread + messages:,} messages cannot be read {mend}")
+
+
+def _show(feed: "Feed", symbols: list[str], messages: int, types: dict[str, int], as_json: bool) -> None:
+    """The books on stdout: all of them, or all levels of some."""
+    if as_json:
+        every = named_books(feed)
+        for name in {*symbols} - {*every} - {book.symbol for book in every.values()}:
+            symbol, _, venue = name.partition("@")
+            feed.book(symbol, venue or None)  # raises, with the nearest names
+        chosen = {name: book for name, book in every.items() if not symbols or {name, book.symbol} & {*symbols}}
+        emit({"messages": messages, "types": types, "books": {name: whole(book) for name, book in chosen.items()}})
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    for page in [ladder(feed, symbol) for symbol in symbols] or [overview(feed, console.width)]:
+        console.print(page)
 
 
 def named_books(feed: "Feed") -> "dict[str, Book]":

@@ -16,17 +16,6 @@ import typer
 if TYPE_CHECKING:
     from feedhandler.recording import Recording, Window
 
-Capture = Annotated[
-    Path,
-    typer.Argument(
-        metavar="CAPTURE",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        help="pcap, pcapng or BinaryFILE (.itch); plain, .gz or .zst.",
-        show_default=False,
-    ),
-]
 Recorded = Annotated[
     list[Path],
     typer.Argument(
@@ -41,7 +30,9 @@ _WHEN = "ISO time, HH:MM[:SS] at the exchange, +90s, seq:12345, open, close"
 From = Annotated[str, typer.Option("--from", metavar="WHEN", help=f"Begin there: {_WHEN}.", show_default=False)]
 To = Annotated[str, typer.Option("--to", metavar="WHEN", help="End before it: as --from.", show_default=False)]
 Channels = Annotated[str, typer.Option("--channels", metavar="A,B,…", help="Only these channels.", show_default=False)]
-Symbols = Annotated[str, typer.Option("--symbols", metavar="A,B,…", help="Only these symbols.", show_default=False)]
+Symbols = Annotated[
+    str, typer.Option("--symbols", "--symbol", metavar="A,B,…", help="Only these symbols.", show_default=False)
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Protocol = Annotated[
     str,
@@ -181,11 +172,6 @@ def known_protocol(given: str) -> str | None:
     if given and given not in protocols():
         raise typer.BadParameter(f"{given!r} is not one of {', '.join(protocols())}", param_hint="--protocol")
     return given or None
-
-
-def size_of(capture: Path) -> int:
-    """Bytes of a recording's file: what `Merged.offset` comes to."""
-    return capture.stat().st_size
 
 
 def address_and_port(text: str) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from feedhandler.cli.common import (
     emit,
     examples,
     known_protocol,
+    named,
     progress,
     stopped_by_signals,
     talk,
@@ -119,7 +120,7 @@ def convert(
         sample=sample,
         fill=fill,
         depth=depth,
-        symbols=tuple(name for name in symbols.split(",") if name) or None,
+        symbols=tuple(named(symbols) or ()) or None,
         start=_instant(recording, start),
         end=_instant(recording, end),
         prices=prices or ("decimal" if csv else "nano"),  # type: ignore[arg-type]

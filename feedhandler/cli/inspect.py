@@ -13,6 +13,7 @@ from feedhandler.cli.common import (
     From,
     Protocol,
     Recorded,
+    Symbols,
     To,
     emit,
     examples,
@@ -50,9 +51,7 @@ def inspect(
     recording: Recorded,
     protocol: Protocol = "",
     types: Annotated[str, typer.Option("--type", metavar="A,D,…", help="Only messages of these types.")] = "",
-    symbols: Annotated[
-        str, typer.Option("--symbols", "--symbol", metavar="A,B,…", help="Only messages about these symbols.")
-    ] = "",
+    symbols: Symbols = "",
     begin: From = "",
     end: To = "",
     seq: Annotated[str, typer.Option("--seq", metavar="FIRST..LAST", help="Only these numbers of the feed.")] = "",
