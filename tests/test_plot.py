@@ -102,6 +102,31 @@ def test_gaps_delays_and_leads_are_those_of_a_plain_count(recorded: Path) -> Non
     assert np.array_equal(measures["delays_over"].sum(axis=0), measures["delays"])
 
 
+def test_the_first_line_is_that_of_the_earlier_time_not_the_one_that_was_read_first(tmp_path: Path) -> None:
+    """A recorder that finds packets in both sockets reads one socket first: the file has B's copy before A's."""
+    packets = list(capture.read(day(tmp_path / "day.pcap")))
+    ours = [(ts, payload) for ts, target, payload in packets if target == LINES[0]]
+    with capture.PcapWriter(tmp_path / "read.pcap") as writer:
+        for ts, payload in ours:
+            writer.write(ts + 30_000, payload, LINES[1])
+            writer.write(ts, payload, LINES[0])
+    measures, entries = measured(tmp_path / "read.pcap", margin=True)
+    ahead = {line: int(measures["leads"][line].sum()) for line in (0, 1)}
+    winner = next(e.line for e in entries if e.ts_recv == ours[0][0])
+    assert ahead == {winner: len(entries) // 2, 1 - winner: 0}
+    assert median(measures["leads"][winner]) == pytest.approx(30_000, rel=0.04)
+
+
+def test_what_is_longer_than_the_buckets_is_said_to_be(tmp_path: Path) -> None:
+    """A simulated day, sent hours after its own clock: no latency of 68.7 s is made of it."""
+    packets = list(capture.read(day(tmp_path / "day.pcap")))
+    with capture.PcapWriter(tmp_path / "late.pcap") as writer:
+        for ts, target, payload in packets:
+            writer.write(ts + 7200 * 10**9, payload, target)
+    picture = draw(Recording(tmp_path / "late.pcap"), "latency", tmp_path / "x.png")
+    assert any("p50 over 68.7s, p99 over 68.7s, max over 68.7s" in s.name for p in picture.panels for s in p.series)
+
+
 @pytest.mark.wire
 def test_noise_is_measured_without_harm() -> None:
     table = protocol("itch50")

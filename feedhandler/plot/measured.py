@@ -15,6 +15,7 @@ from feedhandler.research._measures import Measures
 
 TIME = "time of receipt"
 LATER = "share that are longer"
+LONGEST = float(histogram_ceilings()[-1])
 
 
 class Drawn:
@@ -97,9 +98,8 @@ def latency(drawn: Drawn) -> Picture:
     said = [f"{int(after.sum()):,} messages"]
     if early := int(before.sum()):
         worst = drawn.ceilings[int(np.flatnonzero(before.any(axis=0))[-1])]
-        said.append(
-            f"{early:,} were received before they were sent, by up to {duration(worst)}: the clocks disagree; not drawn"
-        )
+        up_to = f"up to {duration(worst)}" if worst < LONGEST else _at_most(worst)
+        said.append(f"{early:,} were received before they were sent, by {up_to}: the clocks disagree; not drawn")
     if drawn.measures.timeless:
         said.append(f"{drawn.measures.timeless:,} messages without a time are left out")
     return Picture(
@@ -160,7 +160,7 @@ def _distribution(
         total = row.sum()
         p50, p99, most = (drawn.ceilings[_rank(row, part)] for part in (0.5, 0.99, 1.0))
         share = f"{verb} {100 * total / whole:.3g} %, " if whole else ""
-        said = f"{name}: {share}p50 {duration(p50)}, p99 {duration(p99)}, max {duration(most)}"
+        said = f"{name}: {share}p50 {_at_most(p50)}, p99 {_at_most(p99)}, max {_at_most(most)}"
         edges, shares = _rebinned(drawn.ceilings, row / (whole or total))
         shape.append(Series(said, edges, shares, colour, "step", dashed=i % 2 == 1))
         used = np.flatnonzero(row)
@@ -171,6 +171,11 @@ def _distribution(
             Series(said, where, np.where(longer > 0.5 / total, longer, np.nan), colour, "step", dashed=i % 2 == 1)
         )
     return shape, tail
+
+
+def _at_most(ns: float) -> str:
+    """A bucket's time in words; the last bucket also holds all that is longer."""
+    return f"over {duration(ns)}" if ns >= LONGEST else duration(ns)
 
 
 def _reach(shape: list[Series]) -> tuple[float, float] | None:

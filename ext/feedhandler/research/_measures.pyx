@@ -214,18 +214,24 @@ cdef class Measures:
         self.step *= 2
 
     cdef void lead(self, uint64_t seq, int64_t ts, uint32_t line, int channel) noexcept nogil:
-        """The first copy of a message waits here for the second, which says by how much it was the first."""
+        """The first copy of a message waits here for the second, which says by how much it was the first.
+
+        First by the times of receipt: what stood in two sockets at once was read, and lies in the file, in any order.
+        """
         cdef Copy *copy = &self.copies[channel][seq % COPIES]
-        cdef uint32_t bucket
-        cdef bint known = copy.seq == seq and ts - copy.ts < FORGOTTEN
+        cdef uint32_t bucket, first
+        cdef int64_t before
+        cdef bint known = copy.seq == seq and ts - copy.ts < FORGOTTEN and copy.ts - ts < FORGOTTEN
         if not known:
             if copy.lines != 0 and copy.lines & (copy.lines - 1) == 0:
                 self.alone[copy.first] += 1
             copy.seq, copy.ts, copy.lines, copy.first = seq, ts, <uint64_t> 1 << line, line
         elif copy.lines == <uint64_t> 1 << copy.first and line != copy.first:
-            bucket = fh_histogram_bucket(ts - copy.ts if ts > copy.ts else 0)
-            self.leads[copy.first * HISTOGRAM_BUCKETS + bucket] += 1
-            self.leads_over[(self.bin_of(copy.ts) * self.lines + copy.first) * HISTOGRAM_BUCKETS + bucket] += 1
+            first = copy.first if copy.ts <= ts else line
+            before = min(copy.ts, ts)
+            bucket = fh_histogram_bucket(max(copy.ts, ts) - before)
+            self.leads[first * HISTOGRAM_BUCKETS + bucket] += 1
+            self.leads_over[(self.bin_of(before) * self.lines + first) * HISTOGRAM_BUCKETS + bucket] += 1
             copy.lines |= <uint64_t> 1 << line
 
     def finish(self):
