@@ -225,6 +225,7 @@ def test_numbers_go_on_over_a_crash(tmp_path: Path) -> None:
     assert (channel.first_seq, channel.last_seq, channel.lost) == (1, 23, 2)
     assert [(gap.first, gap.count) for gap in channel.gaps] == [(21, 2)]
     assert [file.packets for file in after.files] == [20, 1]
+    assert [(line.first_seq, line.last_seq) for line in (file.lines[0] for file in after.files)] == [(1, 20), (23, 23)]
 
 
 def test_a_day_that_a_crash_left_open_is_closed_on_the_next(tmp_path: Path) -> None:
@@ -237,6 +238,22 @@ def test_a_day_that_a_crash_left_open_is_closed_on_the_next(tmp_path: Path) -> N
     record(feed(), tmp_path, [(0, NOON, b"y")])
     again = manifest.load(day)
     assert again.complete and again.files == found.files
+
+
+def test_what_an_earlier_day_brought_after_its_last_word_is_counted(tmp_path: Path) -> None:
+    before = NOON - 86_400_000_000_000
+    record(feed(), tmp_path, [(0, before + i, mold(number)) for i, number in enumerate((1, 2, 5))])
+    day = tmp_path / "20261121"
+    found = manifest.load(day)
+    (day / found.files[0].name).rename(day / (found.files[0].name + ".partial"))
+    channels = tuple(replace(each, sessions=(), first_seq=None, last_seq=None, gaps=()) for each in found.channels)
+    manifest.save(replace(found, files=(), channels=channels, complete=False), day)
+    record(feed(), tmp_path, [(0, NOON, mold(6))])
+    again = manifest.load(day)
+    (channel,) = again.channels
+    assert (channel.first_seq, channel.last_seq) == (1, 5) and [(g.first, g.count) for g in channel.gaps] == [(3, 2)]
+    line = again.files[0].lines[0]
+    assert (line.packets, line.first_seq, line.last_seq, line.session) == (3, 1, 5, "S1")
 
 
 def test_a_file_that_the_manifest_does_not_know_is_looked_at_and_not_touched(tmp_path: Path) -> None:

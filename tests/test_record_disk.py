@@ -16,6 +16,7 @@ import pytest
 from feedhandler.cli import main
 from feedhandler.cli.record import size
 from feedhandler.errors import RecordingError
+from feedhandler.receive import capture
 from feedhandler.record import Recorder
 from feedhandler.record.day import Day
 from feedhandler.recording import manifest
@@ -287,3 +288,61 @@ def test_sizes_are_read_as_people_write_them() -> None:
     assert [size(text) for text in ("0", "70000", "64k", "64K", "5M", "2G", "1T")] == [
         0, 70_000, 1 << 16, 1 << 16, 5 << 20, 2 << 30, 1 << 40
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["write", "began"])
+def test_whatever_goes_wrong_with_the_disk_the_recorder_ends(where: str, tmp_path: Path) -> None:
+    """Not an error of the system alone: nobody waits for a thread that is gone."""
+
+    def fails(*_: object) -> int:
+        raise ValueError("it broke")
+
+    def recorder() -> Recorder:
+        if where == "write":
+            return record(feed(), tmp_path, BIG, write=fails)
+        lines = [(line.group, line.port) for line in feed().channels[0].lines]
+        with capture.PcapWriter(tmp_path / "in.pcap") as source:
+            for line, ts, payload in BIG:
+                source.write(ts, payload, lines[line])
+        made = Recorder(feed(), tmp_path / "day", receiver=capture.receiver(tmp_path / "in.pcap", lines))
+        made.disk.began = fails
+        with made:
+            made.start()
+            assert made.wait_quietly(20)
+        return made
+
+    done = recorder()
+    assert isinstance(done.error, RecordingError) and "cannot be written: it broke" in str(done.error)
+    assert done.status().lost == done.status().packets
+
+
+def test_drops_of_the_kernel_stand_in_one_file_or_the_next(tmp_path: Path) -> None:
+    """Whenever they are: also between a file's end and the beginning of the one behind it."""
+    lines = [(line.group, line.port) for line in feed().channels[0].lines]
+    with capture.PcapWriter(tmp_path / "in.pcap") as source:
+        for line, ts, payload in BIG:
+            source.write(ts, payload, lines[line])
+    told = [0, 0]
+
+    class Dropping:
+        """A receiver that has dropped one more packet whenever it is asked."""
+
+        def __init__(self, receiver: Any) -> None:
+            self.receiver = receiver
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.receiver, name)
+
+        def counts(self, line: int) -> dict[str, int]:
+            told[line] += 1
+            return {**self.receiver.counts(line), "kernel_drops": told[line]}
+
+    with Recorder(
+        feed("rotate_bytes = 500000"), tmp_path / "day", receiver=capture.receiver(tmp_path / "in.pcap", lines)
+    ) as recorder:
+        recorder.receiver = Dropping(recorder.receiver)  # type: ignore[assignment]
+        recorder.start()
+        assert recorder.wait(20)
+    found = manifest.load(tmp_path / "day" / "20261122")
+    assert len(found.files) > 4
+    assert [sum(file.lines[line].kernel_drops for file in found.files) for line in (0, 1)] == told

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import pytest
 
 from feedhandler import config, simulate
 from feedhandler.cli.record import rates
+from feedhandler.errors import BackendError, RecordingError
+from feedhandler.receive import capture
 from feedhandler.record import Recorder, Status
 from feedhandler.recording import manifest
 from tests.background import beside
 from tests.conftest import ROOT
 from tests.feeds import soup
 from tests.namespaces import Veth, veth
-from tests.recorded import document, feed, fields, mold, wait
+from tests.recorded import NOON, document, feed, fields, mold, record, wait
 from tests.test_record import payloads, the_day
 from tests.test_record_crash import Sender
 
@@ -163,3 +166,28 @@ def test_the_line_of_rates_says_what_is_missing() -> None:
     assert said == (
         "01:01:01  4,000 packets  1,500/s  5.0 MB  2.0 MB/s  rec-0001.pcapng  not recorded 7  kernel drops 8"
     )
+
+
+def test_a_hot_thread_that_cannot_begin_ends_the_recording(tmp_path: Path) -> None:
+    settings = feed()
+    settings = replace(settings, handler=replace(settings.handler, cpu=(4095,)))
+    lines = [(line.group, line.port) for line in settings.channels[0].lines]
+    with capture.PcapWriter(tmp_path / "in.pcap") as source:
+        source.write(NOON, b"x", lines[0])
+    with Recorder(settings, tmp_path / "day", receiver=capture.receiver(tmp_path / "in.pcap", lines)) as recorder:
+        recorder.start()
+        assert recorder.wait_quietly(20)
+    with pytest.raises(BackendError, match="cannot run on CPU 4095"):
+        recorder.wait()
+
+
+def test_receivers_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    text = document().replace('"moldudp64"', '"soupbintcp"').replace('interface = "lo"\n', "")
+    streams = config.parse(text.replace("group =", "host ="))
+    with capture.PcapWriter(tmp_path / "in.pcap") as source:
+        source.write(NOON, b"x", ("239.192.9.1", 26400))
+    with pytest.raises(RecordingError, match="channel itch: a stream is recorded from its server, not from a receiver"):
+        Recorder(streams, tmp_path / "day", receiver=capture.receiver(tmp_path / "in.pcap"))
+    with pytest.raises(RecordingError, match="given has 1 lines, the configuration 2"):
+        Recorder(feed(), tmp_path / "day", receiver=capture.receiver(tmp_path / "in.pcap"))
+    record(feed(), tmp_path / "day", [])  # and the folder is free

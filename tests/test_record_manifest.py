@@ -51,6 +51,12 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path) -> None:
         (lambda v: v["channels"][0].update(gaps={}), r"channels\[0\].gaps: expected a list, found {}"),
         (lambda v: v.update(acknowledged=[1] * 99), r"acknowledged: expected an object, found \[1, 1, .*\.\.\.$"),
         (lambda v: v.update(name=None), "name: expected text, found null"),
+        (lambda v: v.update(removed=1 << 64), "removed: expected an integer of 64 bits, found 18446744073709551616"),
+        (lambda v: v["files"][0].update(first_ts=1 << 63), r"files\[0\].first_ts: expected an integer of 64 bits"),
+        (
+            lambda v: v["files"][1].update(name="../x"),
+            r'files\[1\].name: expected a name of a file in .*, found "../x"',
+        ),
     ],
 )
 def test_each_mistake_names_its_key(tmp_path: Path, change: object, said: str) -> None:

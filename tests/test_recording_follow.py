@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from feedhandler.handler import open_recording, play
 from feedhandler.receive import capture
 from feedhandler.recording import Recording
 from feedhandler.recording import manifest as manifests
+from feedhandler.recording._merged import Merged
 from feedhandler.recording.manifest import Channel, Line, Manifest
 from tests.background import beside
 from tests.recorded import NOON, feed, record
@@ -141,3 +143,82 @@ def test_what_our_recorder_wrote_is_read_by_its_manifest_and_without(tmp_path: P
     assert alone.receiver().drain() == packets
     if form == "pcapng":
         assert alone.lines == recording.lines
+
+
+def test_a_silent_file_does_not_keep_another_from_being_read(tmp_path: Path) -> None:
+    for name in ("silent", "loud"):
+        day(tmp_path / name)
+        data, packets = content(tmp_path, 0, 40, ".pcapng")
+        (tmp_path / name / "day-0001.pcapng.partial").write_bytes(data if name == "silent" else data[:2000])
+    receiver = Recording(tmp_path / "silent", tmp_path / "loud").receiver(follow=True)
+    got: list[Piece] = []
+    for _ in range(50):
+        receiver.wait_for(0.002)
+        got += receiver.drain()
+    with (tmp_path / "loud" / "day-0001.pcapng.partial").open("ab") as file:
+        file.write(data[2000:])
+    for _ in range(2000):
+        receiver.wait_for(0.002)
+        got += receiver.drain()
+        if len(got) == 2 * len(packets):
+            break
+    assert len(got) == 2 * len(packets)
+    receiver.close()
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_a_file_that_a_ring_let_go_does_not_end_the_reading(follow: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "20261122"
+    record(feed("rotate_s = 1"), tmp_path, [(0, NOON + i * 1_000_000_000, bytes([i])) for i in range(4)])
+    receiver = Recording(folder, protocol="itch50").receiver(follow=follow)
+    (folder / "rec-0002.pcapng").unlink()
+    got = []
+    while not receiver.ended:
+        got += [payload for _, _, payload in receiver.drain()]
+        receiver.wait_for(0.001)
+    assert got == [b"\0", b"\2", b"\3"]
+    assert "rec-0002.pcapng" in str(receiver.error)
+    assert follow or "the file is gone" in str(receiver.error)
+
+
+def test_files_are_followed_by_their_numbers(tmp_path: Path) -> None:
+    made = day(tmp_path / "20231114")
+    wanted: list[Piece] = []
+    for number in (9999, 10000):
+        data, packets = content(tmp_path, len(wanted), 3, ".pcapng")
+        (tmp_path / "20231114" / f"day-{number}.pcapng").write_bytes(data)
+        wanted += packets
+    manifests.save(replace(made, complete=True), tmp_path / "20231114", sync=False)
+    receiver = Recording(tmp_path / "20231114").receiver(follow=True)
+    got: list[Piece] = []
+    while not receiver.ended:
+        got += receiver.drain()
+        receiver.wait_for(0.001)
+    assert got == wanted and receiver.error is None
+
+
+def test_progress_may_be_asked_for_from_any_thread(tmp_path: Path) -> None:
+    folder = tmp_path / "20261122"
+    record(feed("rotate_s = 1\ncompress = 1"), tmp_path, [(0, NOON + i * 1_000_000_000, b"x") for i in range(300)])
+    asked: list[int] = []
+    failed: list[BaseException] = []
+    for _ in range(3):
+        recording = Recording(folder)
+        receiver = recording.receiver()
+        over = threading.Event()
+
+        def ask(receiver: Merged = receiver, over: threading.Event = over) -> None:
+            try:
+                while not over.is_set():
+                    asked.append(receiver.offset)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        while not receiver.ended:
+            receiver.drain(7)
+        over.set()
+        thread.join()
+        assert receiver.offset == recording.size
+    assert asked and not failed

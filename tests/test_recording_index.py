@@ -180,3 +180,53 @@ def test_frames_are_found_whatever_their_blocks(tmp_path: Path) -> None:
     unpacked = [sum(map(len, pieces[:i])) for i in range(5)]
     places = [sum(map(len, packed[:i])) for i in range(5)]
     assert frames(tmp_path / "x") == list(zip(unpacked, places, strict=True))
+
+
+@pytest.mark.wire
+def test_an_index_that_makes_no_sense_is_not_believed(tmp_path: Path) -> None:
+    """Changed at any place it is not read, or leads to nothing worse than a fault that is named."""
+    dice = random.Random(8)
+    path = tmp_path / "file.pcapng.zst"
+    write(path, "pcapng", "zst", unordered(dice, 300))
+    window = Window(START + 100_000, START + 200_000)
+    lines = Recording(path)._table.of[path]
+    recording = Recording(path)
+    taken(recording.receiver(window))
+    beside = path.with_name(path.name + ".index")
+    whole = beside.read_bytes()
+    assert index.load(path, lines) is not None
+    head = whole.index(b"\n", len(index.MAGIC)) + 1
+    places = [*range(0, head, 37), *range(head, len(whole), 13)]
+    for place in places:
+        for value in (0, 0x39, 0xFF):
+            broken = bytearray(whole)
+            broken[place] = value
+            beside.write_bytes(broken)
+            try:
+                receiver = Recording(path).receiver(window)
+                receiver.drain()
+            except (CaptureError, RecordingError):
+                continue
+            receiver.close()
+    for cut in range(0, len(whole), 91):
+        beside.write_bytes(whole[:cut])
+        assert index.load(path, lines) is None
+    rows = len(index.BLOCK.to_bytes(8, "little"))
+    beside.write_bytes(
+        whole[:head] + whole[head + rows : head + 2 * rows] + whole[head : head + rows] + whole[head + 16 :]
+    )
+    assert index.load(path, lines) is None, "places that do not rise"
+
+
+@pytest.mark.wire
+def test_heads_of_another_file_leave_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "file.pcapng"
+    write(path, "pcapng", "", [(0, START + i, mold(i + 1)) for i in range(10)])
+    with capture.receiver(path, [A, B]) as whole:
+        wanted = whole.drain()
+    with capture.receiver(path, [A, B]) as file:
+        packet = path.read_bytes()[-300:]
+        with pytest.raises(CaptureError, match="its index is of another file"):
+            file.resume([(0, packet)], 0)  # type: ignore[union-attr]
+        del packet
+        assert file.drain() == wanted

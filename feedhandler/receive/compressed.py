@@ -43,19 +43,13 @@ class Unpacker:
         """Where independent frames begin: (in the unpacked data, in the file), ascending; for seek()."""
         self.growing = growing
         """What is not there yet may still come: its end, even inside a frame, is no fault."""
-        self._place = 0
+        self.place = 0
+        """Bytes of the packed file that have been read; other threads may look."""
 
     packs = True
 
-    @property
-    def place(self) -> int:
-        """Bytes of the packed file that have been read."""
-        return self._place if self.file.closed else self.file.tell()
-
     def close(self) -> None:
         """Close the packed file."""
-        if not self.file.closed:
-            self._place = self.file.tell()
         self.file.close()
 
     def readinto(self, target: memoryview) -> int:
@@ -81,6 +75,7 @@ class Unpacker:
         at = bisect_right(self.frames, (place, 1 << 63)) - 1
         start, packed = self.frames[at] if at >= 0 else (0, 0)
         self.file.seek(packed)
+        self.place = packed
         self.packed, self.ready, self.machine, self.fault = b"", memoryview(b""), None, None
         skipped = bytearray(PIECE)
         while start < place:
@@ -93,6 +88,7 @@ class Unpacker:
         """Unpack one more slice into `ready`, or note the fault; False at the end."""
         if not self.packed:
             self.packed = self.file.read(SLICE)
+            self.place += len(self.packed)
         if not self.packed:
             if self.machine is None or self.growing:
                 return False

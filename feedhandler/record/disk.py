@@ -4,6 +4,7 @@ Blocks come from the encoder's thread through a queue that holds as many as ther
 are all on their way, the encoder waits for one, and what then comes in waits in the hot thread's ring, or is counted.
 """
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -22,6 +23,7 @@ from feedhandler.errors import RecordingError
 from feedhandler.record import resume
 from feedhandler.record.day import PARTIAL, Day, remedy, said
 from feedhandler.record.seen import Carried, carry
+from feedhandler.recording import manifest
 from feedhandler.recording._sequences import Sequences
 from feedhandler.recording.manifest import Channel, File, FileLine
 from feedhandler.recording.report import ChannelReport
@@ -137,6 +139,10 @@ class Disk:
             if sequences is not None:
                 opened.see(sequences.report())
             opened.save(self.sync)
+            if self.sync:  # the folder itself, too
+                with said(f"{self.root}: cannot be written"):
+                    manifest.sync_folder(self.root)
+                    manifest.sync_folder(self.root.absolute().parent)
         except BaseException:
             opened.free()
             raise
@@ -197,6 +203,8 @@ class Disk:
                     self._lose(block)
             except RecordingError as error:
                 self._fail(error, block)
+            except Exception as error:  # whoever waits for blocks must get them back, whatever it is
+                self._fail(RecordingError(f"{self.path or self.root}: cannot be written: {error}"), block)
             finally:
                 self.free.put(block)
         if self.dropped and self.day is not None:
@@ -205,6 +213,8 @@ class Disk:
             self.close_day()
         except RecordingError as error:
             self.error = self.error or error
+        except Exception as error:
+            self.error = self.error or RecordingError(f"{self.root}: cannot be written: {error}")
 
     def _take(self, block: Block) -> None:
         if block.begins is not None:
@@ -247,8 +257,9 @@ class Disk:
             except OSError as error:
                 if error.errno in FULL and self._make_room():
                     continue
-                os.ftruncate(self._fd, self._size)
-                os.lseek(self._fd, self._size, os.SEEK_SET)
+                with contextlib.suppress(OSError):  # of a broken disk; what is behind the size stays unacknowledged
+                    os.ftruncate(self._fd, self._size)
+                    os.lseek(self._fd, self._size, os.SEEK_SET)
                 raise RecordingError(self._why(error)) from error
         self._size += len(view)
         self.bytes += len(view)
@@ -293,8 +304,8 @@ class Disk:
         with said(f"{self.path}: cannot be written"):
             if self.sync:
                 os.fsync(self._fd)
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            os.close(fd)
             self._partial().rename(self.path)
         self._enter(self._hash.hexdigest(), reports)
         self.day.now = replace(self.day.now, acknowledged=None)
@@ -363,8 +374,9 @@ class Disk:
                 self.day.save(self.sync)
         except (RecordingError, OSError):
             if self._fd >= 0:  # stays partial: it is whole to what was acknowledged, and taken up by the next start
-                os.close(self._fd)
-                self._fd = -1
+                fd, self._fd = self._fd, -1
+                with contextlib.suppress(OSError):
+                    os.close(fd)
 
     def _lose(self, block: Block) -> None:
         """The block's packets are not recorded."""

@@ -117,7 +117,7 @@ class Recorder(Closing):
             self.disk.open_day(self._periods.day(time.time_ns()), self.sequences)
             stack.callback(self._close_disk)
             self.disk.mend_earlier()
-            opened, self.backend = (receiver, "given") if receiver is not None else self._open()
+            opened, self.backend = (self._given(receiver), "given") if receiver is not None else self._open()
             self.receiver = stack.enter_context(opened)
             run = config.handler
             self.intake = Intake(self.receiver, buffer_bytes=self._buffer_bytes(), wait=run.wait, spin_us=run.spin_us)
@@ -135,6 +135,21 @@ class Recorder(Closing):
         """What looks at numbers, and has seen none."""
         named = [(channel.name, channel.session, [line.name for line in channel.lines]) for channel in self.channels]
         return Sequences(named, reorder_us=max(channel.reorder_us for channel in self.config.channels))
+
+    def _given(self, receiver: "Receiver") -> "Receiver":
+        """A receiver that was given: of datagrams, since a stream's connections are known to whom makes them alone."""
+        found = next((line for line in self.lines if line.line.stream), None)
+        if found is not None:
+            raise RecordingError(
+                f"channel {found.channel}: a stream is recorded from its server, not from a receiver that is given: "
+                "leave `receiver` out; a recording of streams is copied as its files are"
+            )
+        if receiver.lines != len(self.lines):
+            raise RecordingError(
+                f"the receiver that is given has {receiver.lines} lines, the configuration {len(self.lines)}: give the "
+                "configuration that it was made for"
+            )
+        return receiver
 
     def _open(self) -> "tuple[Receiver, str]":
         """The receiver of the configured lines: UDP by the backend asked for, or streams."""
@@ -259,6 +274,7 @@ class Recorder(Closing):
             self.intake.run()
 
         self._guard(work)
+        self.intake.run()  # where it was never come to: it returns at once, for the writer to hear that all is over
 
     def _guard(self, work: Callable[[], object]) -> None:
         """Do a thread's work; what it raises ends the recording."""
@@ -305,6 +321,7 @@ class _Writer:
         self.start = ALWAYS
         self.sync_due = time.monotonic_ns() + self.sync_ns
         self.drops_before = [0] * len(recorder.lines)
+        self.drops_seen = [0] * len(recorder.lines)
         self.written = 0  # packets, at the last acknowledgement
 
     def run(self) -> None:
@@ -357,8 +374,8 @@ class _Writer:
     def _end_file(self) -> None:
         if self.open:
             self.open = False
-            self._hand_over(ends=True)
-            self.drops_before = [self._kernel_drops(number) for number in range(len(self.r.lines))]
+            told = self._hand_over(ends=True)
+            self.drops_before = [sum(each) for each in zip(self.drops_before, told, strict=True)]
         self.encoder.boundary = ALWAYS
 
     def _room(self) -> None:
@@ -409,17 +426,20 @@ class _Writer:
             self.encoder.add_bytes(len(tail))
         self._hand_over(sync=sync)
 
-    def _hand_over(self, sync: bool = False, ends: bool = False) -> None:
+    def _hand_over(self, sync: bool = False, ends: bool = False) -> list[int]:
+        """The block goes to the disk, and there is another one. Returns the file's kernel drops so far, by line."""
         block = self.block
         counts = [self.encoder.counts(number) for number in range(len(self.r.lines))]
         block.lines = self._counts()
         block.packets = tuple(each[6] for each in counts)
         block.sync, block.ends = sync, ends
         block.reports = self.encoder.sequences.report() if sync or ends else ()
+        told = [line.kernel_drops for line in block.lines]
         self.disk.blocks.put(block)
         self.block = self.disk.free.get()
         self.block.used, self.block.begins = 0, None
         self.encoder.begin_block()
+        return told
 
     def _counts(self) -> tuple[FileLine, ...]:
         """What the present file has of each line."""
@@ -445,7 +465,9 @@ class _Writer:
         return tuple(found)
 
     def _kernel_drops(self, number: int) -> int:
-        return int(self.r.receiver.counts(number)["kernel_drops"])
+        """So far; never less than before, whatever moment the hot thread was met at."""
+        self.drops_seen[number] = max(self.drops_seen[number], int(self.r.receiver.counts(number)["kernel_drops"]))
+        return self.drops_seen[number]
 
     def _step(self) -> None:
         """The clock that stamps a line went back: it is said, and the time decides anew which file is the right one."""

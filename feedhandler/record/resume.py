@@ -14,7 +14,7 @@ from pathlib import Path
 
 import zstandard
 
-from feedhandler.errors import RecordingError
+from feedhandler.errors import FeedError, RecordingError
 from feedhandler.record._scan import Scan
 from feedhandler.record.day import PARTIAL, Day, said
 from feedhandler.recording import manifest
@@ -66,8 +66,9 @@ def _mend_file(day: Day, left: Path, path: Path, sequences: Sequences | None) ->
             sentences.append(f"{path.name}: {given.bytes - size:,} bytes that were acknowledged are not there")
     places = [(line.channel, line.line) for line in known.lines] if known is not None else _lines(day)
     with said(f"{left}: cannot be read"), left.open("rb") as file:
-        same = sequences is not None and places == _lines_of(sequences)
-        scan = Scan(".pcapng" in path.name, [_place(day, *place) for place in places], sequences if same else None)
+        looking = sequences if sequences is not None and places == _lines_of(sequences) else None
+        seen_before = _numbers(looking)
+        scan = Scan(".pcapng" in path.name, [_place(day, *place) for place in places], looking)
         file.seek(start)
         end = start + _walk(scan, file.read, path.suffix == ".zst", start == 0)
     if left == path and known is None and end < size:
@@ -90,8 +91,45 @@ def _mend_file(day: Day, left: Path, path: Path, sequences: Sequences | None) ->
     before = known.lines if known is not None else ()
     if not start:  # all of it was walked through
         before = tuple(replace(line, packets=0, bytes=0, dropped=0, first_ts=None, last_ts=None) for line in before)
-    day.put(_entry(path.name, end, _added(before, places, scan)))
+    lines = _numbered(_added(before, places, scan), scan, seen_before, _numbers(looking))
+    day.put(_entry(path.name, end, lines))
     return sentences
+
+
+Numbers = dict[tuple[str, str], tuple[int | None, int | None, str]]
+"""Of lines, by channel and name: the first number and the last one, and its session."""
+
+
+def _numbers(sequences: Sequences | None) -> Numbers:
+    """What has been seen of each line so far."""
+    return {
+        (report.name, line.name): (line.first_seq, line.last_seq, report.sessions[-1].id if report.sessions else "")
+        for report in (sequences.report() if sequences is not None else ())
+        for line in report.lines
+    }
+
+
+def _numbered(lines: tuple[FileLine, ...], scan: Scan, before: Numbers, now: Numbers) -> tuple[FileLine, ...]:
+    """The file's lines with the numbers of what came behind what was acknowledged."""
+    found = []
+    for number, line in enumerate(lines):
+        first, last, session = now.get((line.channel, line.line), (None, None, ""))
+        earlier = before.get((line.channel, line.line), (None, None, ""))
+        if scan.counts(number)[0] and last is not None and (last, session) != earlier[1:]:
+            if line.first_seq is None:
+                follows = earlier[1] is not None and earlier[2] == session
+                line = replace(line, first_seq=earlier[1] + 1 if follows and earlier[1] is not None else first)
+            line = replace(line, last_seq=last, session=session)
+        found.append(line)
+    return tuple(found)
+
+
+def _sequences_of(day: Day) -> Sequences | None:
+    """What looks at the numbers of a day's channels; None where they are not known here."""
+    try:
+        return Sequences([(each.name, each.session, [line.name for line in each.lines]) for each in day.now.channels])
+    except (FeedError, ValueError):
+        return None
 
 
 def _lines(day: Day) -> list[tuple[str, str]]:
@@ -205,7 +243,10 @@ def mend_earlier(today: Day, make: Callable[[Path], Day], sync: bool) -> list[st
         except RecordingError as error:  # of somebody else, or not to be read: said, and left as it is
             sentences.append(str(error))
             continue
-        sentences += mend(day)
+        sequences = _sequences_of(day)
+        sentences += mend(day, sequences)
+        if sequences is not None:
+            day.see(sequences.report())
         for name in unhashed(day):
             hashed(day, name, digest(day.folder / name))
         day.close(complete=True, sync=sync)

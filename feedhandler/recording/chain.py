@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from feedhandler.errors import CaptureError
+from feedhandler.errors import CaptureError, RecordingError
 from feedhandler.receive import capture
 from feedhandler.receive._binaryfile import BinaryFile
 from feedhandler.receive._reassembly import Reassembly
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from feedhandler.recording.window import Window
 
 
+TIMES_DIFFER_NS = 50_000_000  # two changes so far apart give a folder different times
 NEXT_DAY_SECONDS = 2.0  # a recorder that goes on to another day has made its folder by then
 
 
@@ -135,7 +136,10 @@ class FileChain:
             self.over = True
             return None
         file = self._files.pop(0)
-        return self._opener.open(replace(file, path=settled(file.path)), reassembly=self.reassembly)
+        try:
+            return self._opener.open(replace(file, path=settled(file.path)), reassembly=self.reassembly)
+        except (RecordingError, OSError) as error:  # a ring of files may have let it go: the next one is still there
+            raise CaptureError(str(error)) from error
 
     def look(self) -> None:
         """Nothing here grows."""
@@ -176,11 +180,14 @@ class FollowedChain:
                 file = self._opener.open(
                     RecordedFile(path, capture.kind(path), 0), growing=True, reassembly=self.reassembly
                 )
-            except (CaptureError, OSError):
+            except RecordingError as error:  # a ring of files has let it go
+                self._waiting.pop(0)
+                raise CaptureError(str(error)) from error
+            except (CaptureError, OSError) as error:
                 if len(self._waiting) == 1 and not complete:
                     return None  # its head is not written yet
                 self._waiting.pop(0)
-                raise
+                raise CaptureError(str(error)) from error
             self._present = self._waiting.pop(0)
             self._file = file
             if self._whole():
@@ -210,7 +217,12 @@ class FollowedChain:
             stamps = {folder: stamp for folder in (self._path, *self._stamps) if (stamp := _stamp(folder))}
             if stamps == self._stamps:
                 return
-            self._stamps = stamps | {folder: stamp for folder in folders(self._path) if (stamp := _stamp(folder))}
+            now = time.time_ns()
+            found_now = {folder: stamp for folder in folders(self._path) if (stamp := _stamp(folder))}
+            # a folder that has just changed may change again under the same time, so it is looked at once more
+            self._stamps = {
+                folder: stamp if now - stamp > TIMES_DIFFER_NS else 0 for folder, stamp in (stamps | found_now).items()
+            }
             found = [path for folder in self._stamps for path in candidates(folder)]
         for path in found:
             whole = path.with_name(path.name.removesuffix(PARTIAL))

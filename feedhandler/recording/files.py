@@ -88,12 +88,18 @@ def _file(path: Path, manifest: Manifest | None = None) -> RecordedFile:
 
 
 def candidates(folder: Path) -> list[Path]:
-    """The files in a folder that may be recorded ones, by their names: a recorder's number rises."""
+    """The files in a folder that may be recorded ones, by their names; a recorder's by their numbers."""
     try:
         entries = [path for path in folder.iterdir() if not path.is_dir()]
     except OSError as error:
         raise CaptureError(f"{folder}: {error.strerror}") from error
-    return sorted(path for path in entries if not path.name.startswith(".") and not path.name.endswith(BESIDE))
+    found = (path for path in entries if not path.name.startswith(".") and not path.name.endswith(BESIDE))
+    return sorted(found, key=_place)
+
+
+def _place(path: Path) -> tuple[str, int, str]:
+    numbered = _NUMBERED.fullmatch(path.name)
+    return (f"{numbered[1]}-", int(numbered[2]), path.name) if numbered else (path.name, 0, "")
 
 
 def folders(folder: Path) -> list[Path]:

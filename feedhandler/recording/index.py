@@ -166,12 +166,15 @@ def load(path: Path, lines: Sequence[RecordedLine]) -> Index | None:
                 return None
             rows = int(head["blocks"])
             columns = int(head["columns"])
+            left = os.fstat(file.fileno()).st_size - file.tell()
+            if rows < 0 or columns != max(1, len(lines)) or rows * 8 * (4 + columns) != left:
+                return None
 
             def array(kind: Any, count: int) -> Any:
                 raw = file.read(count * 8)
                 return np.frombuffer(raw, kind, count)
 
-            return Index(
+            found = Index(
                 about,
                 array(np.uint64, rows),
                 array(np.uint64, rows),
@@ -182,8 +185,22 @@ def load(path: Path, lines: Sequence[RecordedLine]) -> Index | None:
                 tuple((int(place), base64.b64decode(block)) for place, block in head["heads"]),
                 tuple((int(unpacked), int(packed)) for unpacked, packed in head["frames"]),
             )
-    except (OSError, ValueError, KeyError, TypeError):
+            return found if _makes_sense(found, about["size"], len(lines)) else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+
+
+def _makes_sense(index: Index, size: int, lines: int) -> bool:
+    """Whether all is in its order and in its bounds: one that is not would lead astray."""
+    columns = (index.place, index.reached, index.left, *index.numbers.T)
+    places = [place for place, _ in index.heads]
+    return (
+        all(bool(np.all(column[:-1] <= column[1:])) for column in columns)
+        and places == sorted(places)
+        and index.frames == tuple(sorted(index.frames))
+        and all(unpacked >= 0 <= packed < size for unpacked, packed in index.frames)
+        and all(0 <= line < max(1, lines) for _, line, _ in index.events)
+    )
 
 
 def save(index: Index, path: Path) -> None:

@@ -33,6 +33,7 @@ __all__ = [
 
 NAME = "manifest.json"
 VERSION = 1
+SIGNED_MOST = 1 << 63
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def load(path: str | Path) -> Manifest:
         value = json.loads(file.read_bytes())
     except OSError as error:
         raise RecordingError(f"{file}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecordingError(f"{file}: expected JSON, found: {error}") from None
     if isinstance(value, dict) and value.get("version", VERSION) != VERSION:
         raise RecordingError(
@@ -177,6 +178,9 @@ def load(path: str | Path) -> Manifest:
         )
     manifest = _read(Manifest, value, file, "")
     assert isinstance(manifest, Manifest)
+    for i, each in enumerate(manifest.files):
+        if each.name in ("", ".", "..") or "/" in each.name or "\0" in each.name:
+            raise _wrong(file, f"files[{i}].name", "a name of a file in this folder", each.name)
     return manifest
 
 
@@ -248,6 +252,8 @@ def _read(kind: Any, value: Any, file: Path, key: str) -> Any:
     if type(value) is not kind:
         names = {int: "an integer", str: "text", bool: "true or false"}
         raise _wrong(file, key, names[kind], value)
+    if kind is int and not -SIGNED_MOST <= value < (SIGNED_MOST if key.endswith("_ts") else 2 * SIGNED_MOST):
+        raise _wrong(file, key, "an integer of 64 bits", value)
     return value
 
 

@@ -103,14 +103,22 @@ cdef class RecordFile(FileReceiver):
         cdef const uint8_t *base = self.base
         cdef Datagram nothing
         cdef int64_t ts
+        cdef bint ours = True
         for _, block in heads:
             self.base = block
             self.pos = 0
             self.end = len(block)
+            self.skip = 0
             if not self.pcapng or self.pcapng_block(&nothing, &ts) != NOTHING:
-                self.damage = DAMAGE_NONE
-                raise CaptureError(f"{self.path}: its index is of another file: remove {self.path}.index")
-        self.base = base
+                ours = False
+                break
+        self.base = base                    # the blocks do not outlive this call
+        if not ours:
+            self.pos = pos
+            self.end = end
+            self.skip = 0
+            self.damage = DAMAGE_NONE
+            raise CaptureError(f"{self.path}: its index is of another file: remove {self.path}.index")
         self.stop = stop
         self.skip = 0
         if self.source is None:

@@ -108,9 +108,10 @@ cdef class SocketReceiver(Receiver):
     def counts(self, int line):
         """As of every receiver; kernel_drops up to now, though the kernel tells the polling thread with a packet only."""
         cdef uint32_t seen
+        self.check(line)
+        seen = self.table[line].drops
         found = Receiver.counts(self, line)
         if self.table[line].fd >= 0:
-            seen = self.table[line].drops
             now = int.from_bytes(self.sockets[line].getsockopt(1, SO_MEMINFO, 36)[32:36], "little")     # SK_MEMINFO_DROPS
             if self.table[line].drops == seen:              # nobody has counted them meanwhile
                 found["kernel_drops"] += (now - seen) & 0xFFFFFFFF
@@ -134,6 +135,7 @@ cdef class SocketReceiver(Receiver):
         cdef uint64_t *counters
         cdef mmsghdr *message
         cdef fh_control control
+        cdef uint32_t missed
         for k in range(self.lines):
             if n == capacity:
                 break
@@ -155,8 +157,9 @@ cdef class SocketReceiver(Receiver):
                 message = &own.messages[i]
                 fh_read_control(&message.msg_hdr, &control)
                 if control.has_drops and control.drops != own.drops:
-                    counters[LN_KERNEL_DROPS] += <uint32_t> (control.drops - own.drops)
-                    own.drops = control.drops
+                    missed = control.drops - own.drops
+                    own.drops = control.drops           # first: counts() may find some too few so, never too many
+                    counters[LN_KERNEL_DROPS] += missed
                 if own.source and (<sockaddr_in *> message.msg_hdr.msg_name).sin_addr.s_addr != own.source:
                     counters[LN_FOREIGN] += 1
                     continue

@@ -146,12 +146,13 @@ cdef class Scan:
 
     cdef void frame(self, int line, int64_t ts, const uint8_t *frame, uint32_t length) noexcept:
         """Count a packet: a datagram, or a segment that carries bytes."""
-        cdef Found *own = &self.found[line]
+        cdef Found *own
         cdef bint six, tcp
         cdef uint32_t head
         cdef Packet packet
         if line < 0 or length < 42:
             return
+        own = &self.found[line]
         six = (frame[14] >> 4) == 6
         tcp = (frame[20] if six else frame[23]) == 6
         head = (54 if six else 34) + (20 if tcp else 8)

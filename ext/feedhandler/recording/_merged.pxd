@@ -12,6 +12,7 @@ cdef struct Lane:               # a chain of files of which one is open
     bint lent                   # the file's poll() gave some that it has not been told to release
     bint idle                   # nothing more there yet
     int64_t idle_since          # monotonic ns
+    int64_t looked              # monotonic ns: when the end of its growing file was looked at last
     Packet packets[RECEIVE_BATCH]
 
 cdef class Merged(Receiver):
@@ -25,7 +26,6 @@ cdef class Merged(Receiver):
     cdef readonly list holes                # of streams: (line, ts, place in the stream, bytes)
     cdef uint64_t passed                    # bytes of files that have been read
     cdef readonly bint following
-    cdef int64_t looked                     # monotonic ns: when the ends of growing files were looked at last
 
     cdef int alone(self, Packet *out, int capacity) noexcept nogil
     cdef bint refill(self, Lane *lane) noexcept nogil

@@ -67,12 +67,11 @@ cdef class Merged(Receiver):
 
     @property
     def offset(self):
-        """Bytes read of the files as they lie on the disk; beside `Recording.size` for progress."""
-        cdef int i
-        cdef uint64_t here = self.passed
-        for i in range(self.lane_count):
-            if self.lanes[i].file != NULL:
-                here += <uint64_t> (<FileReceiver> self.lanes[i].file).packed_offset
+        """Bytes read of the files as they lie on the disk; beside `Recording.size` for progress. Safe from any thread."""
+        here = self.passed
+        for _, file in list(self.kept.values()):        # not the lanes: they go while other threads look
+            if file is not None:
+                here += file.packed_offset
         return here
 
     def stop_following(self):
@@ -186,9 +185,9 @@ cdef class Merged(Receiver):
         while True:
             if lane.idle:
                 now = _clock()
-                if self.following and now - self.looked < LOOK_NS:
+                if self.following and now - lane.looked < LOOK_NS:
                     return 0
-                self.looked = now
+                lane.looked = now
                 with gil:
                     self.look(<size_t> lane)
             n = END_OF_INPUT
@@ -367,7 +366,8 @@ cdef class Merged(Receiver):
         try:
             self.kept[address][0].look()
         except Exception as fault:
-            self.errors.append(CaptureError(f"{self.kept[address][0]}: {fault}"))
+            if not self.errors or self.errors[-1].__cause__ is not fault and str(fault) not in str(self.errors[-1]):
+                self.errors.append(CaptureError(str(fault)))        # once: an idle file is looked at again and again
         if file is not None and not self.following:
             file.settle()
 
