@@ -34,7 +34,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("days")
     for number in range(2):
         date = DATE.replace(day=DATE.day + number)
-        write(folder / f"day{number}.pcapng", Exchange(symbols=6, seed=number, messages=3000), date=date)
+        write(folder / f"day{number}.pcapng", Exchange(symbols=6, seed=number, messages=1500), date=date)
     return sorted(folder.iterdir())
 
 
@@ -44,26 +44,28 @@ def everything(root: Path) -> dict[str, bytes]:
 
 
 def in_order(table: Any) -> list[Any]:
-    names = ["ts_event", "symbol", "sequence", "action", "price", "size", "order_id", "quality"]
-    return sorted(table.select(names).to_pylist(), key=str)
+    names = ["symbol", "sequence", "action", "price", "size", "order_id", "quality"]
+    columns = [table["ts_event"].cast("int64"), *(table[name] for name in names)]
+    return sorted(zip(*(column.to_pylist() for column in columns), strict=True), key=str)
 
 
 def test_a_folder_is_by_date_and_symbol(days: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = convert.convert(days, tmp_path / "whole")
-    monkeypatch.setattr(datasets, "KEPT", 200_000)  # many spills, many row groups: the same rows
-    monkeypatch.setattr(datasets, "ROW_GROUP", 20_000)
+    monkeypatch.setattr(datasets, "KEPT", 50_000)  # many spills, many row groups: the same rows
+    monkeypatch.setattr(datasets, "ROW_GROUP", 10_000)
     convert.convert(days, tmp_path / "small", convert.Options())
     found = [feedhandler.load(tmp_path / name) for name in ("whole", "small")]
-    rows = sum(feedhandler.load(day).num_rows for day in days)
+    alone = [feedhandler.load(day) for day in days]
+    rows = sum(table.num_rows for table in alone)
     assert report.rows == rows == found[0].num_rows and len(report.files) == 2 * 7
     assert in_order(found[0]) == in_order(found[1])
-    expected = [row for day in days for row in in_order(feedhandler.load(day))]
+    expected = [row for table in alone for row in in_order(table)]
     assert in_order(found[0]) == sorted(expected, key=str)
     one = tmp_path / "whole/date=2026-01-05/symbol=AAPL/day0-XNAS.parquet"
-    alone = polars.read_parquet(one, hive_partitioning=False)
-    assert "symbol" not in alone.columns and alone["sequence"].is_sorted()
+    aapl = polars.read_parquet(one, hive_partitioning=False)
+    assert "symbol" not in aapl.columns and aapl["sequence"].is_sorted()
     small = pq.read_metadata(tmp_path / "small/date=2026-01-05/symbol=AAPL/day0-XNAS.parquet")
-    assert small.num_row_groups > 1 and small.num_rows == len(alone)
+    assert small.num_row_groups > 1 and small.num_rows == len(aapl)
 
 
 def test_polars_and_duckdb_see_the_partitions(days: list[Path], tmp_path: Path) -> None:
@@ -360,3 +362,16 @@ def test_memory_does_not_grow_with_the_input(tmp_path: Path, kind: str) -> None:
     assert done.returncode == 0, done.stderr
     first, second = map(int, done.stdout.split())
     assert second < first + 8192, (first, second)  # KiB; the rows of the second half alone are more
+
+
+def test_events_are_cheap_to_begin_and_to_encode(days: list[Path], tmp_path: Path) -> None:
+    """pandas takes longer to import than many a conversion; dictionaries of order ids are only thrown away."""
+    code = "import sys; from feedhandler import convert as c; c.convert([sys.argv[1]], sys.argv[2])"
+    out = tmp_path / "a.parquet"
+    command = [sys.executable, "-c", f"{code}; print('pandas' in sys.modules)", str(days[0]), str(out)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    group = pq.read_metadata(out).row_group(0)
+    columns = {one.path_in_schema: one for one in (group.column(i) for i in range(group.num_columns))}
+    for name in ("ts_event", "sequence", "order_id"):
+        assert "DELTA_BINARY_PACKED" in columns[name].encodings and "RLE_DICTIONARY" not in columns[name].encodings
+    assert all(column.statistics is not None for column in columns.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +16,28 @@ if TYPE_CHECKING:
 
     from feedhandler.convert.options import Options
 
-DELTA = frozenset({"ts", "ts_event", "ts_recv", "sequence", "epoch"})
-"""Columns that mostly rise: stored as differences, in a tenth of the bytes."""
-DISTINCT = frozenset({"order_id", "vwap"})
+DELTA = frozenset({"ts", "ts_event", "ts_recv", "sequence", "epoch", "order_id"})
+"""Columns that mostly rise: stored as differences, in a tenth of the bytes, or in half the time."""
+DISTINCT = frozenset({"vwap"})
 """Columns of ever new values: a dictionary would only be thrown away."""
+ENCODED_AT_ONCE = 1 << 16
+"""Values of a column between two looks at its page's size: a fifth faster than the library's 1,024."""
 
 
 def parquet_writer(target: Any, schema: pa.Schema, options: Options) -> Any:
     """A ParquetWriter as all our files have it: zstd, statistics and a page index; differences or dictionaries."""
-    pq = library("pyarrow.parquet", "Parquet")
+    pq, types = library("pyarrow.parquet", "Parquet"), library("pyarrow", "Parquet").types
+    rising = {f.name for f in schema if f.name in DELTA and (types.is_integer(f.type) or types.is_timestamp(f.type))}
     return pq.ParquetWriter(
         target,
         schema,
         compression="zstd",
         compression_level=options.level,
-        use_dictionary=[f.name for f in schema if f.name not in DELTA | DISTINCT],
-        column_encoding={f.name: "DELTA_BINARY_PACKED" for f in schema if f.name in DELTA},
+        use_dictionary=[f.name for f in schema if f.name not in rising | DISTINCT],
+        column_encoding=dict.fromkeys(rising, "DELTA_BINARY_PACKED"),
         write_statistics=True,
         write_page_index=True,
+        write_batch_size=ENCODED_AT_ONCE,
     )
 
 
@@ -45,6 +51,9 @@ class ParquetFile(Sink):
 
     def write(self, block: Block) -> None:
         self.write_batch(self._arrow.batch(block))
+
+    def prepare(self, block: Block) -> Callable[[], None]:
+        return partial(self.write_batch, self._arrow.batch(block))  # the writing thread has the more to do
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Take a record batch: a row group."""
@@ -79,6 +88,9 @@ class ArrowFile(Sink):
 
     def write(self, block: Block) -> None:
         self.write_batch(self._arrow.batch(block))
+
+    def prepare(self, block: Block) -> Callable[[], None]:
+        return partial(self.write_batch, self._arrow.batch(block))
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Take a record batch."""

@@ -6,6 +6,7 @@ Numbers are handed over as they lie in memory; codes (action, side, quality, …
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,20 @@ class Arrow:
         self._letters = {name: _letter_table(letters) for name, letters in LETTERS.items()}
         self._dictionaries: dict[str, tuple[int, pa.Array]] = {}
 
+    def _words(self, name: str, words: Sequence[str]) -> pa.Array:
+        """Words as an array, made once; made anew when there are more of them.
+
+        By hand: pa.array() would import pandas, where it is installed, for a third of a second.
+        """
+        made = self._dictionaries.get(name)
+        if made is None or made[0] != len(words):
+            packed = [word.encode() for word in words]
+            ends = np.cumsum([0, *map(len, packed)], dtype=np.int32)
+            data = self.pa.py_buffer(b"".join(packed))
+            array = self.pa.Array.from_buffers(self.pa.string(), len(packed), [None, self.pa.py_buffer(ends), data])
+            made = self._dictionaries[name] = (len(packed), array)
+        return made[1]
+
     def batch(self, block: Block) -> pa.RecordBatch:
         """The block as a record batch."""
         arrays: dict[str, pa.Array] = {}
@@ -127,12 +142,14 @@ class Arrow:
         if is_price(name):
             return self.prices(values)
         if name in WORDS:
-            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), values), pa.array(WORDS[name]))
+            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), values), self._words(name, WORDS[name]))
         if name in LETTERS:
             codes = self._letters[name][values]
-            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), codes), pa.array(list(LETTERS[name])))
+            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), codes), self._words(name, LETTERS[name]))
         if name == "channel":
-            return pa.DictionaryArray.from_arrays(self._array(pa.int8(), values), pa.array(self._names.channels))
+            return pa.DictionaryArray.from_arrays(
+                self._array(pa.int8(), values), self._words(name, self._names.channels)
+            )
         if name == "vwap":
             return self._array(pa.float64(), values, values != 0)
         if name == "size":
@@ -153,11 +170,9 @@ class Arrow:
 
     def named(self, name: str, values: Array, words: Words) -> pa.Array:
         """A dictionary of all names so far: it only grows, so one stream of batches can follow it."""
-        codes, known = words.codes(values), list(words.words)
-        made = self._dictionaries.get(name)
-        if made is None or made[0] != len(known):
-            made = self._dictionaries[name] = (len(known), self.pa.array(known, self.pa.string()))
-        return self.pa.DictionaryArray.from_arrays(self._array(self.pa.int32(), codes, codes >= 0), made[1])
+        codes = words.codes(values)
+        known = self._words(name, list(words.words))
+        return self.pa.DictionaryArray.from_arrays(self._array(self.pa.int32(), codes, codes >= 0), known)
 
     def _array(self, kind: pa.DataType, values: Array, known: Array | None = None) -> pa.Array:
         """The numbers as they lie in memory; those not `known` are null."""

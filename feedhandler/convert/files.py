@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from glob import escape
 from pathlib import Path
 
@@ -46,8 +47,12 @@ class Sink:
         """Leave nothing."""
         raise NotImplementedError
 
-    def prepare(self, block: Block) -> None:
-        """Add to a block what is known only now, on the thread that collects."""
+    def prepare(self, block: Block) -> Callable[[], None]:
+        """What is left to be done about a block, which is done in its turn on the thread that writes.
+
+        Called on the thread that collects: here stands what is known only now, and what that thread has the time for.
+        """
+        return partial(self.write, block)
 
 
 class Target:

@@ -36,18 +36,17 @@ Progress = Callable[[int], None]
 class Pump:
     """Blocks into a sink, on a thread of its own: at most two wait, then the one who brings them does."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-        self._waiting: queue.Queue[Block | None] = queue.Queue(BLOCKS_WAITING)
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[Callable[[], None] | None] = queue.Queue(BLOCKS_WAITING)
         self._error: BaseException | None = None
         self._cancelled = False
         self._thread = threading.Thread(target=self._run, name="feedhandler-convert", daemon=True)
         self._thread.start()
 
-    def put(self, block: Block) -> None:
-        """Hand over a block. Raises what the sink has raised."""
+    def put(self, write: Callable[[], None]) -> None:
+        """Hand over the writing of a block. Raises what the sink has raised."""
         self._check()
-        self._waiting.put(block)
+        self._waiting.put(write)
 
     def finish(self) -> None:
         """Wait until all is written. Raises what the sink has raised."""
@@ -70,12 +69,13 @@ class Pump:
             raise self._error
 
     def _run(self) -> None:
-        while (block := self._waiting.get()) is not None:
+        while (write := self._waiting.get()) is not None:
             if self._error is None and not self._cancelled:
                 try:
-                    self._sink.write(block)
+                    write()
                 except BaseException as error:
                     self._error = error
+            del write  # its block is free before the next one is waited for
 
 
 def open_inputs(inputs: Sequence[str | Path], options: Options) -> Handler:
@@ -136,13 +136,12 @@ def convert_one(
         sink = make_sink(names, handler)
         stack.callback(sink.abort)
         sink.stopping = stopping
-        pump = Pump(sink)
+        pump = Pump()
         stack.callback(pump.cancel)
 
         def put(block: Block) -> None:
             names.update(handler.segment)
-            sink.prepare(block)
-            pump.put(block)
+            pump.put(sink.prepare(block))
 
         collects = collector(options, handler, put)
         handler.shard.watch(collects)

@@ -122,8 +122,9 @@ class MessageFiles(Sink):
         self._waiting: dict[Path, list[Any]] = {}
         self._bytes = 0
 
-    def prepare(self, block: Block) -> None:
+    def prepare(self, block: Block) -> Callable[[], None]:
         self._tables.prepare(block)
+        return super().prepare(block)
 
     def write(self, block: Block) -> None:
         for message, day, batch in self._tables.batches(block):
