@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from simulated_days import SIZES, day, with_a_gap
+from test_recording_streams import BREAKS, broken_off
 from typer.testing import CliRunner
 
 import feedhandler as fh
@@ -378,24 +379,13 @@ def test_files_without_times_are_cut_by_the_exchanges_clock(tmp_path: Path) -> N
         fh.backtest(path, start="+5s", protocol="itch50")
 
 
-@pytest.mark.parametrize("cut", ["between messages", "in a message", "a hole", "gone at the end"])
-def test_streams_are_followed_from_connection_to_connection(tmp_path: Path, cut: str) -> None:
+@pytest.mark.parametrize("how", BREAKS)
+def test_streams_are_followed_from_connection_to_connection(tmp_path: Path, how: str) -> None:
     """A connection that ended takes its line down; the next begins with whole messages: as in a shard that turns."""
-    from tests.test_recording_streams import CLIENT, RST, SYN, frame, login, messages, streamed, write
-
-    one, two = login(1) + messages(1, 30), login(31) + messages(31, 20)
-    some = one + messages(31, 1)[:9] if cut == "in a message" else one
-    segments = streamed(some)
-    frames = [frame(s) for s in [(0, SYN, b""), *segments, (1 + len(some), RST, b"")]]
-    if cut == "a hole":
-        frames = [frame(s) for s in [(0, SYN, b""), *segments[:5], *segments[6:], (1 + len(some), RST, b"")]]
-    if cut != "gone at the end":
-        again = (CLIENT[0], CLIENT[1] + 1)
-        frames += [frame(s, client=again) for s in [(0, SYN, b""), *streamed(two)]]
-    write(tmp_path / "x.pcap", frames)
-    run = fh.backtest(tmp_path / "x.pcap", strict=False, **SIZES)
+    path = broken_off(tmp_path / "x.pcap", how)
+    run = fh.backtest(path, strict=False, **SIZES)
     list(run)
-    with open_capture(tmp_path / "x.pcap", **SIZES) as plain:
+    with open_capture(path, **SIZES) as plain:
         play(plain)
         assert plain.types == run.handler.types
         assert tables(plain) == tables(run.handler)

@@ -161,6 +161,22 @@ def streamed(data: bytes, number: int = 1, size: int = 50) -> list[Segment]:
     return [(number + at, DATA, data[at : at + size]) for at in range(0, len(data), size)]
 
 
+BREAKS = ("between messages", "in a message", "a hole", "gone at the end")
+
+
+def broken_off(path: Path, how: str) -> Path:
+    """A captured session whose connection broke off there, and another that goes on with it, unless it was the last."""
+    one, two = login(1) + messages(1, 30), login(31) + messages(31, 20)
+    some = one + messages(31, 1)[:9] if how == "in a message" else one
+    segments = streamed(some)
+    segments = segments[:5] + segments[6:] if how == "a hole" else segments
+    frames = [frame(s) for s in [(0, SYN, b""), *segments, (1 + len(some), RST, b"")]]
+    if how != "gone at the end":
+        frames += [frame(s, client=(CLIENT[0], CLIENT[1] + 1)) for s in [(0, SYN, b""), *streamed(two)]]
+    write(path, frames)
+    return path
+
+
 def test_a_captured_session_goes_through_a_handler(tmp_path: Path) -> None:
     """Broken off, and gone on with by another login: the books are whole, for the numbers are."""
     one, two = login(1) + messages(1, 30), login(31) + messages(31, 20) + soup(b"Z")

@@ -1,5 +1,6 @@
 """A recorded TCP session, lived again: served to clients under its own numbers, and into a handler."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 from test_handler_live import CuttingProxy
 from test_record_streams import feed
+from test_recording_streams import BREAKS, broken_off
 from test_replay_recording import SIZES
 from test_simulate_soup import Client
 
+from feedhandler.errors import CaptureError
+from feedhandler.handler import open_capture, play
 from feedhandler.record import Recorder
 from feedhandler.recording import Recording, Window
 from feedhandler.replay import Choice, HandlerReplay, Messages, messages
@@ -103,3 +107,25 @@ def test_a_recorded_session_goes_into_a_handler_at_a_pace(recording: Recording) 
         channel = handler.segment.channels[0]
         assert int(channel["next_seq"]) == MARKET.messages + 1
     assert played.report.packets > 1
+
+
+@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("steps", [False, True])
+def test_a_connection_that_broke_off_is_one_in_a_handler_too(tmp_path: Path, how: str, steps: bool) -> None:
+    """What begins with the next connection, and what lacks bytes and is STALE for it, is as it is without a replay."""
+    path = broken_off(tmp_path / "x.pcap", how)
+    run = HandlerReplay(Recording(path), Choice(), Schedule(), steps=steps)
+    with run.open(**SIZES) as handler, open_capture(path, **SIZES) as plain:
+        with contextlib.suppress(CaptureError):  # a hole is told of at the end
+            if steps:
+                with run.source:
+                    assert len(list(run.steps(handler).step(1000))) > 10
+            else:
+                run.run(handler)
+        play(plain)
+        words = [
+            [int(one.segment.channels[0][name]) for name in ("quality", "reason", "next_seq", "epoch")]
+            for one in (handler, plain)
+        ]
+        assert words[0] == words[1]
+        assert handler.types == plain.types

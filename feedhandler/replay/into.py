@@ -81,11 +81,22 @@ class HandlerReplay:
         queue = self.receiver
         assert isinstance(queue, PacketQueue)
 
+        def connect() -> None:
+            for line in range(queue.lines):
+                status = self.source.ahead.line_status(line)
+                if status["connections"]:
+                    queue.connect(line, status["connections"], status["state"])
+
         def act(line: int, ts: int, payload: bytes) -> None:
+            connect()
             queue.put(line, ts, payload)
             handler.shard.step()
 
-        return Steps(self.source, act)
+        def end() -> None:
+            connect()
+            handler.shard.step()
+
+        return Steps(self.source, act, end)
 
     def stop(self) -> None:
         """End soon. From any thread or signal handler."""

@@ -26,8 +26,10 @@ KEYS = "any key: one packet; 1 to 9: so many; q: end"
 class Steps:
     """The packets of a source, some at each step; `act` does what is to be done with one (line, time, payload)."""
 
-    def __init__(self, source: Source, act: Callable[[int, int, bytes], None]) -> None:
-        self.source, self.act = source, act
+    def __init__(
+        self, source: Source, act: Callable[[int, int, bytes], None], end: Callable[[], None] = lambda: None
+    ) -> None:
+        self.source, self.act, self.end = source, act, end
         self.packets = 0
         self._framings = [framing_of(line) if line.protocol else None for line in source.lines]
         self._last = 0
@@ -37,6 +39,7 @@ class Steps:
         for _ in range(count):
             packet = self._next()
             if packet is None:
+                self.end()
                 return
             line, ts, payload = packet
             self.act(line, ts, payload)

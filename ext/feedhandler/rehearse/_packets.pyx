@@ -42,6 +42,12 @@ cdef class PacketQueue(Receiver):
         self.clock = ts_recv
         self.end += 1
 
+    def connect(self, int line, uint32_t connections, uint32_t state):
+        """Of a line that is a recorded stream: its connections so far, and its state (LINE_...), between two packets."""
+        if not 0 <= line < self.lines:
+            raise ValueError(f"line {line}: there are {self.lines}")
+        self.status[line].connections, self.status[line].state = connections, state
+
     cdef int poll(self, Packet *out, int capacity) noexcept nogil:
         cdef int i, n = min(capacity, self.end - self.first)
         cdef int64_t at

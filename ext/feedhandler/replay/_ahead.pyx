@@ -10,7 +10,7 @@ from libc.string cimport memcpy, memset
 from posix.time cimport nanosleep, timespec
 
 from feedhandler._counters cimport LN_BYTES, LN_PACKETS
-from feedhandler._records cimport Packet
+from feedhandler._records cimport LINE_DOWN, LINE_UP, Packet
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
 
 cdef extern from "stop_flag.h" nogil:
@@ -66,7 +66,8 @@ cdef enum:
 cdef struct Head:               # of a packet in the ring
     int64_t ts_recv
     uint32_t length, line
-    uint32_t connections, reserved  # LineStatus.connections when it was read
+    uint32_t connections        # LineStatus.connections when it was read
+    uint32_t down               # no packet: the stream's line is down from here on
 
 
 @cython.final
@@ -78,6 +79,7 @@ cdef class Ahead(Receiver):
     cdef fh_spsc *ring
     cdef uint64_t at                        # of what was handed out and is not released yet: its end
     cdef int over, stopping
+    cdef uint8_t told[LINES]                # of each line, on the reading thread: it was said to be down
     cdef readonly uint64_t packets          # read so far
     cdef readonly int64_t first_ts, last_ts # of the packets read, as they are handed out
 
@@ -134,6 +136,8 @@ cdef class Ahead(Receiver):
         cdef uint8_t line
         while not fh_flag_load(&self.stopping):
             n = source.poll(packets, RECEIVE_BATCH)
+            if not self.put_downs(source, table):
+                return 0
             if n < 0:
                 return n
             if n == 0:                                      # a file that grows
@@ -142,12 +146,28 @@ cdef class Ahead(Receiver):
             for i in range(n):
                 line = table[packets[i].line]
                 if line != NOT_WANTED and not self.put(
-                        &packets[i], line, source.status[packets[i].line].connections, shift):
+                        &packets[i], line, source.status[packets[i].line].connections, shift, False):
                     return 0
             source.release()
         return 0
 
-    cdef bint put(self, const Packet *packet, uint32_t line, uint32_t connections, int64_t shift) noexcept nogil:
+    cdef bint put_downs(self, Receiver source, const uint8_t *table) noexcept nogil:
+        """Between two polls: the streams that have ended since the last, or are broken. False: as of put()."""
+        cdef Packet nothing
+        cdef int i
+        cdef bint down
+        nothing.data, nothing.len, nothing.line, nothing.ts_recv = NULL, 0, 0, 0
+        for i in range(source.lines):
+            if table[i] == NOT_WANTED or source.status[i].connections == 0:
+                continue
+            down = source.status[i].state == LINE_DOWN
+            if down and not self.told[table[i]] and not self.put(
+                    &nothing, table[i], source.status[i].connections, 0, True):
+                return False
+            self.told[table[i]] = down
+        return True
+
+    cdef bint put(self, const Packet *packet, uint32_t line, uint32_t connections, int64_t shift, bint down) noexcept nogil:
         """One packet, when there is room; False: nobody wants it any more."""
         cdef timespec pause
         cdef Head *head
@@ -164,9 +184,12 @@ cdef class Ahead(Receiver):
             room = fh_spsc_room(self.ring, sizeof(Head) + packet.len)
         head = <Head *> room
         head.ts_recv, head.length, head.line = packet.ts_recv + shift, packet.len, line
-        head.connections = connections
-        memcpy(room + sizeof(Head), packet.data, packet.len)
+        head.connections, head.down = connections, down
+        if packet.len > 0:
+            memcpy(room + sizeof(Head), packet.data, packet.len)
         fh_spsc_put(self.ring)
+        if down:
+            return True
         if self.packets == 0:
             self.first_ts = head.ts_recv
         self.last_ts = head.ts_recv
@@ -185,11 +208,16 @@ cdef class Ahead(Receiver):
             if record == NULL:
                 break
             head = <const Head *> record
-            if head.connections != self.status[head.line].connections:
+            if head.down or head.connections != self.status[head.line].connections:
                 if n > 0:                                   # packets before it are of the connection before
                     self.at = before
                     break
                 self.status[head.line].connections = head.connections
+                if head.down:
+                    self.status[head.line].state = LINE_DOWN
+                    return 0                                # to be seen before what comes next
+            if head.connections > 0:
+                self.status[head.line].state = LINE_UP
             out[n].data = record + sizeof(Head)
             out[n].len, out[n].line, out[n].ts_recv = head.length, head.line, head.ts_recv
             own = self.counters + head.line * self.counter_stride

@@ -52,11 +52,11 @@ cdef class Paced(Receiver):
         if self.at == self.count:
             self.at = self.count = 0
             got = self.source.poll(self.packets, RECEIVE_BATCH)
+            memcpy(self.status, self.source.status, self.lines * sizeof(LineStatus))
             if got < 0:
                 self.ended = got == END_OF_INPUT
                 return got
             self.count = got
-            memcpy(self.status, self.source.status, self.lines * sizeof(LineStatus))
         while n < capacity and self.at < self.count:
             due = self.schedule.due(self.packets[self.at].ts_recv, now)
             if due > now:
