@@ -62,6 +62,13 @@ def changes(messages: int, seed: int) -> np.ndarray:
     return those_that_change(events)
 
 
+def day(messages: int, seed: int) -> tuple[Path, int, int]:
+    """A recording, how many events it has, and how many of them change the book."""
+    path = recorded(messages, seed)
+    events = everything(path)
+    return path, len(events), len(those_that_change(events))
+
+
 def checked(spreads: int, seen: int, expected: int) -> None:
     """Raise if a round has not seen all events, or no book with two sides."""
     if seen != expected or not spreads:
@@ -72,9 +79,7 @@ def checked(spreads: int, seen: int, expected: int) -> None:
 def ours(messages: int, seed: int) -> harness.Round:
     import feedhandler as fh
 
-    path = recorded(messages, seed)
-    events = everything(path)
-    operations = len(those_that_change(events))
+    path, expected, operations = day(messages, seed)
 
     class Spread(fh.Strategy):
         def __init__(self) -> None:
@@ -88,7 +93,7 @@ def ours(messages: int, seed: int) -> harness.Round:
     def one_round() -> int:
         strategy = Spread()
         run = fh.backtest(path, strategy=strategy, **SIZES)
-        checked(strategy.spreads, run.events, len(events))
+        checked(strategy.spreads, run.events, expected)
         return operations
 
     return one_round
@@ -98,9 +103,7 @@ def ours(messages: int, seed: int) -> harness.Round:
 def ours_iterated(messages: int, seed: int) -> harness.Round:
     import feedhandler as fh
 
-    path = recorded(messages, seed)
-    events = everything(path)
-    operations = len(those_that_change(events))
+    path, expected, operations = day(messages, seed)
 
     def one_round() -> int:
         spreads, run = 0, fh.backtest(path, **SIZES)
@@ -108,7 +111,7 @@ def ours_iterated(messages: int, seed: int) -> harness.Round:
             bid, _, ask, _ = book.top()
             if bid is not None and ask is not None:
                 spreads += ask - bid
-        checked(spreads, run.events, len(events))
+        checked(spreads, run.events, expected)
         return operations
 
     return one_round
@@ -118,9 +121,7 @@ def ours_iterated(messages: int, seed: int) -> harness.Round:
 def ours_in_batches(messages: int, seed: int) -> harness.Round:
     import feedhandler as fh
 
-    path = recorded(messages, seed)
-    events = everything(path)
-    operations = len(those_that_change(events))
+    path, expected, operations = day(messages, seed)
 
     def one_round() -> int:
         spreads, run = 0, fh.backtest(path, **SIZES)
@@ -128,7 +129,7 @@ def ours_in_batches(messages: int, seed: int) -> harness.Round:
             bids, asks = books["bids"][:, 0], books["asks"][:, 0]
             both = (bids["size"] > 0) & (asks["size"] > 0)
             spreads += int((asks["price"] - bids["price"])[both].sum())
-        checked(spreads, run.events, len(events))
+        checked(spreads, run.events, expected)
         return operations
 
     return one_round

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import select
-import threading
 import time
 from collections.abc import Callable, Sequence
 
+from feedhandler.control import ControlThread
 from feedhandler.recovery.ladder import Ladder
 
 IDLE_S = 0.001  # between two looks at what the hot thread asks: it makes no system call, so nobody wakes us
 SENTENCES_AT_ONCE = 8  # for people; then one a second, with the number of those left out
 
 
-class RecoveryControl:
+class RecoveryControl(ControlThread):
     """Steps the ladders on a thread of their own, from start() to stop()."""
 
     def __init__(self, ladders: Sequence[Ladder], note: Callable[[str], None]) -> None:
+        super().__init__("feedhandler-recovery")
         self.ladders = list(ladders)
         self._note = note
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feedhandler-recovery", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
         """End the thread, and what is under way on the other side. Stopping twice is harmless."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
         for ladder in self.ladders:
             ladder.stop()
             for way in (*ladder.requests, *ladder.snapshots):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 import socket
-import threading
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from feedhandler.control import ControlThread
 from feedhandler.errors import SessionError
 from feedhandler.receive import stream
 from feedhandler.session.soupbintcp import SoupBinTcpClient, State
@@ -63,13 +63,14 @@ class StreamLine(abc.ABC):
         """The server has said that the session is over."""
 
 
-class StreamControl:
-    """Steps the clients of all lines on a thread of its own, from start() to stop().
+class StreamControl(ControlThread):
+    """Steps the clients of all lines, from start() to stop(), which logs out of all sessions.
 
     Each trouble of a line is said in `notes`, once, until it is another one.
     """
 
     def __init__(self, receiver: StreamReceiver, lines: Sequence[StreamLine], notes: list[str]) -> None:
+        super().__init__("feedhandler-streams")
         self.receiver, self.notes = receiver, notes
         self._clients = [
             (
@@ -81,18 +82,6 @@ class StreamControl:
             for line in lines
         ]
         self._said: dict[SoupBinTcpClient, str] = {}
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="feedhandler-streams", daemon=True)
-
-    def start(self) -> None:
-        """Begin to connect."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Log out of all sessions and end the thread. Stopping twice is harmless."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def _run(self) -> None:
         due = 0.0

@@ -65,7 +65,7 @@ from feedhandler._counters cimport (CH_ANSWERS_REFUSED, CH_MESSAGES, CH_SNAPSHOT
 from feedhandler._records cimport MESSAGES_MAX, RETRANSMISSION, LineRecord, Message, Packet, Run
 from feedhandler.decode._decoder cimport Decoder
 from feedhandler.line._holes cimport HELD_SESSION
-from feedhandler.line._recording cimport touch
+from feedhandler.line._channel_records cimport touch
 from feedhandler.line._recovery cimport (ANSWER_FREEZE, ANSWER_GIVE_UP, ANSWER_PACKET, ANSWER_SNAPSHOT, Answer,
                                          Recovery)
 from feedhandler.line._sequence cimport Sequence

@@ -8,7 +8,7 @@ from feedhandler._records cimport (LINE_DOWN, LINE_ENDED, LINE_UP, QUALITY_INIT,
                                    Message, Run)
 from feedhandler.line._holes cimport (HELD_FRAME, HELD_NOTHING, HELD_REST, HELD_SESSION, TAKE_END, TAKE_GAP,
                                       TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_SESSION, TAKE_SNAPSHOT, Holes)
-from feedhandler.line._recording cimport touch
+from feedhandler.line._channel_records cimport touch
 from feedhandler.line._suspicion cimport RESTART_NS, since
 from feedhandler.session._framing cimport (FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_LOGIN, FRAME_REJECTED,
                                            FRAME_UNSEQUENCED, Frame)

@@ -1,7 +1,7 @@
 """The channel's word: how far its books can be trusted, and why not further. One word in shared memory."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from feedhandler._records cimport ChannelRecord, Histogram, LineRecord
-from feedhandler.line._recording cimport Records
+from feedhandler.line._channel_records cimport Records
 from feedhandler.line._score cimport Score
 from feedhandler.line._suspicion cimport Suspicion
 

@@ -8,7 +8,7 @@ from libc.stdint cimport INT64_MIN, int64_t, uint32_t
 from feedhandler._records cimport (LINE_DOWN, LINE_SILENT, LINE_UP, QUALITY_INIT, QUALITY_LIVE, QUALITY_RECOVERING, QUALITY_STALE,
                                    REASON_CATCHING_UP, REASON_LINE_DOWN, REASON_RESTART, REASON_SILENT, REASON_START,
                                    ChannelRecord, Histogram, LineRecord)
-from feedhandler.line._recording cimport Records
+from feedhandler.line._channel_records cimport Records
 from feedhandler.line._score cimport Score
 from feedhandler.line._suspicion cimport LINES_MAX, Suspicion, since
 
