@@ -39,7 +39,9 @@ def register(app: typer.Typer) -> None:
         "feedhandler books days/20261120 --to 09:30",
         "feedhandler books day.itch.gz --protocol itch50 --depth 10 --json",
     )
-    app.command(short_help="Print the books at the end of a capture.", epilog=examples(*commands))(books)
+    app.command(short_help="Print the books at the end of a recording, or at a moment.", epilog=examples(*commands))(
+        books
+    )
 
 
 def books(
