@@ -34,7 +34,7 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("days")
     for number in range(2):
         date = DATE.replace(day=DATE.day + number)
-        write(folder / f"day{number}.pcapng", Exchange(symbols=6, seed=number, messages=1500), date=date)
+        write(folder / f"day{number}.pcapng", Exchange(symbols=6, seed=number, messages=3000), date=date)
     return sorted(folder.iterdir())
 
 
@@ -193,7 +193,7 @@ def test_what_a_killed_run_left_is_removed(days: list[Path], tmp_path: Path) -> 
 def test_ctrl_c_of_the_command(tmp_path: Path, processes: Any, wait_for: Any) -> None:
     """Whenever it comes: nothing, or nothing but whole files."""
     source = tmp_path / "day.itch"
-    write(source, Exchange(symbols=50, seed=1, messages=400_000))
+    write(source, Exchange(symbols=50, seed=1, messages=200_000))
     (tmp_path / "out").mkdir()
     child = processes.feedhandler("convert", source, tmp_path / "out" / "x.csv.gz", "--kind", "book", "--rows", "2000")
     wait_for(lambda: list((tmp_path / "out").iterdir()) or child.poll() is not None, what="the partial file")
