@@ -18,6 +18,7 @@ from conftest import Processes
 from hypothesis import given
 from simulated_days import day
 from strategies import any_wire
+from test_recording_streams import broken_off
 from typer.testing import CliRunner
 
 from feedhandler.cli import app
@@ -146,6 +147,13 @@ def test_noise_passes_the_sieve_without_harm(packets: list[tuple[int, bytes]]) -
     sieve.only_symbols([b"AAPL"])
     assert all(symbol == b"AAPL" for _, _, _, symbol, _ in sieve.take())
     assert sieve.read + sieve.refused >= 0 and not sieve.ended
+
+
+def test_a_stream_goes_on_with_a_whole_message_in_its_next_connection(tmp_path: Path) -> None:
+    for how, count in (("between messages", 50), ("in a message", 50), ("gone at the end", 30)):
+        with Listing(broken_off(tmp_path / "x.pcap", how)) as listing:
+            assert len(list(listing)) == count
+            assert listing.types == {"Y": count}
 
 
 def test_conditions_say_what_is_wrong_with_them() -> None:

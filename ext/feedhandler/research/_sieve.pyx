@@ -77,6 +77,7 @@ cdef class Sieve:
     cdef int table_of[LINES]
     cdef int channel_of[LINES]
     cdef bint line_wanted[LINES]
+    cdef uint32_t connections[LINES]        # of streams: that the framing has been reset for
     cdef Table *tables
     cdef int table_count, rule_count, symbol_count
     cdef Name *names[LINES]                 # by channel, then the feed's id
@@ -217,6 +218,7 @@ cdef class Sieve:
                     self.ended, self.rc = n < 0, n
                     return False
                 self.polled = n
+                self.follow_connections()
             self.number += not self.more    # a packet begins, unless this is more of the last one
             memset(&self.frame, 0, sizeof(Frame))
             (<Framing> self.framings[self.packets[self.packet].line]).parse(
@@ -225,6 +227,14 @@ cdef class Sieve:
             if self.frame.kind == FRAME_BAD:
                 self.frame.count = 0
             self.message, self.framed = 0, True
+
+    cdef void follow_connections(self) noexcept nogil:
+        """Of recorded streams: another connection begins with a whole message."""
+        cdef int line
+        for line in range(self.receiver.lines):
+            if self.receiver.status[line].connections != self.connections[line]:
+                self.connections[line] = self.receiver.status[line].connections
+                (<Framing> self.framings[line]).reset()
 
     cdef bint chosen(self, const uint8_t *text) noexcept nogil:
         cdef int i
