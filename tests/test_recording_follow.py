@@ -14,6 +14,7 @@ from feedhandler.receive import capture
 from feedhandler.recording import Recording
 from feedhandler.recording import manifest as manifests
 from feedhandler.recording._merged import Merged
+from feedhandler.recording.chain import FollowedChain
 from feedhandler.recording.manifest import Channel, Line, Manifest
 from tests.background import beside
 from tests.recorded import NOON, feed, record
@@ -222,3 +223,26 @@ def test_progress_may_be_asked_for_from_any_thread(tmp_path: Path) -> None:
         thread.join()
         assert receiver.offset == recording.size
     assert asked and not failed
+
+
+def test_a_fault_of_a_silent_file_is_kept_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    day(tmp_path / "day")
+    data, packets = content(tmp_path, 0, 40, ".pcapng")
+    (tmp_path / "day" / "day-0001.pcapng.partial").write_bytes(data)
+    receiver = Recording(tmp_path / "day").receiver(follow=True)
+    looks: list[int] = []
+
+    def look(self: FollowedChain) -> None:
+        looks.append(len(looks))
+        raise OSError("the folder cannot be read")
+
+    monkeypatch.setattr(FollowedChain, "look", look)
+    got: list[Piece] = []
+    for _ in range(2000):
+        got += receiver.drain()
+        receiver.wait_for(0.002)
+        if len(looks) > 3:
+            break
+    assert got == packets and len(looks) > 3
+    assert [str(error) for error in receiver.errors] == ["the folder cannot be read"]
+    receiver.close()

@@ -366,7 +366,7 @@ cdef class Merged(Receiver):
         try:
             self.kept[address][0].look()
         except Exception as fault:
-            if not self.errors or self.errors[-1].__cause__ is not fault and str(fault) not in str(self.errors[-1]):
+            if str(fault) not in "\n".join([str(error) for error in self.errors]):
                 self.errors.append(CaptureError(str(fault)))        # once: an idle file is looked at again and again
         if file is not None and not self.following:
             file.settle()
