@@ -190,6 +190,14 @@ def test_what_a_killed_run_left_is_removed(days: list[Path], tmp_path: Path) -> 
     assert not list(tmp_path.glob(".*"))
 
 
+def test_stopping_is_asked_with_each_block(days: list[Path], tmp_path: Path) -> None:
+    asked: list[int] = []
+    with pytest.raises(convert.Stopped):
+        options = convert.Options(kind="book", rows=100)
+        convert.convert(days[:1], tmp_path / "x.csv", options, stopping=lambda: asked.append(1) or len(asked) > 12)  # type: ignore[func-returns-value]
+    assert len(asked) < 16 and everything(tmp_path) == {}
+
+
 def test_ctrl_c_of_the_command(tmp_path: Path, processes: Any, wait_for: Any) -> None:
     """Whenever it comes: nothing, or nothing but whole files."""
     source = tmp_path / "day.itch"

@@ -140,6 +140,8 @@ def convert_one(
         stack.callback(pump.cancel)
 
         def put(block: Block) -> None:
+            if stopping():  # a slow format has many blocks between two looks at the input
+                raise Stopped
             names.update(handler.segment)
             pump.put(sink.prepare(block))
 
