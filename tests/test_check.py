@@ -15,6 +15,8 @@ from feedhandler.cli import app
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter, udp_frame
 from feedhandler.recording import Recording, Window, manifest
 from feedhandler.recording._sequences import Sequences
+from feedhandler.simulate import Exchange
+from feedhandler.simulate import write as write_day
 from feedhandler.simulate.faults import Faults
 from tests.recorded import GROUPS, NOON, feed, record
 from tests.sequences_model import PlainChannel
@@ -411,6 +413,16 @@ def test_a_picture_of_several_recordings_is_refused(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, ["check", *map(str, both), "--plot", "x.png"]).exit_code == 2
     assert run(*both)[0] == 0
     assert run(*both[1:], "--plot", tmp_path / "x.png")[0] == 0  # it has no times: an empty picture
+
+
+def test_where_no_packet_is_nothing_is_whole(tmp_path: Path) -> None:
+    """Of a wrong interface, or a stretch when nobody sent: nothing was lost, and nothing is there."""
+    write_day(tmp_path / "day.pcapng", Exchange(symbols=2, messages=500, seed=1))
+    assert run(tmp_path / "day.pcapng")[0] == 0
+    code, *_ = run(tmp_path / "day.pcapng", "--from", "23:59:59")
+    assert code == 1
+    report = check(Recording(tmp_path / "day.pcapng"), window=Window(start=2**62))
+    assert not report.whole and report.verdict.endswith("NOT whole: it is empty: no packet of any line")
 
 
 def test_ctrl_c_says_that_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,14 +237,14 @@ def test_the_command(days: list[Path], tmp_path: Path) -> None:
     [
         ("DAY", 2, "at least one input"),
         ("DAY OUT/x.xlsx", 1, "no format of ours ends so"),
-        ("DAY OUT/x.parquet --kind books", 1, "events, book, trades, bars, messages"),
+        ("DAY OUT/x.parquet --kind books", 2, "events, book, trades, bars, messages"),
         ("DAY OUT/x.parquet --kind messages", 1, "name a folder"),
         ("DAY OUT/x.csv --partition date", 1, "name a folder"),
         ("DAY OUT/x --partition day", 1, "date, symbol or none; found 'day'"),
         ("DAY OUT/x --format excel", 1, "parquet, arrow, dbn"),
-        ("DAY OUT/x.parquet --prices euro", 1, "nano, decimal, float"),
-        ("DAY OUT/x.parquet --kind bars --sample 10", 1, "bars are of a time"),
-        ("DAY OUT/x.parquet --fill --kind book", 1, "sampled by time"),
+        ("DAY OUT/x.parquet --prices euro", 2, "nano, decimal, float"),
+        ("DAY OUT/x.parquet --kind bars --sample 10", 2, "bars are of a time"),
+        ("DAY OUT/x.parquet --fill --kind book", 2, "sampled by time"),
         ("DAY DAY OUT/y", 1, "named twice"),
         ("OUT/none.pcap OUT/x.parquet", 1, "none.pcap"),
     ],
@@ -383,3 +383,18 @@ def test_events_are_cheap_to_begin_and_to_encode(days: list[Path], tmp_path: Pat
     for name in ("ts_event", "sequence", "order_id"):
         assert "DELTA_BINARY_PACKED" in columns[name].encodings and "RLE_DICTIONARY" not in columns[name].encodings
     assert all(column.statistics is not None for column in columns.values())
+
+
+def test_a_symbol_that_is_not_there_is_said_and_a_blank_is_none(days: list[Path], tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from feedhandler.cli import app
+
+    out = tmp_path / "some.parquet"
+    first, second = sorted(set(feedhandler.load(days[0], kind="trades")["symbol"].to_pylist()))[:2]
+    asked = ["convert", str(days[0]), str(out), "--kind", "trades", "--symbol"]
+    done = CliRunner().invoke(app, [*asked, f"{first}, {second},NOPE"])
+    assert done.exit_code == 0 and "there is no 'NOPE' among the" in done.stderr and f"{second!r}" not in done.stderr
+    assert set(feedhandler.load(out)["symbol"].to_pylist()) == {first, second}
+    for wrong in (["--kind", "nope"], ["--prices", "nope"], ["--sample", "banana"]):
+        assert CliRunner().invoke(app, [*asked[:3], *wrong]).exit_code == 2

@@ -219,6 +219,8 @@ def _count(number: int, what: str) -> str:
 
 def describe(report: DayReport) -> Iterator[Finding]:
     """What the figures of the channels and lines say, the worst of each channel first."""
+    if not report.packets:  # of a wrong interface or a wrong stretch, too, nothing was lost
+        yield Finding("lost", "it is empty: no packet of any line")
     for channel in report.channels:
         yield from _of_channel(report, channel)
         for line in channel.lines:

@@ -3,7 +3,7 @@
 import threading
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +23,7 @@ from feedhandler.cli.common import (
 )
 
 if TYPE_CHECKING:
+    from feedhandler.convert import Options
     from feedhandler.recording import Recording
 
 Paths = Annotated[
@@ -104,7 +105,7 @@ def convert(
     The format follows the name of OUT. Nothing stands under a final name before it is whole. At the end: rows, gaps,
     the first instant at which a book was valid, bytes, rate.
     """
-    from feedhandler.convert import Options, Stopped
+    from feedhandler.convert import Stopped
     from feedhandler.convert import convert as run
     from feedhandler.convert.run import plan
     from feedhandler.recording import Recording
@@ -115,15 +116,15 @@ def convert(
     protocol_name = known_protocol(protocol)
     recording = Recording(*inputs, protocol=protocol_name)
     csv = format == "csv" or ".csv" in out.suffixes[-2:]
-    options = Options(
-        kind=kind,  # type: ignore[arg-type]  # checked there
+    options = _options(
+        kind=kind,
         sample=sample,
         fill=fill,
         depth=depth,
         symbols=tuple(named(symbols) or ()) or None,
         start=_instant(recording, start),
         end=_instant(recording, end),
-        prices=prices or ("decimal" if csv else "nano"),  # type: ignore[arg-type]
+        prices=prices or ("decimal" if csv else "nano"),
         protocol=protocol_name,
         day=date.date() if date else None,
         orders=orders,
@@ -158,6 +159,17 @@ def convert(
         emit(report.as_json())
     for sentence in report.sentences():
         talk(sentence)
+
+
+def _options(**given: Any) -> "Options":
+    """The options, which are checked there: a wrong one is wrong usage."""
+    from feedhandler.convert import Options
+    from feedhandler.errors import ConfigError
+
+    try:
+        return Options(**given)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def _instant(recording: "Recording", when: str) -> int | None:

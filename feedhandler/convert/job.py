@@ -167,6 +167,13 @@ def convert_one(
         if broken := getattr(collects, "broken", 0):
             report.notes.append(f"{broken:,} trades were taken back later; bars have them, --kind trades says which")
         report.count(handler.segment)
+        names.update(handler.segment)
+        known = {f"{symbol}@{venue}" for symbol, venue in names.by_index} | {symbol for symbol, _ in names.by_index}
+        for symbol in options.symbols or ():
+            if symbol not in known:
+                report.notes.append(
+                    f"there is no {symbol!r} among the {names.used - 1:,} instruments of {report.inputs[0]}"
+                )
         report.notes += complaints(handler.segment) + list(sink.notes)
         if damage is not None:
             report.notes.append(f"damaged: {damage}; everything before that was converted")
