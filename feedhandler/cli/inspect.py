@@ -21,6 +21,7 @@ from feedhandler.cli.common import (
     leave_stdout,
     named,
     progress,
+    stopped_by_signals,
     talk,
     window,
 )
@@ -96,13 +97,19 @@ def _show(
 ) -> None:
     """Message after message, and a word at the end about what was read."""
     from contextlib import nullcontext
+    from threading import Event
 
     shown = 0
     quiet = follow or sys.stdout.isatty()  # a bar would stand between the lines
     bar: Any = nullcontext(lambda done: None) if quiet else progress("reading", recording.size or None, "bytes")
+    # What follows a file spends its time where compiled code calls Python, which would swallow a KeyboardInterrupt.
+    stopping = Event()
+    ended: Any = stopped_by_signals(stopping.set) if follow else nullcontext()
     try:
-        with bar as read_so_far:
+        with ended, bar as read_so_far:
             for entry in listing.entries():
+                if stopping.is_set():
+                    raise KeyboardInterrupt
                 if entry is None:
                     read_so_far(listing.offset)
                     if follow:
