@@ -73,11 +73,13 @@ def test_nothing_is_torn_under_a_writer_at_full_speed(name: str) -> None:
     seconds = 0.7
     context = multiprocessing.get_context("fork")
     results = context.SimpleQueue()
+    ready = context.Barrier(4)
 
     def read() -> None:
         reader = open_reader(name)
         books, events = [0, 0, 0], [0, 0, 0, 0]
         cursor = attach(name).cursor()
+        ready.wait(20)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             books = [a + b for a, b in zip(books, exercise.read_books(reader, INSTRUMENTS, 0.02), strict=True)]
@@ -87,6 +89,7 @@ def test_nothing_is_torn_under_a_writer_at_full_speed(name: str) -> None:
     readers = [context.Process(target=read) for _ in range(3)]
     for process in readers:
         process.start()
+    ready.wait(20)
     rounds = exercise.write(publisher, INSTRUMENTS, seconds + 0.3)
     found = [results.get() for _ in readers]
     for process in readers:
