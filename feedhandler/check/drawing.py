@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ def draw(report: DayReport, titled: bool = True) -> Any:
     if not titled:
         return figure
     figure.suptitle(
-        report.verdict if len(report.verdict) <= 110 else report.verdict[:107] + "…",
+        textwrap.fill(report.verdict, 110, max_lines=2, placeholder=" …"),
         fontsize="medium",
         color=LOST if not report.whole else "#1a7f37",
         fontweight="bold",
