@@ -1,5 +1,6 @@
 """Captures of other programs, in all their forms and cut short at any byte; and files that are none."""
 
+import os
 import shutil
 import struct
 import subprocess
@@ -19,7 +20,8 @@ Piece = tuple[int, tuple[str, int], bytes]
 def run(*command: str | Path) -> None:
     if shutil.which(str(command[0])) is None:
         pytest.fail(f"{command[0]} is not here: scripts/setup installs it")
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    environment = {key: value for key, value in os.environ.items() if key != "LD_PRELOAD"}  # a sanitizer's
+    subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=60, env=environment)
 
 
 @pytest.fixture(scope="module")
