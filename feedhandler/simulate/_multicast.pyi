@@ -25,6 +25,7 @@ class PacketSender:
         taps: Sequence[Tap] = (),
         faults: Sequence[LineFaults] = (),
         spin: bool = False,
+        real_time: bool = False,
     ) -> Self: ...
     def run_feed(self, feed: Feed) -> None:
         """Send the messages of `feed` until it ends or stop() is called, then the end of the session."""

@@ -46,7 +46,8 @@ class MulticastSender:
 
     `spin`: look at the clock without pause before something is due, for pacing to the microsecond at the price of a
     CPU; `cpu`: where the sending thread runs, anywhere if empty; `priority`: its SCHED_FIFO priority, 0 = none. A
-    thread that has one should not spin: the kernel stops it for 50 ms in each second that it runs through.
+    thread that has one should not spin: the kernel stops it for 50 ms in each second that it runs through; without
+    `spin` it sleeps before each packet that is not due yet.
 
     run() sends from a thread of its own, without the GIL, and waits for it; stop() ends it, from another thread or a
     signal handler, after what is under way and the end of the session were sent. Used once. Raises ConfigError for bad
@@ -110,6 +111,7 @@ class MulticastSender:
                 taps=taps,
                 faults=machines,
                 spin=spin,
+                real_time=priority > 0,
             )
         except BaseException:
             self.close()

@@ -7,7 +7,8 @@ lines do not notice. Before a packet goes into the ring, taps have seen its mess
 wire has just carried has it.
 
 Waiting: `spin` looks at the clock without pause for the last millisecond before something is due; without it the thread
-sleeps until shortly before. The error of each packet is counted from when it was due to the return of the call that
+sleeps until shortly before. `real_time` sleeps whenever it can, however shortly: a SCHED_FIFO thread that never does is
+stopped by the kernel for 50 ms in each second. The error of each packet is counted from when it was due to the return of the call that
 carried it, so that a packet of a batch bears what the batch took: an upper bound.
 """
 cimport cython
@@ -17,6 +18,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from feedhandler._flags cimport fh_flag_load, fh_flag_store
 from feedhandler._records cimport Packet
 from feedhandler._seqlock cimport fh_pause
 from feedhandler._wire cimport fh_put_be16, fh_put_be64
@@ -58,10 +60,6 @@ cdef extern from "<time.h>" nogil:
     int clock_nanosleep(int clock, int flags, const timespec *request, timespec *remain)
     int TIMER_ABSTIME
 
-cdef extern from "stop_flag.h" nogil:
-    int fh_flag_load(const int *flag)
-    void fh_flag_store(int *flag, int value)
-
 cdef enum:
     SLOTS = 65536               # a power of two; packets between the fastest and the slowest line
     DATA = 1 << 24              # a power of two; bytes of these packets
@@ -71,6 +69,8 @@ cdef enum:
     HEADER = 20                 # of MoldUDP64
     END_OF_SESSION = 0xFFFF
     SPIN_NS = 60000             # shorter waits are not worth a sleep
+    REAL_TIME_NS = 42000        # but to a real-time thread, which must leave the CPU now and then
+    WAKE_EARLY_NS = 35000       # what such a thread wakes before something is due
     WAKE_NS = 1000000           # spinning: what is left of a longer wait when the thread wakes
     STOP_NS = 50000000          # the longest sleep: how soon stop() is noticed
     STARVED_NS = 20000          # until the next look at a source that has nothing ready
@@ -121,9 +121,8 @@ cdef class PacketSender:
     cdef Receiver receiver
     cdef Packet packets[BATCH]
     cdef int packet_at, packet_count
-    cdef bint receiver_done
     cdef Schedule schedule
-    cdef bint spin
+    cdef bint spin, real_time
     cdef bint starving
     cdef uint64_t starved                   # packets that were overdue when the source had them ready at last
     cdef Tap first_tap, second_tap
@@ -132,7 +131,7 @@ cdef class PacketSender:
 
     def __cinit__(self, fds, delays_ns, bytes session, *, int mtu=1400, int64_t flush_ns=100000,
                   int64_t heartbeat_ns=1000000000, int end_repeats=3, int64_t end_interval_ns=100000000, taps=(), faults=(),
-                  bint spin=False):
+                  bint spin=False, bint real_time=False):
         cdef int i
         cdef FaultyLine faulty
         if not 1 <= len(fds) <= LINES or len(delays_ns) != len(fds):
@@ -150,7 +149,7 @@ cdef class PacketSender:
         self.mtu = mtu
         self.flush, self.heartbeat = flush_ns, heartbeat_ns
         self.end_repeats, self.end_interval = end_repeats, end_interval_ns
-        self.spin = spin
+        self.spin, self.real_time = spin, real_time
         self.slots = <Slot *> malloc(SLOTS * sizeof(Slot))
         self.data = <uint8_t *> malloc(DATA)
         if self.slots == NULL or self.data == NULL:
@@ -243,6 +242,10 @@ cdef class PacketSender:
                 fh_pause()
                 return
             until -= WAKE_NS
+        elif self.real_time:
+            if until - now < REAL_TIME_NS:
+                return
+            until -= WAKE_EARLY_NS
         else:
             if until - now < SPIN_NS:
                 return
