@@ -61,6 +61,7 @@ def test_at_any_moment_nothing_is_lost_or_doubled(
             time.sleep(max(0.0, began + moment - time.monotonic()))
             handover = Handover(Recording(tmp_path))
             running.append(stack.enter_context(Handler(settings, handover=handover, anonymous=True)).start())
+        played = 0
         for handler in running:
             assert handler.handover is not None
             why = Why(handler, MARKET.messages)
@@ -71,4 +72,6 @@ def test_at_any_moment_nothing_is_lost_or_doubled(
             assert np.array_equal(events_of(handler), events), progress
             assert books_of(handler) == books
             assert handler.segment.channels["quality"][0] == Quality.LIVE
-            assert progress.played > 0 and progress.lost == 0, progress
+            assert progress.lost == 0, progress
+            played += progress.played
+        assert played > 0  # each may have come before the first packet, but not all
