@@ -15,7 +15,7 @@ from feedhandler.cli.common import (
     examples,
     known_protocol,
     named,
-    progress,
+    reading,
     talk,
     window,
 )
@@ -72,7 +72,7 @@ def books(
     day = date.date() if date else None
     part = window(opened, "", end)
     with open_recording(opened, part, channels=named(channels), day=day, **sizes) as handler:
-        with progress(f"reading {opened.paths[0].name}", opened.size, "bytes") as done:
+        with reading(f"reading {opened.paths[0].name}", opened.size) as done:
             try:
                 error = play(handler, done)
             except KeyboardInterrupt:

@@ -82,7 +82,7 @@ def check(
     reports, proofs = [], []
     for recording in found:
         total = recording.size + (sum(f.size for f in checking.hashed(recording)) if hashes else 0)
-        with common.progress(f"checking {recording.paths[0].name}", total, "bytes") as done:
+        with common.reading(f"checking {recording.paths[0].name}", total) as done:
             try:
                 report = checking.check(
                     recording,
@@ -120,7 +120,7 @@ def check(
 def _prove(recording: "Recording", report: "DayReport") -> "Proof":
     from feedhandler.recording.books import prove
 
-    with common.progress(f"proving {report.source}", 2 * recording.size, "bytes") as done:
+    with common.reading(f"proving {report.source}", 2 * recording.size) as done:
         try:
             return prove(recording, progress=done)
         except KeyboardInterrupt:

@@ -135,6 +135,24 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
 
 
 @contextmanager
+def reading(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """progress() of what compiled code reads on this thread; Ctrl-C and SIGTERM interrupt at the next call of it.
+
+    Not before: where compiled code calls Python (to unpack, to open the next file), a KeyboardInterrupt would be
+    swallowed, and the recording seem to end there. A second Ctrl-C interrupts whatever hangs.
+    """
+    asked = threading.Event()
+    with stopped_by_signals(asked.set), progress(title, total, "bytes") as done:
+
+        def look(offset: int) -> None:
+            if asked.is_set():
+                raise KeyboardInterrupt
+            done(offset)
+
+        yield look
+
+
+@contextmanager
 def stop_after(seconds: float, stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` once, after so many seconds, if the block still runs then; 0 = never."""
     timer = threading.Timer(seconds, stop)
@@ -158,7 +176,7 @@ def window(recording: "Recording", begin: str, end: str) -> "Window":
 
     if not begin and not end:
         return Window()
-    with progress("looking", max(file.size for file in recording.files), "bytes") as done:
+    with reading("looking", max(file.size for file in recording.files)) as done:
         recording.indexing = done
         found = Window(recording.find(begin) if begin else None, recording.find(end) if end else None)
         recording.indexing = None

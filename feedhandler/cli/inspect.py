@@ -102,11 +102,10 @@ def _show(
     shown = 0
     quiet = follow or sys.stdout.isatty()  # a bar would stand between the lines
     bar: Any = nullcontext(lambda done: None) if quiet else progress("reading", recording.size or None, "bytes")
-    # What follows a file spends its time where compiled code calls Python, which would swallow a KeyboardInterrupt.
+    # Where compiled code calls Python (to unpack, to look at a file that grows) a KeyboardInterrupt would be swallowed.
     stopping = Event()
-    ended: Any = stopped_by_signals(stopping.set) if follow else nullcontext()
     try:
-        with ended, bar as read_so_far:
+        with stopped_by_signals(stopping.set), bar as read_so_far:
             for entry in listing.entries():
                 if stopping.is_set():
                     raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from feedhandler.cli.common import (
     examples,
     known_protocol,
     named,
-    progress,
+    reading,
     talk,
 )
 
@@ -65,7 +65,7 @@ def plot(
     path = output or Path(f"{kind}.png")
     opened = Recording(*recording, protocol=known_protocol(protocol))
     try:
-        with progress("reading", opened.size or None, "bytes") as done:
+        with reading("reading", opened.size or None) as done:
             made = draw(
                 opened,
                 kind,

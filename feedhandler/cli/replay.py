@@ -24,6 +24,7 @@ from feedhandler.cli.common import (
     known_protocol,
     named,
     progress,
+    reading,
     stop_after,
     stopped_by_signals,
     talk,
@@ -371,7 +372,7 @@ def into_handler(
                     with progress("playing", played.source.size, units(played.source)) as done:
                         played.run(handler, done)
                 else:
-                    with progress("playing", recording.size, "bytes") as done:
+                    with reading("playing", recording.size) as done:
                         error = play(handler, done)
                         if error is not None:
                             raise error
