@@ -118,7 +118,8 @@ def test_processes_write_the_same_bytes(days: list[Path], tmp_path: Path) -> Non
 
 
 def test_a_cluster_writes_the_same_bytes(days: list[Path], tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+    import distributed
+
     convert.convert(days, tmp_path / "one", convert.Options(kind="trades"))
     options: dict[str, Any] = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with distributed.LocalCluster(host="127.0.0.1", **options) as cluster:

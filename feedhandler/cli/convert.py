@@ -1,12 +1,12 @@
 """feedhandler convert: recordings to Parquet, Arrow, Databento DBN, CSV and NumPy."""
 
 import threading
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from feedhandler.cli.books import Day, Instruments, Orders
 from feedhandler.cli.common import (
     From,
     Json,
@@ -83,14 +83,9 @@ def convert(
         typer.Option(metavar="date,symbol", help="Of a folder of Parquet; or: date, symbol, none.", show_default=False),
     ] = "",
     protocol: Protocol = "",
-    date: Annotated[
-        datetime | None,
-        typer.Option(
-            "--date", formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Session date, if not the first packet's."
-        ),
-    ] = None,
-    orders: Annotated[int, typer.Option(min=1, help="Live orders there is room for.")] = 2_000_000,
-    instruments: Annotated[int, typer.Option(min=1, help="Symbols there is room for.")] = 16384,
+    date: Day = None,
+    orders: Orders = 2_000_000,
+    instruments: Instruments = 16384,
     level: Annotated[int, typer.Option(min=0, max=22, help="zstd's; 0 = the library's own.")] = 0,
     rows: Annotated[int, typer.Option(min=0, help="Of a row group; 0 = about 16 MiB.")] = 0,
     dbn_version: Annotated[int, typer.Option(min=2, max=3, help="Of .dbn files.")] = 3,
@@ -107,7 +102,7 @@ def convert(
     """
     from feedhandler.convert import Stopped
     from feedhandler.convert import convert as run
-    from feedhandler.convert.run import plan
+    from feedhandler.convert.run import known_format, plan
     from feedhandler.recording import Recording
 
     if len(paths) < 2:
@@ -134,8 +129,8 @@ def convert(
         dbn=dbn_version if format == "dbn" or ".dbn" in out.suffixes[-2:] else 0,
     )
     parts = None if not partition else [] if partition == "none" else partition.split(",")
-    how = format or None
-    count = len(plan(inputs, out, options, format=how, partition=parts))  # type: ignore[arg-type]
+    how = known_format(format) if format else None
+    count = len(plan(inputs, out, options, format=how, partition=parts))
     side = f", {min(jobs, count)} side by side" if jobs > 1 and count > 1 else ""
     stop = threading.Event()
     title = f"converting to {out.name or out}{side}"
@@ -145,7 +140,7 @@ def convert(
                 inputs,
                 out,
                 options,
-                format=how,  # type: ignore[arg-type]
+                format=how,
                 partition=parts,
                 jobs=jobs,
                 dask=dask or None,

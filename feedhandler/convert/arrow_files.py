@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -41,13 +42,21 @@ def parquet_writer(target: Any, schema: pa.Schema, options: Options) -> Any:
     )
 
 
-class ParquetFile(Sink):
-    """One Parquet file; a block is a row group."""
+class _BatchFile(Sink):
+    """One file of record batches, opened with the first of them: before it the schema is not known."""
 
-    def __init__(self, path: Path, arrow: Arrow, options: Options) -> None:
-        self._arrow, self._options = arrow, options
+    def __init__(self, path: Path, arrow: Arrow) -> None:
+        self._arrow = arrow
         self._target = Target(path)
         self._writer: Any = None
+
+    @abstractmethod
+    def _open(self, schema: pa.Schema) -> Any:
+        """The library's writer of the file in the making."""
+
+    @abstractmethod
+    def _put(self, batch: pa.RecordBatch) -> None:
+        """Give the writer a batch."""
 
     def write(self, block: Block) -> None:
         self.write_batch(self._arrow.batch(block))
@@ -56,10 +65,10 @@ class ParquetFile(Sink):
         return partial(self.write_batch, self._arrow.batch(block))  # the writing thread has the more to do
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Take a record batch: a row group."""
+        """Take a record batch."""
         if self._writer is None:
-            self._writer = parquet_writer(str(self._target.partial), batch.schema, self._options)
-        self._writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
+            self._writer = self._open(batch.schema)
+        self._put(batch)
         self._target.rows += batch.num_rows
 
     def close(self) -> list[Written]:
@@ -75,38 +84,31 @@ class ParquetFile(Sink):
         self._target.remove()
 
 
-class ArrowFile(Sink):
+class ParquetFile(_BatchFile):
+    """One Parquet file; a block is a row group."""
+
+    def __init__(self, path: Path, arrow: Arrow, options: Options) -> None:
+        super().__init__(path, arrow)
+        self._options = options
+
+    def _open(self, schema: pa.Schema) -> Any:
+        return parquet_writer(str(self._target.partial), schema, self._options)
+
+    def _put(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch, row_group_size=max(1, batch.num_rows))
+
+
+class ArrowFile(_BatchFile):
     """One Arrow IPC file (Feather v2), zstd inside; a block is a record batch."""
 
     def __init__(self, path: Path, arrow: Arrow, options: Options) -> None:
-        self._arrow = arrow
         self._ipc = library("pyarrow.ipc", "Arrow IPC")
-        self._target = Target(path)
+        super().__init__(path, arrow)
         codec = arrow.pa.Codec("zstd", options.level) if options.level is not None else "zstd"
         self._how = self._ipc.IpcWriteOptions(compression=codec, emit_dictionary_deltas=True)
-        self._writer: Any = None
 
-    def write(self, block: Block) -> None:
-        self.write_batch(self._arrow.batch(block))
+    def _open(self, schema: pa.Schema) -> Any:
+        return self._ipc.new_file(str(self._target.partial), schema, options=self._how)
 
-    def prepare(self, block: Block) -> Callable[[], None]:
-        return partial(self.write_batch, self._arrow.batch(block))
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Take a record batch."""
-        if self._writer is None:
-            self._writer = self._ipc.new_file(str(self._target.partial), batch.schema, options=self._how)
+    def _put(self, batch: pa.RecordBatch) -> None:
         self._writer.write_batch(batch)
-        self._target.rows += batch.num_rows
-
-    def close(self) -> list[Written]:
-        if self._writer is None:
-            self.abort()
-            return []
-        self._writer.close()
-        return [self._target.finish()]
-
-    def abort(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-        self._target.remove()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ from feedhandler.convert.arrow_files import ParquetFile
 from feedhandler.convert.columns import Array, Arrow, Block, Names
 from feedhandler.convert.files import Sink, Stopped, Written, forget_stale
 from feedhandler.convert.options import Options
-from feedhandler.decode.session_date import midnight
+from feedhandler.decode.session_date import date_of, midnight
 from feedhandler.errors import ConfigError
 
 KEPT = 96 << 20
@@ -141,8 +141,6 @@ class Dataset(Sink):
 
     def _know_days(self, first: int, last: int) -> None:
         """Days from that of `first` to that of `last`. A number stays until the rows that bear it are spilled."""
-        from feedhandler.decode.session_date import date_of
-
         have = {day for _, day in self._days}
         day, end = date_of(first, self._zone), date_of(last, self._zone)
         wanted = set()
@@ -187,8 +185,7 @@ class Dataset(Sink):
     def _files(self) -> Iterator[tuple[Path, list[Key]]]:
         """Each file's path in the making, and whose rows it has, in order."""
         grouped: dict[Path, list[Key]] = {}
-        order: Callable[[Key], Any] = lambda key: (key.day, self._names.by_index[key.instrument])  # noqa: E731
-        for key in sorted(self._slices, key=order):
+        for key in sorted(self._slices, key=lambda key: (key.day, self._names.by_index[key.instrument])):
             path, name = self._folder, self._name
             if "date" in self._partition:
                 path /= f"date={key.day.isoformat()}"

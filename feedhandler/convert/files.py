@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody asked for it
     """A conversion was asked to end; nothing was written."""
 
 
-class Sink:
+class Sink(ABC):
     """Where blocks go, in the order of the rows. `write` and `close` are called one after the other, never at once."""
 
     stopping: Callable[[], bool] = staticmethod(lambda: False)
@@ -35,17 +36,17 @@ class Sink:
     notes: Sequence[str] = ()
     """What the format could not hold, in sentences; when all is written."""
 
+    @abstractmethod
     def write(self, block: Block) -> None:
         """Take a block; its arrays may be kept."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> list[Written]:
         """Everything written, under the final names."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self) -> None:
         """Leave nothing."""
-        raise NotImplementedError
 
     def prepare(self, block: Block) -> Callable[[], None]:
         """What is left to be done about a block, which is done in its turn on the thread that writes.

@@ -10,11 +10,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from feedhandler.convert.columns import LETTERS, TIMES, Array, Arrow, Block, Names
+from feedhandler.convert.columns import LETTERS, TIMES, Array, Arrow, Block, Names, is_price
 from feedhandler.convert.files import Sink, Target, Written
 from feedhandler.convert.optional import library
 from feedhandler.convert.options import Options
 from feedhandler.errors import ConfigError
+from feedhandler.records import PRICE_NONE
 
 HEADER = 4096  # bytes kept free for a .npy file's header, whose number of rows is known at the end
 COPY = 1 << 20
@@ -69,9 +70,6 @@ class _Numbers:
         self.names, self._float = names, options.prices == "float"
 
     def columns(self, block: Block) -> Block:
-        from feedhandler.convert.columns import is_price
-        from feedhandler.records import PRICE_NONE
-
         made: Block = {}
         for name, values in block.items():
             if name in TIMES:

@@ -62,6 +62,14 @@ def format_of(out: str | Path) -> Format | None:
     raise ConfigError(f"{path}: no format of ours ends so; {', '.join(ENDINGS)}, or a folder")
 
 
+def known_format(name: str) -> Format:
+    """A format by its name. Raises ConfigError."""
+    for known in FORMATS:
+        if known == name:
+            return known
+    raise ConfigError(f"format: {', '.join(FORMATS)}; found {name!r}")
+
+
 def is_folder(out: str | Path) -> bool:
     """The output is a folder: it is one, or its name ends in / or has no ending."""
     return Path(out).is_dir() or not Path(out).suffix or str(out).endswith("/")
@@ -122,10 +130,8 @@ def plan(
     """The jobs of a conversion. Raises ConfigError for what does not fit together."""
     if not inputs:
         raise ConfigError("convert: no input is named")
-    if format is not None and format not in FORMATS:
-        raise ConfigError(f"format: {', '.join(FORMATS)}; found {format!r}")
     folder = is_folder(out)
-    how: Format = format or format_of(out) or "parquet"
+    how: Format = (format_of(out) if format is None else known_format(format)) or "parquet"
     if options.kind == "messages" and (not folder or how not in TABULAR):
         raise ConfigError(f"{out}: messages are a table for each type: name a folder, of {', '.join(TABULAR)}")
     if partition is not None and (unknown := [name for name in partition if name not in PARTITIONS]):
@@ -204,4 +210,4 @@ def convert(
     return whole
 
 
-__all__ = ["Job", "convert", "format_of", "plan", "run_job"]
+__all__ = ["Job", "convert", "format_of", "known_format", "plan", "run_job"]

@@ -18,9 +18,8 @@ import numpy as np
 
 cdef enum:
     STAGES = 32                 # events of one message at most, about
-    DAY_STEPS = 86400           # seconds
 
-cdef int64_t DAY = <int64_t> DAY_STEPS * 1000000000
+cdef int64_t DAY = 86400 * <int64_t> 1000000000
 
 cdef enum:                      # the columns before the levels
     AT_TS_EVENT
