@@ -31,6 +31,7 @@ from feedhandler.notes import Notes
 from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.receive import stream
 from feedhandler.recording import ALL, Recording, Window, books
+from feedhandler.recording.lines import framing_of
 from feedhandler.records import Quality, Reason, TimestampKind
 from feedhandler.recovery import Ladder, RecoveryControl, Sentences, Transports, transports
 from feedhandler.session.stream_lines import StreamControl
@@ -150,7 +151,7 @@ class Handler(Closing):
         return choice.receiver, choice.backend
 
     def _more_framings(self) -> list[session.Framing]:
-        return [_framing(channel) for channel in self.config.channels for _ in channel.lines]
+        return [framing_of(channel) for channel in self.config.channels for _ in channel.lines]
 
     def _make_segment(self, anonymous: bool) -> Segment:
         config = self.config
@@ -244,7 +245,7 @@ class Handler(Closing):
                 ways.requests,
                 ways.snapshots,
                 rng,
-                framing=_framing(channel),
+                framing=framing_of(channel),
                 state=lambda: (int(record["epoch"]), int(record["next_seq"])),
                 horizon=lambda: int(lines.max()),
                 faults=lambda: sum(int(counters[i]) for i in faults),
@@ -434,12 +435,6 @@ class Handler(Closing):
             for kind, count in decoder.counts.items():
                 total[kind] = total.get(kind, 0) + count
         return dict(sorted(total.items()))
-
-
-def _framing(channel: Channel) -> session.Framing:
-    """What cuts the channel's packets into messages, as its protocol wants it."""
-    protocol = decode.protocol(channel.protocol)
-    return session.framing(channel.session, **(protocol.framing_options if channel.session == protocol.framing else {}))
 
 
 def _days(protocol: Protocol, moment: int) -> list[tuple[int, int]]:

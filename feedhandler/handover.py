@@ -80,7 +80,6 @@ class Handover:
         self._names: list[tuple[str, str]] = []
         self._thread: threading.Thread | None = None
         self._leaving = threading.Event()
-        self.error: BaseException | None = None
 
     def around(self, live: Receiver, config: Config, streaming: bool) -> HandoverReceiver:
         """The receiver of both. Raises ConfigError when the recording is not one of the configured lines."""
@@ -170,7 +169,6 @@ class Handover:
                 note(sentence)
             went_live()
         except BaseException as error:
-            self.error = error
             note(f"the hand-over to the live lines failed: {error}")
             return
         before = [name.decode("latin1").strip() for name in receiver.sessions]
@@ -228,15 +226,15 @@ def match(config: Config, recording: Recording) -> tuple[list[str], list[int]]:
                 f"channel {channel.name}, line {line.name} is configured as {channel.protocol} over {channel.session}, "
                 f"and was recorded as {recorded.protocol} over {recorded.session}"
             )
-    for number, channel in enumerate(config.channels):
-        own = range(*_span(config, number))
-        if not any(at in own for at in found.values()):
+    for channel in config.channels:
+        if not any(at >= 0 and lines[at][0] is channel for at in found.values()):
             there = ", ".join(dict.fromkeys(f"{line.channel}/{line.name}" for line in recording.lines)) or "nothing"
             raise ConfigError(
                 f"the recording has no line of channel {channel.name}, neither by its name nor by its addresses; it "
                 f"has {there}: record the channel, or leave it out of the configuration"
             )
-    channels = [name for name in recording.channels() if _matched(name, recording, found)]
+    matched = {line.channel for line in recording.lines if found[id(line)] >= 0}
+    channels = [name for name in recording.channels() if name in matched]
     return channels, [found[id(line)] for name in channels for line in recording.lines if line.channel == name]
 
 
@@ -248,16 +246,6 @@ def _match(lines: list[tuple[Channel, Line]], recorded: RecordedLine) -> int:
         if recorded.destination is not None and recorded.destination[:2] == (line.host or line.group, line.port):
             return number
     return -1
-
-
-def _matched(name: str, recording: Recording, found: dict[int, int]) -> bool:
-    return any(found[id(line)] >= 0 for line in recording.lines if line.channel == name)
-
-
-def _span(config: Config, number: int) -> tuple[int, int]:
-    """Numbers of a channel's lines: the first, and the one behind the last."""
-    first = sum(len(channel.lines) for channel in config.channels[:number])
-    return first, first + len(config.channels[number].lines)
 
 
 def _grows(recording: Recording) -> bool:

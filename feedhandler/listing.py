@@ -12,12 +12,13 @@ from feedhandler.closing import Closing
 from feedhandler.decode import interpret
 from feedhandler.decode.spec import ById, Protocol
 from feedhandler.errors import ConfigError
+from feedhandler.receive._receiver import Receiver
 from feedhandler.recording import ALL, RecordedLine, Recording, Window
+from feedhandler.recording.lines import framing_of
 from feedhandler.research._measures import Measures
 from feedhandler.research._sieve import Sieve
 from feedhandler.research.conditions import Condition
 from feedhandler.research.moments import of_the_day
-from feedhandler.session import Framing, framing
 
 AT_ONCE = 256
 QUIET = 200_000  # messages of a recording's beginning without a new name, after which all are taken to be known
@@ -174,10 +175,10 @@ class Listing(Closing):
         if self._receiver.error is not None:
             raise self._receiver.error
 
-    def _made(self, receiver: object, lines: Sequence[RecordedLine], channels: Sequence[str]) -> Sieve:
+    def _made(self, receiver: Receiver, lines: Sequence[RecordedLine], channels: Sequence[str]) -> Sieve:
         order = [table.name for table in self._tables]
-        places = [(_framing(line), order.index(line.protocol), channels.index(line.channel)) for line in lines]
-        sieve = Sieve(receiver, places, [table.byte_order == "big" for table in self._tables])  # type: ignore[arg-type]
+        places = [(framing_of(line), order.index(line.protocol), channels.index(line.channel)) for line in lines]
+        sieve = Sieve(receiver, places, [table.byte_order == "big" for table in self._tables])
         for number, table in enumerate(self._tables):
             naming = table.instrument
             for message in table.messages:
@@ -245,9 +246,3 @@ def between(recording: Recording, begin: str, end: str) -> tuple[Condition, ...]
                 raise ConfigError(f"{word!r}: the recording has no times of its own, and its protocol none of the day")
             made.append(Condition(clock.field, operator, str(of_the_day(word))))
     return tuple(made)
-
-
-def _framing(line: RecordedLine) -> Framing:
-    """What cuts the line's packets into messages."""
-    table = decode.protocol(line.protocol)
-    return framing(line.session, **(table.framing_options if line.session == table.framing else {}))

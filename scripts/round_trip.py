@@ -160,10 +160,10 @@ class Command:
 
     def __init__(self, *arguments: str | Path) -> None:
         self.said: list[str] = []
-        command = [sys.executable, "-m", "feedhandler", *map(str, arguments)]
+        self.command = [sys.executable, "-m", "feedhandler", *map(str, arguments)]
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            self.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -179,7 +179,7 @@ class Command:
         while not any(word in line for line in self.said):
             if self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
-                raise RuntimeError(f"{' '.join(self.process.args)}: {self.said}")  # type: ignore[arg-type]
+                raise RuntimeError(f"{' '.join(self.command)}: {self.said}")
             time.sleep(0.02)
 
     def result(self) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Command:
         out, _ = self.process.communicate()
         self._listener.join()
         if self.process.returncode != 0:
-            raise RuntimeError(f"{' '.join(self.process.args)}: exit {self.process.returncode}: {self.said}")  # type: ignore[arg-type]
+            raise RuntimeError(f"{' '.join(self.command)}: exit {self.process.returncode}: {self.said}")
         found: dict[str, Any] = json.loads(out)
         return found
 

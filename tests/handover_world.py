@@ -165,7 +165,7 @@ def played(settings: Config, handover: Handover, lines: Receiver, kept: int = 0)
 def events_of(handler: Handler) -> np.ndarray:
     """All events but those of gaps; times of receipt, lines and what they say of the channel's quality left out."""
     head = int(handler.segment.rings["head"][0])
-    assert head < RING
+    assert head < len(handler.segment.slots)
     events = handler.segment.slots[1 : head + 1].copy()
     events = events[~gaps(events)]
     events["ts_recv"] = events["line"] = events["seq"] = 0

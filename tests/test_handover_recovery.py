@@ -14,14 +14,14 @@ import pytest
 from feedhandler import simulate
 from feedhandler.config import Line, Record, RecoverySettings
 from feedhandler.counters import CHANNEL, by_name
-from feedhandler.handler import Handler, run_capture
+from feedhandler.handler import Handler
 from feedhandler.handover import Handover
 from feedhandler.record import Recorder
 from feedhandler.recording import Recording, manifest
 from feedhandler.records import Quality, Reason
-from feedhandler.simulate import Exchange, Faults, GlimpseServer, MessageStore, RequestServer, SnapshotSource
+from feedhandler.simulate import Faults, GlimpseServer, MessageStore, RequestServer, SnapshotSource
 from feedhandler.simulate.faults import LineFault
-from tests.handover_world import DAY, RING, books_of, config, events_of, feeding
+from tests.handover_world import books_of, config, events_of, feeding, lossless_of
 from tests.why import Why
 
 MARKET = simulate.Market(symbols=12, messages=12_000, seed=7)
@@ -32,10 +32,7 @@ RECORD = Record(sync=0.01, buffer_bytes=1 << 23)
 @pytest.fixture(scope="module")
 def lossless(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], np.ndarray]:
     """Books at the end of the day, and all its events."""
-    path = tmp_path_factory.mktemp("day") / "day.itch"
-    simulate.write(path, Exchange(MARKET))
-    with run_capture(path, day=DAY, ring_events=RING).handler as handler:
-        return books_of(handler), events_of(handler)
+    return lossless_of(tmp_path_factory.mktemp("day") / "day.itch", MARKET)
 
 
 class Feed:

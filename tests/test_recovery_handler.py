@@ -16,36 +16,14 @@ from feedhandler.handler import Handler, run_capture
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, GlimpseServer, MessageStore, RequestServer, SnapshotSource
 from feedhandler.simulate.faults import GlimpseFault, LineFault, Outage, RequestFault
+from tests.handover_world import books_of, events_of
 from tests.why import Why
 
 DAY = date(2026, 11, 20)
 MARKET = simulate.Market(symbols=12, messages=30_000, seed=7)
 RING = 1 << 17
-STALE_FLAG = 4
-
 
 Levels = dict[str, Any]  # symbol: (bids, asks)
-
-
-def books_of(handler: Handler) -> Levels:
-    """The levels of every symbol's book."""
-    found: Levels = {}
-    for number, record in enumerate(handler.segment.directory):
-        if record["symbol"]:
-            _, bids, asks = handler.book(number)
-            found[bytes(record["symbol"]).decode()] = (bids.tolist(), asks.tolist())
-    return found
-
-
-def events_of(handler: Handler) -> np.ndarray:
-    """All events but those of gaps; times of receipt, lines, and what they say of the channel's quality left out."""
-    head = int(handler.segment.rings["head"][0])
-    assert head < RING
-    events = handler.segment.slots[1 : head + 1].copy()
-    events = events[~((events["action"] == b"N"[0]) & (events["instrument"] == 0) & (events["order_id"] == 0))]
-    events["ts_recv"] = events["line"] = events["seq"] = 0
-    events["flags"] &= ~np.uint8(STALE_FLAG)
-    return events
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from feedhandler._counters cimport CH_EVENTS, LN_BAD_PACKETS
+from feedhandler._flags cimport fh_flag_load, fh_flag_store
 from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_SNAPSHOT, FLAG_STALE,
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
                                    PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, Event, Packet, Run)
 from feedhandler._seqlock cimport fh_pause
-from feedhandler._stages cimport (EVENT_BATCH, TICK_PACKETS, WAIT_ADAPTIVE, WAIT_SPIN, Stages, fh_load_flag,
-                                  fh_store_flag)
+from feedhandler._stages cimport EVENT_BATCH, TICK_PACKETS, WAIT_ADAPTIVE, WAIT_SPIN, Stages
 from feedhandler._walk cimport (WALK_DRAIN, WALK_ENDED, WALK_FINISH, WALK_LINES, WALK_PARSE, WALK_PASSED, WALK_POLL,
                                 WALK_POLLED, WALK_RELEASE, WALK_RUN, WALK_TICK, Step)
 from feedhandler._wire cimport fh_be16
@@ -332,7 +332,7 @@ cdef class Shard(Stages):
         """Turn until stop(), the end of the input, or a failure; -errno of the receiver. `once`: until it is idle."""
         cdef int n, rc
         cdef int64_t now, idle_since = 0
-        while not fh_load_flag(&self.stopping):
+        while not fh_flag_load(&self.stopping):
             n = self.turn()
             if n > 0:
                 idle_since = 0
@@ -554,4 +554,4 @@ cdef class Shard(Stages):
 
     def stop(self):
         """Ask run() to return after the present turn. Safe from any thread and from a signal handler."""
-        fh_store_flag(&self.stopping, 1)
+        fh_flag_store(&self.stopping, 1)

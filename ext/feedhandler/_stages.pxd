@@ -7,14 +7,6 @@ from feedhandler._witness cimport Witness
 from feedhandler.publish._publisher cimport Publisher
 from feedhandler.receive._receiver cimport RECEIVE_BATCH, Receiver
 
-cdef extern from *:
-    """
-    static inline int fh_load_flag(const int *p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
-    static inline void fh_store_flag(int *p, int v) { __atomic_store_n(p, v, __ATOMIC_RELAXED); }
-    """
-    int fh_load_flag(const int *p) nogil
-    void fh_store_flag(int *p, int v) nogil
-
 cdef enum:
     MAX_LINES = 64
     MAX_CHANNELS = 32

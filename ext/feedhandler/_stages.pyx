@@ -3,6 +3,7 @@ from libc.stdint cimport INT64_MIN, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
 from feedhandler._marks cimport Marks
+from feedhandler._flags cimport fh_flag_store
 from feedhandler._records cimport MESSAGES_MAX, PART_DIRECTORY, LineRecord, Message
 from feedhandler._walk cimport WALK_ENDED, WALK_FINISH, WALK_POLL, Walk
 from feedhandler._witness cimport Witness
@@ -106,7 +107,7 @@ cdef class Stages(Walk):
 
     def measure(self, int latency_sample):
         """Take the latency of one packet in so many from now on, 0 = of none. Safe from any thread."""
-        fh_store_flag(<int *> &self.sample_every, latency_sample)
+        fh_flag_store(<int *> &self.sample_every, latency_sample)
 
     def go_on(self, Receiver receiver not None):
         """Take packets from this receiver from now on, which has the same lines. Between turns."""

@@ -101,4 +101,36 @@ static inline void fh_spsc_took(struct fh_spsc *r)
     const struct fh_spsc_record *record = (const struct fh_spsc_record *)(r->bytes + (r->tail & (r->size - 1)));
     __atomic_store_n(&r->tail, r->tail + record->size, __ATOMIC_RELEASE);
 }
+
+/* The producer's: bytes that are free just now. */
+static inline uint64_t fh_spsc_free(const struct fh_spsc *r)
+{
+    return r->size - (r->head - __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE));
+}
+
+/* A consumer that keeps several records at once walks ahead of tail with a place of its own, from tail() on: peek() gives
+ * the record at *at, which moves behind it (NULL: there is none yet), and took_to() is done with all before a place. */
+static inline uint64_t fh_spsc_tail(const struct fh_spsc *r) { return r->tail; }
+
+static inline const uint8_t *fh_spsc_peek(struct fh_spsc *r, uint64_t *at, uint32_t *length)
+{
+    for (;;) {
+        if (r->head_seen == *at) {
+            r->head_seen = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
+            if (r->head_seen == *at)
+                return 0;
+        }
+        const struct fh_spsc_record *record = (const struct fh_spsc_record *)(r->bytes + (*at & (r->size - 1)));
+        *at += record->size;
+        if (!record->filler) {
+            *length = record->length;
+            return (const uint8_t *)(record + 1);
+        }
+    }
+}
+
+static inline void fh_spsc_took_to(struct fh_spsc *r, uint64_t at)
+{
+    __atomic_store_n(&r->tail, at, __ATOMIC_RELEASE);
+}
 #endif

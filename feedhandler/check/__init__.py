@@ -75,7 +75,9 @@ def check(
         [(name, firsts[name].session, [each.name for each in lines if each.channel == name]) for name in wanted],
         reorder_us=reorder_us,
         silence_ms=silence_ms,
-        framing_options={name: _options(firsts[name].protocol, firsts[name].session) for name in wanted},
+        framing_options={
+            name: dict(decode.protocol(firsts[name].protocol).options_of(firsts[name].session)) for name in wanted
+        },
     )
     tell = progress or (lambda done: None)
     taking = _files.Hashes(hashed(recording) if hashes else [])
@@ -127,12 +129,6 @@ def check(
     ]
     findings.sort(key=lambda finding: ORDER[finding.severity])
     return replace(report, findings=tuple(findings))
-
-
-def _options(protocol: str, session: str) -> dict[str, int]:
-    """What the framing of a channel takes beside its name."""
-    spoken = decode.protocol(protocol)
-    return dict(spoken.framing_options) if spoken.framing == session else {}
 
 
 def _name(recording: Recording) -> str:

@@ -320,6 +320,10 @@ class Protocol:
         """The field in which this message names its instrument's symbol, if it does."""
         return message.layout.get(self.instrument.symbol)
 
+    def options_of(self, framing: str) -> Mapping[str, int]:
+        """What this framing takes beside its name where it carries this protocol."""
+        return self.framing_options if framing == self.framing else {}
+
     def read(self, path: str | Path, *, strict: bool = True) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
         """A file of length-prefixed messages as structured arrays by message name; see `feedhandler.decode.arrays`."""
         from feedhandler.decode.arrays import read

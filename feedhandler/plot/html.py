@@ -15,8 +15,8 @@ from feedhandler.plot.panels import Array, Axis, Heat, Panel, Picture, Series, r
 def write(drawn: Picture, path: Path) -> None:
     """Write it to `path`. Raises ConfigError when plotly is missing, or the file cannot be written."""
     try:
-        import plotly.graph_objects as go  # type: ignore[import-untyped]
-        from plotly.subplots import make_subplots  # type: ignore[import-untyped]
+        import plotly.graph_objects as go
+        from plotly.subplots import make_subplots
     except ImportError:
         raise ConfigError(
             "plot: a .html needs plotly, which is not installed; install it with: "

@@ -154,8 +154,11 @@ class Disk:
     def mend_earlier(self) -> None:
         """Close what crashes have left open on other days. Raises RecordingError."""
         assert self.day is not None
-        make = lambda folder: self._day(datetime.strptime(folder.name, "%Y%m%d").date())  # noqa: E731
-        for sentence in resume.mend_earlier(self.day, make, self.sync):
+
+        def opened(folder: Path) -> Day:
+            return self._day(datetime.strptime(folder.name, "%Y%m%d").date())
+
+        for sentence in resume.mend_earlier(self.day, opened, self.sync):
             self.note(sentence)
 
     def _day(self, day: date) -> Day:

@@ -258,9 +258,9 @@ class Keeper:
         started = time.perf_counter()
         packets, until = self._handler.shard.packets_taken, self._marks.latest
         seen = (
-            [(0, 0)] * len(self._handler.shard.framings)
+            [(0, 0)] * self._handler.shard.line_count
             if flags & LAST
-            else self._marks.seen(len(self._handler.shard.framings))
+            else self._marks.seen(self._handler.shard.line_count)
         )
         self._marks.cut()
         state, parts = books_state.dump(self._handler, seen)

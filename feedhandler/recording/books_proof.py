@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 
@@ -107,8 +107,7 @@ def _sizes(file: BooksFile) -> CaptureOptions:
     """The room that the keeper's books had."""
     told = file.head.get("sizes")
     sizes = told if isinstance(told, dict) else {}
-    kept: Any = {name: sizes[name] for name in SIZES if isinstance(sizes.get(name), int)}
-    return kept  # type: ignore[no-any-return]
+    return cast("CaptureOptions", {name: sizes[name] for name in SIZES if isinstance(sizes.get(name), int)})
 
 
 class _Prover:

@@ -27,6 +27,8 @@ from feedhandler.recording.lines import Lines, RecordedLine, channels_of, first_
 from feedhandler.recording.window import ALL, Window
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from feedhandler.recording.manifest import Manifest
 
 NOWHERE: capture.Destination = ("0.0.0.0", 0)
@@ -266,7 +268,7 @@ class Recording:
             )
         return found
 
-    def _channel(self, name: str, day: object) -> Channel:
+    def _channel(self, name: str, day: date | None) -> Channel:
         lines = [line for line in self.lines if line.channel == name]
         first = lines[0]
         made = []
@@ -275,7 +277,7 @@ class Recording:
             where = {"host": address} if line.stream else {"group": address}
             made.append(Line(name=line.name, port=port, source=source[0] if source else "", **where))
         venue = first.venue or decode.protocol(first.protocol).venue
-        return Channel(name, first.protocol, first.session, venue, day or first.date, lines=tuple(made))  # type: ignore[arg-type]
+        return Channel(name, first.protocol, first.session, venue, day or first.date, lines=tuple(made))
 
     @cached_property
     def _table(self) -> Lines:

@@ -23,7 +23,7 @@ from feedhandler import decode, session
 from feedhandler.receive._capture import PacketFile
 from feedhandler.receive.compressed import frames
 from feedhandler.recording._surveyor import Surveyor
-from feedhandler.recording.lines import RecordedLine
+from feedhandler.recording.lines import RecordedLine, framing_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,8 +130,7 @@ def survey_of(line: RecordedLine) -> tuple[session.Framing, int, int]:
     if not line.protocol:
         return session.framing("moldudp64"), 0, 0
     table = decode.protocol(line.protocol)
-    options = table.framing_options if line.session == table.framing else {}
-    framing = session.framing(line.session, **options)
+    framing = framing_of(line)
     for message in table.messages:
         for event in message.events:
             if event.whole_channel and table.market_hours:

@@ -15,6 +15,7 @@ from feedhandler.receive import capture
 from feedhandler.recognise import recognise, session_of
 
 if TYPE_CHECKING:
+    from feedhandler.config import Channel
     from feedhandler.recording.manifest import Manifest
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -38,6 +39,11 @@ class RecordedLine:
     """Where its packets go: address, port and, if only one sender's were taken, its address; of a stream the server's
     address and port; None of a BinaryFILE, which has no packets."""
     stream: bool = False
+
+
+def framing_of(line: RecordedLine | Channel) -> session.Framing:
+    """What cuts the packets of a line, or of a channel's lines, into messages, as its protocol wants it."""
+    return session.framing(line.session, **decode.protocol(line.protocol).options_of(line.session))
 
 
 class Lines:

@@ -12,10 +12,11 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from feedhandler import decode, session
+from feedhandler import session
 from feedhandler.errors import ConfigError
 from feedhandler.line import Arbiter
 from feedhandler.recording import ALL, RecordedLine, Recording, Window
+from feedhandler.recording.lines import framing_of
 from feedhandler.replay._ahead import Ahead
 from feedhandler.replay._picker import Picker
 from feedhandler.replay._repacked import Repacked
@@ -213,12 +214,6 @@ class Source:
 
 def _is_multicast(line: RecordedLine) -> bool:
     return line.destination is not None and ip_address(line.destination[0]).is_multicast
-
-
-def framing_of(line: RecordedLine) -> session.Framing:
-    """What cuts a recorded line's packets into messages."""
-    protocol = decode.protocol(line.protocol)
-    return session.framing(line.session, **(protocol.framing_options if line.session == protocol.framing else {}))
 
 
 def opening(recording: Recording, choice: Choice) -> tuple[str, int]:

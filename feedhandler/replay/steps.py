@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from feedhandler.errors import FeedError
 from feedhandler.figures import duration, kinds_text
+from feedhandler.recording.lines import framing_of
 from feedhandler.replay.rewrite import text
-from feedhandler.replay.source import Source, framing_of
+from feedhandler.replay.source import Source
 
 if TYPE_CHECKING:
     from feedhandler.recording import RecordedLine

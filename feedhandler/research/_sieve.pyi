@@ -28,8 +28,6 @@ class Sieve:
         """Only what these lines brought."""
     def only_numbers(self, first: int, last: int) -> None:
         """Only messages of these numbers of the feed, both included."""
-    def only_times(self, start: int, end: int) -> None:
-        """Only packets received from `start` on and before `end`."""
     def only_symbols(self, symbols: Collection[bytes]) -> None:
         """Only messages about these instruments."""
     def rule(

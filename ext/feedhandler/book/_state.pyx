@@ -135,7 +135,7 @@ def dump(Books books not None, indices):
     parts = {"slots": slots, "trades": trades, "crossed": crossed, "depth": np.array([books.depth], np.uint32)}
     if isinstance(books, OrderBook):
         return parts | _dump_orders(books, index)
-    return parts | _dump_levels(books, index)
+    return parts | _dump_levels(books, index) | {"shown_trades": trades}
 
 
 cdef dict _dump_orders(OrderBook books, uint32_t[::1] index):
@@ -241,17 +241,7 @@ cdef dict _dump_levels(LevelBook books, uint32_t[::1] index):
     return {"counts": counts_array, "prices": prices_array, "sizes": sizes_array, "drafts": drafts_array,
             "security": security_array, "venue": venue_array, "faults": faults_array,
             "shown": np.concatenate(shown) if shown else np.zeros(0, records.LEVEL),
-            "shown_trades": np.array(_of_slots(books, index), TRADES), "trades": kept}
-
-
-cdef list _of_slots(Books books, uint32_t[::1] index):
-    cdef Py_ssize_t i
-    cdef Trades trades
-    found = []
-    for i in range(index.shape[0]):
-        trades = _trades_of(books, books.slot(index[i]))
-        found.append((trades.price, trades.size, trades.volume, trades.count))
-    return found
+            "trades": kept}
 
 
 cdef object _slot_levels(Books books, uint32_t instrument, uint32_t ask):

@@ -1,16 +1,6 @@
 """What the hot thread wants, and what the control path found: one per channel, two rings between two threads."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-
-cdef extern from "spsc.h" nogil:
-    ctypedef struct fh_spsc "struct fh_spsc":
-        uint8_t *bytes
-        uint64_t size
-
-    uint8_t *fh_spsc_room(fh_spsc *r, uint32_t length)
-    void fh_spsc_put(fh_spsc *r)
-    int fh_spsc_waiting(const fh_spsc *r)
-    const uint8_t *fh_spsc_look(fh_spsc *r, uint32_t *length)
-    void fh_spsc_took(fh_spsc *r)
+from feedhandler._spsc cimport fh_spsc, fh_spsc_waiting
 
 cpdef enum:                     # Ask.kind
     ASK_MISSING = 1             # [first, first + count) is wanted

@@ -13,14 +13,12 @@ from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.mman cimport munmap
+from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
+from feedhandler._spsc cimport fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
 from feedhandler._wire cimport fh_be16
 
 cdef extern from "pages.h" nogil:
     void *fh_pages(size_t bytes)
-
-cdef extern from "mailbox.h" nogil:
-    int fh_mailbox_look(const int *box)
-    void fh_mailbox_put(int *box, int value)
 
 cdef enum:
     PIECE_BYTES = 65536         # of a snapshot, taken in one turn; a longer message goes alone

@@ -3,11 +3,8 @@ cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
+from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
 from feedhandler._records cimport Message
-
-cdef extern from "mailbox.h" nogil:
-    int fh_mailbox_look(const int *box)
-    void fh_mailbox_put(int *box, int value)
 
 
 @cython.final

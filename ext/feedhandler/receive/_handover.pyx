@@ -36,16 +36,13 @@ from libc.stdlib cimport calloc, free
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME
 
 from feedhandler._counters cimport LN_BYTES, LN_HEARTBEATS, LN_PACKETS
+from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
 from feedhandler._records cimport MESSAGES_MAX, Event, Message, Packet
 from feedhandler.line._arbiter cimport Arbiter
 from feedhandler.publish._publisher cimport Publisher
 from feedhandler.receive._kept cimport KeptPackets, Need, clock, doze
 from feedhandler.receive._receiver cimport END_OF_INPUT, LineStatus, Receiver
 from feedhandler.session._framing cimport FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, Frame, Framing
-
-cdef extern from "mailbox.h" nogil:
-    int fh_mailbox_look(const int *box)
-    void fh_mailbox_put(int *box, int value)
 
 cdef enum:                      # HandoverReceiver.phase: the hot thread's, who alone goes on to the next
     PHASE_REPLAY = 0

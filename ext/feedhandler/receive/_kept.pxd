@@ -2,16 +2,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from posix.time cimport clock_gettime, nanosleep, timespec
 from feedhandler._records cimport Message, Packet
+from feedhandler._spsc cimport fh_spsc
 from feedhandler.receive._receiver cimport Receiver
-
-cdef extern from "spsc.h" nogil:
-    ctypedef struct fh_spsc "struct fh_spsc":
-        uint8_t *bytes
-        uint64_t size
-
-cdef extern from "mailbox.h" nogil:
-    int fh_mailbox_look(const int *box)
-    void fh_mailbox_put(int *box, int value)
 
 cdef struct Need:               # of a live line: from where on the memory has it whole
     uint64_t session[2]

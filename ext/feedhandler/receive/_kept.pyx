@@ -12,47 +12,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
+from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
 from feedhandler._records cimport MESSAGES_MAX, Message, Packet
+from feedhandler._spsc cimport (fh_spsc_look, fh_spsc_peek, fh_spsc_put, fh_spsc_room, fh_spsc_tail, fh_spsc_took,
+                                fh_spsc_took_to)
 from feedhandler.receive._receiver cimport RECEIVE_BATCH, Receiver
 from feedhandler.session._framing cimport FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, Frame, Framing
-
-cdef extern from "spsc.h" nogil:
-    uint8_t *fh_spsc_room(fh_spsc *r, uint32_t length)
-    void fh_spsc_put(fh_spsc *r)
-    const uint8_t *fh_spsc_look(fh_spsc *r, uint32_t *length)
-    void fh_spsc_took(fh_spsc *r)
-
-cdef extern from *:
-    """
-    #include "spsc.h"
-    /* The consumer's: where the oldest record is, or the next one will be. */
-    static inline uint64_t fh_spsc_tail(const struct fh_spsc *r) { return r->tail; }
-    /* The consumer's: the record at *at, which moves behind it, while all from tail on stay; NULL: there is none. */
-    static inline const uint8_t *fh_spsc_peek(struct fh_spsc *r, uint64_t *at, uint32_t *length)
-    {
-        for (;;) {
-            if (r->head_seen == *at) {
-                r->head_seen = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
-                if (r->head_seen == *at)
-                    return 0;
-            }
-            const struct fh_spsc_record *record = (const struct fh_spsc_record *)(r->bytes + (*at & (r->size - 1)));
-            *at += record->size;
-            if (!record->filler) {
-                *length = record->length;
-                return (const uint8_t *)(record + 1);
-            }
-        }
-    }
-    /* All before `at` is done with. */
-    static inline void fh_spsc_took_to(struct fh_spsc *r, uint64_t at)
-    {
-        __atomic_store_n(&r->tail, at, __ATOMIC_RELEASE);
-    }
-    """
-    uint64_t fh_spsc_tail(const fh_spsc *r) nogil
-    const uint8_t *fh_spsc_peek(fh_spsc *r, uint64_t *at, uint32_t *length) nogil
-    void fh_spsc_took_to(fh_spsc *r, uint64_t at) nogil
 
 cdef enum:
     WAIT_NS = 1_000_000         # for packets, between two looks at what the playing thread wants

@@ -15,6 +15,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 from posix.unistd cimport close, dup, read, write
 from feedhandler._counters cimport LN_BYTES, LN_PACKETS, LN_RECONNECTS
+from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
 from feedhandler._records cimport LINE_DOWN, LINE_ENDED, LINE_UP, TS_CLOCK, Packet
 from feedhandler.receive._receiver cimport END_OF_INPUT
 from feedhandler.receive._wait cimport POLLIN, fh_realtime_ns, pollfd, wait_readable
@@ -41,10 +42,6 @@ cdef extern from "<sys/eventfd.h>" nogil:
     enum:
         EFD_NONBLOCK
         EFD_CLOEXEC
-
-cdef extern from "mailbox.h" nogil:
-    int fh_mailbox_look(const int *box)
-    void fh_mailbox_put(int *box, int value)
 
 
 cdef class StreamReceiver(Receiver):

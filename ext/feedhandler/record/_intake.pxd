@@ -1,6 +1,6 @@
 """The recorder's hot thread: what comes in is copied into a ring, and nothing else."""
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from feedhandler.line._recovery cimport fh_spsc
+from feedhandler._spsc cimport fh_spsc
 from feedhandler.receive._receiver cimport Receiver
 
 cdef enum:

@@ -9,9 +9,10 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from posix.mman cimport munmap
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
+from feedhandler._flags cimport fh_flag_load, fh_flag_store, fh_mailbox_look, fh_mailbox_put
 from feedhandler._records cimport LINE_UP, Packet
 from feedhandler._seqlock cimport fh_load, fh_pause, fh_store
-from feedhandler.line._recovery cimport fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
+from feedhandler._spsc cimport fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
 from feedhandler.receive._stream cimport StreamReceiver
 from feedhandler.receive._wait cimport fh_realtime_ns
@@ -22,14 +23,6 @@ from feedhandler.errors import ReceiverError
 
 cdef extern from "pages.h" nogil:
     void *fh_pages(size_t bytes)
-
-cdef extern from "mailbox.h" nogil:
-    int fh_mailbox_look(const int *box)
-    void fh_mailbox_put(int *box, int value)
-
-cdef extern from "stop_flag.h" nogil:
-    int fh_flag_load(const int *flag)
-    void fh_flag_store(int *flag, int value)
 
 cdef enum:
     WAIT_SPIN = 0

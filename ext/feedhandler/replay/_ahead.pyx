@@ -10,52 +10,10 @@ from libc.string cimport memcpy, memset
 from posix.time cimport nanosleep, timespec
 
 from feedhandler._counters cimport LN_BYTES, LN_PACKETS
+from feedhandler._flags cimport fh_flag_load, fh_flag_store, fh_mailbox_look, fh_mailbox_put
 from feedhandler._records cimport LINE_DOWN, LINE_UP, Packet
+from feedhandler._spsc cimport fh_spsc, fh_spsc_free, fh_spsc_peek, fh_spsc_put, fh_spsc_room, fh_spsc_took_to
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
-
-cdef extern from "stop_flag.h" nogil:
-    int fh_flag_load(const int *flag)
-    void fh_flag_store(int *flag, int value)
-
-cdef extern from *:
-    """
-    #include "spsc.h"
-    /* The record at `*at`, which then is behind it; NULL when the producer has put none there. Nothing is given back. */
-    static const uint8_t *fh_ahead_next(struct fh_spsc *r, uint64_t *at)
-    {
-        for (;;) {
-            if (r->head_seen == *at) {
-                r->head_seen = __atomic_load_n(&r->head, __ATOMIC_ACQUIRE);
-                if (r->head_seen == *at)
-                    return 0;
-            }
-            const struct fh_spsc_record *record = (const struct fh_spsc_record *)(r->bytes + (*at & (r->size - 1)));
-            *at += record->size;
-            if (!record->filler)
-                return (const uint8_t *)(record + 1);
-        }
-    }
-    /* All records before `at` are done with. */
-    static void fh_ahead_took(struct fh_spsc *r, uint64_t at) { __atomic_store_n(&r->tail, at, __ATOMIC_RELEASE); }
-    /* Bytes that are free just now, as the producer sees it. */
-    static uint64_t fh_ahead_free(const struct fh_spsc *r)
-    {
-        return r->size - (r->head - __atomic_load_n(&r->tail, __ATOMIC_ACQUIRE));
-    }
-    static int fh_flag_seen(const int *flag) { return __atomic_load_n(flag, __ATOMIC_ACQUIRE); }
-    static void fh_flag_raise(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELEASE); }
-    """
-    ctypedef struct fh_spsc "struct fh_spsc":
-        uint8_t *bytes
-        uint64_t size
-        uint64_t tail
-    uint8_t *fh_spsc_room(fh_spsc *r, uint32_t length) noexcept nogil
-    void fh_spsc_put(fh_spsc *r) noexcept nogil
-    const uint8_t *fh_ahead_next(fh_spsc *r, uint64_t *at) noexcept nogil
-    void fh_ahead_took(fh_spsc *r, uint64_t at) noexcept nogil
-    uint64_t fh_ahead_free(const fh_spsc *r) noexcept nogil
-    int fh_flag_seen(const int *flag) noexcept nogil
-    void fh_flag_raise(int *flag) noexcept nogil
 
 cdef enum:
     FULL_NS = 1000000           # the reader's sleep while there is no room, until a quarter of the ring is free: woken for
@@ -119,7 +77,7 @@ cdef class Ahead(Receiver):
 
     def end(self):
         """Nothing more will come."""
-        fh_flag_raise(&self.over)
+        fh_mailbox_put(&self.over, 1)
 
     def stop(self):
         """Have read() end. From any thread."""
@@ -178,7 +136,7 @@ cdef class Ahead(Receiver):
                 if fh_flag_load(&self.stopping):
                     return False
                 nanosleep(&pause, NULL)
-                if fh_ahead_free(self.ring) >= self.ring.size // 4:
+                if fh_spsc_free(self.ring) >= self.ring.size // 4:
                     break
                 pause.tv_nsec = min(pause.tv_nsec * 2, <int64_t> 16 * FULL_NS)
             room = fh_spsc_room(self.ring, sizeof(Head) + packet.len)
@@ -201,10 +159,11 @@ cdef class Ahead(Receiver):
         cdef const Head *head
         cdef uint64_t *own
         cdef uint64_t before = self.at
+        cdef uint32_t length
         cdef int n = 0
-        cdef bint over = fh_flag_seen(&self.over)           # before the ring: what was put before the end is found
+        cdef bint over = fh_mailbox_look(&self.over)           # before the ring: what was put before the end is found
         while n < capacity:
-            record = fh_ahead_next(self.ring, &self.at)
+            record = fh_spsc_peek(self.ring, &self.at, &length)
             if record == NULL:
                 break
             head = <const Head *> record
@@ -231,7 +190,7 @@ cdef class Ahead(Receiver):
         return n
 
     cdef void release(self) noexcept nogil:
-        fh_ahead_took(self.ring, self.at)
+        fh_spsc_took_to(self.ring, self.at)
 
     cdef int wait(self, int64_t timeout_ns) noexcept nogil:
         cdef timespec pause

@@ -4,7 +4,7 @@ The framings cut the packets; what a message must be is asked of its bytes, at t
 names. Nothing is decoded.
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -83,7 +83,6 @@ cdef class Sieve:
     cdef Name *names[LINES]                 # by channel, then the feed's id
     cdef uint8_t symbols[SYMBOLS][NAME]     # that are wanted, none: all
     cdef uint64_t first_seq, last_seq
-    cdef int64_t start, end
     cdef Packet packets[RECEIVE_BATCH]
     cdef Message *messages
     cdef Frame frame
@@ -122,7 +121,6 @@ cdef class Sieve:
                 if self.names[channel] == NULL:
                     raise MemoryError()
         self.last_seq = <uint64_t> -1
-        self.start, self.end = INT64_MIN, INT64_MAX
 
     def __dealloc__(self):
         cdef int i
@@ -161,10 +159,6 @@ cdef class Sieve:
     def only_numbers(self, uint64_t first, uint64_t last):
         """Only messages of these numbers of the feed, both included."""
         self.first_seq, self.last_seq = first, last
-
-    def only_times(self, int64_t start, int64_t end):
-        """Only packets received from `start` on and before `end`, ns since the Unix epoch."""
-        self.start, self.end = start, end
 
     def only_symbols(self, symbols):
         """Only messages about these instruments, by symbol or by the feed's id that a message gave to that symbol."""
@@ -308,8 +302,7 @@ cdef class Sieve:
                 if self.rule_count and (message[0].len < kind.length
                                         or not self.passes(message[0].data, kind, table.big_endian)):
                     continue
-            if (self.line_wanted[packet[0].line] and self.first_seq <= seq[0] <= self.last_seq
-                    and self.start <= packet[0].ts_recv < self.end):
+            if (self.line_wanted[packet[0].line] and self.first_seq <= seq[0] <= self.last_seq):
                 return True
         return False
 
