@@ -39,6 +39,8 @@ __all__ = [
     "SIZE_REST",
     "VOLUME",
     "Action",
+    "Cause",
+    "Connection",
     "Flag",
     "Quality",
     "Reason",
@@ -140,6 +142,50 @@ class TimestampKind(IntEnum):
     KERNEL = 2
     HARDWARE = 3
     FILE = 4
+
+
+class Connection(IntEnum):
+    """Where a line that is a WebSocket stands; NONE: the line is none."""
+
+    NONE = 0
+    DISCONNECTED = 1
+    CONNECTING = 2
+    AUTHENTICATING = 3
+    SYNCHRONIZING = 4
+    CONNECTED = 5
+    STALE = 6
+    DEAD = 7
+
+
+class Cause(IntEnum):
+    """Why a connection stands where it does."""
+
+    NONE = 0
+    START = 1
+    RETRY = 2
+    UPGRADED = 3
+    SUBSCRIBED = 4
+    HEARD = 5
+    UNREACHABLE = 6
+    TLS = 7
+    HANDSHAKE = 8
+    REFUSED = 9
+    AUTHENTICATION = 10
+    RATE_LIMITED = 11
+    POLICY = 12
+    CLOSED = 13
+    RESTARTING = 14
+    OVERLOADED = 15
+    SERVER_ERROR = 16
+    LOST = 17
+    PROTOCOL = 18
+    TOO_BIG = 19
+    HEARTBEAT = 20
+    SILENT = 21
+    TIMEOUT = 22
+    PLANNED = 23
+    RESYNC = 24
+    STOPPED = 25
 
 
 def side_stride(depth: int) -> int:

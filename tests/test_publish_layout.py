@@ -31,7 +31,7 @@ PINNED = {
     "ChannelRecord": "quality 0 epoch 4 reason 8 shard 12 first_line 14 lines 16 protocol_index 18 reserved0 20 "
     "since 24 next_seq 32 name 40 protocol 56 session 72 counters 88 reserved 344 = 448",
     "LineRecord": "name 0 channel 16 state 18 ts_kind 19 receive_buffer 20 next_seq 24 last_packet 32 last_data 40 "
-    "counters 48 reserved 240 = 320",
+    "counters 48 connection_since 240 connection 248 connection_reason 249 spare 250 reserved 256 = 320",
     "Part": "offset 0 stride 8 count 16 used 24 = 32",
     "RingHead": "head 0 capacity 8 reserved 16 = 64",
     "Histogram": "count 0 sum 8 minimum 16 maximum 24 reserved 32 buckets 64 = 8256",
@@ -40,6 +40,7 @@ PINNED = {
     "reserved2 144 name 192 backend 256 version 288 host 320 reserved3 384 = 512",
 }
 ENUMS = {"ACTION": records.Action, "SIDE": records.Side, "FLAG": records.Flag, "QUALITY": records.Quality}
+ENUMS |= {"CONNECTION": records.Connection, "CAUSE": records.Cause}
 ENUMS |= {"TRADING": records.Trading, "REASON": records.Reason, "TS": records.TimestampKind}
 
 
@@ -55,7 +56,7 @@ def test_every_size_and_offset_is_pinned(record: str) -> None:
 
 
 def test_the_layout_hash_is_pinned() -> None:
-    assert f"{LAYOUT_HASH:016x}" == "92fdbe5d02e1f2fd"
+    assert f"{LAYOUT_HASH:016x}" == "db13285f867076b9"
 
 
 @pytest.mark.parametrize("prefix, enum", ENUMS.items())

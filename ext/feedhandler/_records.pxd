@@ -6,7 +6,7 @@ hash of all layouts stands in the header of each shared segment. Widest fields f
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    LAYOUT_VERSION = 3
+    LAYOUT_VERSION = 4
     ALL_INSTRUMENTS = 0         # instrument 0 stands for "none, or the whole channel"; directory entries start at 1
     MESSAGES_MAX = 32768        # a UDP datagram cannot hold more message blocks than this
     MAX_EVENTS_PER_MESSAGE = 4
@@ -85,6 +85,44 @@ cdef enum:                      # LineRecord.state
     LINE_UP = 1
     LINE_SILENT = 2
     LINE_ENDED = 3
+
+cdef enum:                      # LineRecord.connection: where a line that is a WebSocket stands
+    CONNECTION_NONE = 0         # it is none
+    CONNECTION_DISCONNECTED = 1
+    CONNECTION_CONNECTING = 2   # TCP, TLS, the HTTP upgrade
+    CONNECTION_AUTHENTICATING = 3
+    CONNECTION_SYNCHRONIZING = 4    # subscriptions and snapshots are under way
+    CONNECTION_CONNECTED = 5
+    CONNECTION_STALE = 6        # a heartbeat was missed
+    CONNECTION_DEAD = 7         # several were
+
+cdef enum:                      # LineRecord.connection_reason: why it stands there
+    CAUSE_NONE = 0
+    CAUSE_START = 1             # it is begun
+    CAUSE_RETRY = 2             # the wait after a failure is over
+    CAUSE_UPGRADED = 3          # the HTTP upgrade was accepted
+    CAUSE_SUBSCRIBED = 4        # all that was asked for has been confirmed, or flows
+    CAUSE_HEARD = 5             # it speaks again
+    CAUSE_UNREACHABLE = 6       # no address, no route, refused, timed out
+    CAUSE_TLS = 7               # the certificate, or TLS itself
+    CAUSE_HANDSHAKE = 8         # the HTTP answer is no upgrade
+    CAUSE_REFUSED = 9           # a subscription was refused
+    CAUSE_AUTHENTICATION = 10   # credentials refused, or expired
+    CAUSE_RATE_LIMITED = 11
+    CAUSE_POLICY = 12           # close code 1008, or HTTP 403 or 451: we are not wanted
+    CAUSE_CLOSED = 13           # the server closed in good order
+    CAUSE_RESTARTING = 14       # the server said that it restarts (1001, 1012), or asked for a new connection
+    CAUSE_OVERLOADED = 15       # 1013, or HTTP 503
+    CAUSE_SERVER_ERROR = 16     # 1011, or HTTP 5xx
+    CAUSE_LOST = 17             # the connection broke without a word
+    CAUSE_PROTOCOL = 18         # the server broke a rule of the protocol: we closed
+    CAUSE_TOO_BIG = 19          # a message larger than max_message_bytes: we closed, 1009
+    CAUSE_HEARTBEAT = 20        # nothing came for longer than a heartbeat
+    CAUSE_SILENT = 21           # several heartbeats were missed: we gave it up
+    CAUSE_TIMEOUT = 22          # connecting, or the confirmation of a subscription, took too long
+    CAUSE_PLANNED = 23          # replaced by a new connection before the venue cuts it
+    CAUSE_RESYNC = 24           # a book is asked for again on this connection
+    CAUSE_STOPPED = 25          # by us
 
 cdef enum:                      # SegmentHeader.state
     SEGMENT_INIT = 0
@@ -211,7 +249,11 @@ cdef struct LineRecord:         # 320 bytes
     int64_t last_packet         # ts_recv of the last packet
     int64_t last_data           # ts_recv of the last packet with messages
     uint64_t counters[LINE_COUNTERS]
-    uint64_t reserved[10]
+    int64_t connection_since    # ns since the Unix epoch: when `connection` took its value; 0 = it has none
+    uint8_t connection          # CONNECTION_...; written by the line stage as the control line tells it
+    uint8_t connection_reason   # CAUSE_...
+    uint8_t spare[6]
+    uint64_t reserved[8]
 
 cdef struct Part:               # where a part of the segment lies
     uint64_t offset             # bytes from the start of the segment
