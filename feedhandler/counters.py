@@ -43,6 +43,11 @@ CHANNEL = (
     Counter("snapshots", "snapshots", "Spliced in."),
     Counter("spanned", "messages", "Never handed out one by one: a snapshot stood for them."),
     Counter("answers_refused", "packets", "Of recovery: of another session, not asked for, malformed, or too late."),
+    Counter("checksum", "books", "Whose checksum was not the one that the feed sent with the update."),
+    Counter("resyncs", "books", "Lost one by one: a snapshot or a new subscription of the instrument was asked for."),
+    Counter("outdated", "messages", "Updates that the snapshot before them had in it already."),
+    Counter("held_full", "messages", "Updates dropped for want of room while they waited for a snapshot."),
+    Counter("switches", "books", "Taken over from a standby line when the line before it was lost."),
 )
 
 LINE = (

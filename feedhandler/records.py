@@ -132,6 +132,8 @@ class Reason(IntEnum):
     STOPPED = 16
     LINE_DOWN = 17
     CATCHING_UP = 18
+    CHECKSUM = 19
+    SNAPSHOT = 20
 
 
 class TimestampKind(IntEnum):

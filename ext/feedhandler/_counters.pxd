@@ -31,6 +31,11 @@ cdef enum:                      # ChannelRecord.counters; anonymous, so that the
     CH_SNAPSHOTS                # snapshots spliced in
     CH_SPANNED                  # sequence numbers that a snapshot stood for: never handed out one by one
     CH_ANSWERS_REFUSED          # answers of recovery: of another session, not asked for, malformed, too late
+    CH_CHECKSUM                 # books whose checksum was not the feed's
+    CH_RESYNCS                  # times one instrument's book was lost, and a snapshot or subscription asked for
+    CH_OUTDATED                 # updates that the snapshot before them had in it already
+    CH_HELD_FULL                # updates dropped that were waiting for a snapshot: no room
+    CH_SWITCHES                 # books taken over from a standby line
     CHANNEL_COUNTERS_USED
 
 cdef enum:                      # LineRecord.counters

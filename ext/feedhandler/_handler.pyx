@@ -96,9 +96,9 @@ cdef class Shard(Stages):
                     for i in range(count):
                         self.events[i].flags |= FLAG_STALE
                 self.flow(channel, count)
-            if taken == 0:
+            elif taken == 0:
                 break                       # the message at `done` is malformed
-            done += taken
+            done += taken                   # none, where the batch is full of a message's first events
         self.heard(channel, run, done)
         (<Arbiter> self.arbiters[channel]).settle(done)
 
@@ -109,22 +109,24 @@ cdef class Shard(Stages):
 
     cdef void deliver_singly(self, int channel, const Run *run, bint live) noexcept nogil:
         """deliver(), one message after the other before the witness."""
-        cdef int32_t done = 0
-        while done < run.count and self.deliver_one(channel, run, done, live) >= 0:
-            done += 1
+        cdef int32_t done = 0, taken
+        while done < run.count and self.deliver_one(channel, run, done, live, &taken) >= 0:
+            done += taken
         self.heard(channel, run, done)
         (<Arbiter> self.arbiters[channel]).settle(done)
 
-    cdef int deliver_one(self, int channel, const Run *run, int32_t done, bint live) noexcept nogil:
-        """One message of a run: how many events it was, now in `events`; -1: it is malformed."""
+    cdef int deliver_one(self, int channel, const Run *run, int32_t done, bint live, int32_t *taken) noexcept nogil:
+        """One message of a run: how many events it was, now in `events`; -1: it is malformed.
+
+        `taken` 0: these are its next events, and there are more.
+        """
         cdef Run one = run[0]
-        cdef int32_t taken
         cdef int count, i
         one.count = 1
         one.messages = run.messages + done
         one.first_seq = run.first_seq + <uint64_t> done if run.first_seq > 0 else 0
-        count = (<Decoder> self.decoders[channel]).decode(&one, 0, self.events, EVENT_BATCH, &taken)
-        if taken == 0:
+        count = (<Decoder> self.decoders[channel]).decode(&one, 0, self.events, EVENT_BATCH, taken)
+        if count == 0 and taken[0] == 0:
             return -1
         if count > 0:
             if not live:
@@ -214,7 +216,7 @@ cdef class Shard(Stages):
         run.line = NO_LINE
         while done < run.count:
             count = (<Decoder> self.decoders[channel]).decode(&run, done, self.events, EVENT_BATCH, &taken)
-            if taken == 0:
+            if count == 0 and taken == 0:
                 return False
             for i in range(count):
                 self.events[i].channel_seq = piece.number - 1
@@ -366,11 +368,13 @@ cdef class Shard(Stages):
     cdef int walk(self, Step *step) noexcept nogil:
         """turn() and finish() as a machine that stands still after each message; the stages follow each other as there."""
         cdef int n
+        cdef int32_t taken
         while True:
             if self.stage == WALK_RUN:
                 n = -1 if self.done == self.hand.count else self.deliver_one(
-                    self.drained, &self.hand, self.done, self.live)
-                self.done += n >= 0
+                    self.drained, &self.hand, self.done, self.live, &taken)
+                if n >= 0:
+                    self.done += taken
                 if n < 0:
                     (<Arbiter> self.arbiters[self.drained]).settle(self.done)
                     self.stage = WALK_DRAIN

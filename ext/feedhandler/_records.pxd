@@ -72,6 +72,8 @@ cdef enum:                      # why a book or a channel is not LIVE
     REASON_STOPPED = 16         # the writer stopped in good order
     REASON_LINE_DOWN = 17       # every line of the channel is disconnected
     REASON_CATCHING_UP = 18     # a recording is played before the live feed: what is shown is the past
+    REASON_CHECKSUM = 19        # the feed's own checksum of the book is not that of ours
+    REASON_SNAPSHOT = 20        # the book begins with a snapshot, which is not there yet
 
 cdef enum:                      # how ts_recv was taken
     TS_NONE = 0

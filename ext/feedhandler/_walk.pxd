@@ -17,7 +17,7 @@ cdef enum:                      # Walk.stage
     WALK_POLLED = 10            # `polled` is what the poll gave
 
 cdef struct Step:               # what took effect last
-    const Event *events         # of one message, or of the channel as a whole; valid until the next step
+    const Event *events         # of one message or a part of it, or of the channel as a whole; valid until the next step
     uint64_t first              # number of events[0] in the ring
     int32_t count               # 0: nothing did, but the channel's word is another now
     int32_t channel

@@ -30,9 +30,11 @@ cdef class Decoder:
     `seq` is left 0; FLAG_LAST stands on the last event of each message.
 
     decode() takes messages from `first` on, writes their events and gives their number; `taken` is the number of
-    messages used up. It stops early for two reasons: fewer than MAX_EVENTS_PER_MESSAGE places are left in `out` (call
-    again), or the next message is malformed. So `taken` 0, with that many places given, says: messages[first] is
-    malformed. Nothing is counted or remembered of a message that is not taken.
+    messages used up. It stops early for two reasons: fewer than MAX_EVENTS_PER_MESSAGE places are left in `out`, or the
+    next message is malformed. A message may have any number of events, and decode() may stop inside it: it is not
+    taken yet, and the next call, with `first` at it, goes on where this one stopped. So call again until all is taken or
+    a call gives no event and takes nothing, with at least MAX_EVENTS_PER_MESSAGE places: messages[first] is malformed.
+    That is known before its first event is written: of a malformed message nothing is counted, remembered or emitted.
     """
     cdef Instruments instruments
     cdef readonly str protocol

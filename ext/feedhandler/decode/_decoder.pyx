@@ -144,8 +144,8 @@ cdef class Decoder:
         cdef Py_ssize_t count = len(wires), i
         cdef Event[::1] events
         cdef Run run
-        cdef int32_t taken = 0
-        cdef int made = 0
+        cdef int32_t taken = 0, done = 0
+        cdef int made = 1
         self.taken = 0
         made_array = np.zeros(max(1, count) * MAX_EVENTS_PER_MESSAGE, _EVENT)
         if count == 0:
@@ -161,9 +161,13 @@ cdef class Decoder:
         run.count = <int32_t> count
         run.line = line
         events = made_array
-        made = self.decode(&run, 0, &events[0], <int> events.shape[0], &taken)
-        self.taken = taken
-        return made_array[:made].copy()
+        parts = []
+        while done < run.count and (taken > 0 or made > 0):
+            made = self.decode(&run, done, &events[0], <int> events.shape[0], &taken)
+            parts.append(made_array[:made].copy())
+            done += taken
+        self.taken = done
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def decode_file(self, buffer, bint big_endian=True):
         """Decode length-prefixed messages in memory into a reused batch: (messages, events, malformed ones left out).
@@ -177,6 +181,7 @@ cdef class Decoder:
         cdef const uint8_t *end
         cdef Run run
         cdef int32_t first, taken, count
+        cdef int events_made
         cdef uint32_t length = 0
         cdef uint64_t messages = 0, made = 0, malformed = 0
         PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE)
@@ -204,9 +209,10 @@ cdef class Decoder:
                 run.count = count
                 first = 0
                 while first < count:
-                    made += <uint64_t> self.decode(&run, first, events, PACKET * MAX_EVENTS_PER_MESSAGE, &taken)
+                    events_made = self.decode(&run, first, events, PACKET * MAX_EVENTS_PER_MESSAGE, &taken)
+                    made += <uint64_t> events_made
                     first += taken
-                    if first < count:               # the batch has room for all: what is left begins with a bad one
+                    if events_made == 0 and taken == 0:
                         malformed += 1
                         first += 1
                 messages += <uint64_t> count
