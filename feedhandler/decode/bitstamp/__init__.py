@@ -1,0 +1,1 @@
+"""Bitstamp WebSocket v2: diff and full order book, live trades."""

@@ -1,0 +1,1 @@
+"""Coinbase Exchange: level 2 and matches of its ws-feed."""
