@@ -15,6 +15,7 @@ from feedhandler.cli import (
     common,
     convert,
     doctor,
+    imports,
     inspect,
     lines,
     plot,
@@ -41,6 +42,7 @@ app = typer.Typer(
 for module in (
     run,
     record,
+    imports,
     replay,
     check,
     convert,
