@@ -12,6 +12,7 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from feedhandler import venue_config
 from feedhandler.errors import ConfigError
 from feedhandler.settings import (
     Kind,
@@ -183,7 +184,7 @@ class Line:
     """One copy of a channel's messages: a multicast group, or the server of a stream session."""
 
     name: str = setting(MISSING, _SHORT, "shown in top and in the line table", "A")
-    port: int = setting(MISSING, integer(1, 65535), "UDP port, or the server's TCP port", 26400)
+    port: int = setting(0, integer(1, 65535), "UDP port, or the server's TCP port", 26400)
     group: str = setting("", address(multicast=True), "multicast group", "239.192.0.1")
     host: str = setting("", text(r"\S+", "a host name or address"), "the server's name or address", "127.0.0.1")
     interface: str = setting("", text(r"[^\s/]{1,15}", "the name of a network interface, as eth0"), "joins here", "lo")
@@ -192,10 +193,18 @@ class Line:
     username: str = setting("", _USER, "login")
     password: str = setting("", _PASSWORD, "login", repr=False)
     requested_session: str = setting("", text(r"[ -~]{0,10}", "at most 10 ASCII characters"), '"" = the current one')
+    url: str = setting("", venue_config.url("wss", "ws"), "the venue's WebSocket", "wss://127.0.0.1:8443/ws")
+    address: str = setting("", venue_config.reach(), 'connect there, "host" or "host:port"; "" = where DNS says')
+    ca: str = setting("", venue_config.file(), 'PEM file of the authorities to trust; "" = the system\'s')
+    certificate: str = setting("", venue_config.file(), "PEM file of our own certificate, where one is asked for")
+    key: str = setting("", venue_config.file(), 'PEM file of its key; "" = it stands with the certificate')
 
 
 DATAGRAM_KEYS = ("group", "interface", "source", "vlan")
 STREAM_KEYS = ("host", "username", "password", "requested_session")
+NOT_OF_DATAGRAMS = (*STREAM_KEYS, *venue_config.LINE_KEYS)
+NOT_OF_STREAMS = (*DATAGRAM_KEYS, *venue_config.LINE_KEYS)
+NOT_OF_WEBSOCKETS = (*DATAGRAM_KEYS, *STREAM_KEYS, "port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,8 +250,22 @@ class Channel:
     )
     silence_ms: int = setting(0, integer(0, 86_400_000), "STALE after so long without a packet; 0 = 3 × heartbeat")
     skew_ms: int = setting(1000, integer(0, 3_600_000), "lines may lie this far apart")
+    symbols: tuple[str, ...] = setting(
+        (), several(text(r"\S+", "an instrument's name")), "instruments, as the venue names them", ("BTCUSDT",)
+    )
+    streams: tuple[str, ...] = setting(
+        (), several(text(r"\S+", "a stream's name")), "what of them, as the venue names it; [] = book and trades"
+    )
+    rest: str = setting("", venue_config.url("https", "http", optional=True), 'REST service; "" = the venue\'s own')
+    depth: int = setting(0, integer(0, 1_000_000), "levels a side that the venue is asked for; 0 = all it gives")
+    max_message_bytes: int = setting(4 << 20, integer(1024, 1 << 26), "a longer message ends the connection, 1009")
     lines: tuple[Line, ...] = ()
     recovery: RecoverySettings | None = None
+
+    @property
+    def websocket(self) -> bool:
+        """Its lines are WebSockets of a venue; the last of them is its own control line."""
+        return self.session == venue_config.WEBSOCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,16 +309,18 @@ def parse(document: str, source: str = "<config>") -> Config:
     rdma = read_table(Rdma, tables.get("rdma", {}), place.at("rdma"))
     record = read_table(Record, tables.get("record", {}), place.at("record"))
     found = _tables(tables, "channel", "itch", place)
-    channels = tuple(_channel(table, place.at("channel", i)) for i, table in enumerate(found))
+    channels = tuple(_channel(i, table, place.at("channel", i)) for i, table in enumerate(found))
     _none_twice(
         (c.name for c in channels), "a channel name", [place.at("channel", i, "name") for i in range(len(found))]
     )
     lines = [
         (line, place.at("channel", i, "line", j)) for i, c in enumerate(channels) for j, line in enumerate(c.lines)
     ]
-    targets = [place.at("group" if line.group else "host") for line, place in lines]
-    _none_twice((_target(line) for line, _ in lines), "an address", targets)
-    _none_shadowed([line for line, _ in lines], targets)
+    sources = {i for i, channel in enumerate(channels) if not channel.websocket}
+    named = [(line, where) for line, where in lines if where.path[1] in sources]
+    targets = [place.at("group" if line.group else "host") for line, place in named]
+    _none_twice((_target(line) for line, _ in named), "an address", targets)
+    _none_shadowed([line for line, _ in named], targets)
     if len(channels) > CHANNELS_MAX:
         raise place.at("channel", CHANNELS_MAX).error(f"at most {CHANNELS_MAX} channels", f"{len(channels)}")
     if len(lines) > LINES_MAX:
@@ -303,24 +328,44 @@ def parse(document: str, source: str = "<config>") -> Config:
     return Config(shm, books, ring, run, channels, af_xdp, rdma, record)
 
 
-def _channel(table: Any, place: Place) -> Channel:
+def _channel(number: int, table: Any, place: Place) -> Channel:
     from feedhandler.decode import protocols
+    from feedhandler.session import framing
 
+    known = protocols()
+    table = venue_config.implied(table, {name: protocol.framing for name, protocol in known.items()})
     check_keys(table, [f.name for f in fields(Channel) if f.name != "lines"] + ["line"], place)
-    stream = _is_stream(table, place)
+    session = _session(table, place)
+    websocket = session == venue_config.WEBSOCKET
+    stream = not websocket and framing(session).stream
     lines = []
     for i, entry in enumerate(_tables(table, "line", "A", place)):
         here = place.at("line", i)
-        if stream:
-            lines.append(read_table(Line, entry, here, without=DATAGRAM_KEYS, required=("host",)))
+        if websocket:
+            found = read_table(Line, entry, here, without=NOT_OF_WEBSOCKETS, required=("url",))
+            lines.append(venue_config.line(found, here))
+        elif stream:
+            lines.append(read_table(Line, entry, here, without=NOT_OF_STREAMS, required=("host", "port")))
         else:
-            lines.append(read_table(Line, entry, here, without=STREAM_KEYS, required=("group", "interface")))
+            lines.append(
+                read_table(Line, entry, here, without=NOT_OF_DATAGRAMS, required=("port", "group", "interface"))
+            )
     _none_twice((line.name for line in lines), "a line name", [place.at("line", i, "name") for i in range(len(lines))])
+    if websocket:
+        lines.append(venue_config.control_line(Line, number))
     nested = {"lines": ("line", tuple(lines)), "recovery": ("recovery", _recovery(table, place))}
-    channel = read_table(Channel, table, place, nested=nested)
-    known = protocols()
+    without = () if websocket else venue_config.CHANNEL_KEYS
+    required = ("symbols",) if websocket else ()
+    channel = read_table(Channel, table, place, nested=nested, without=without, required=required)
     if channel.protocol not in known:
         raise place.at("protocol").error(choice(*known).expected, shown(channel.protocol))
+    if websocket != (known[channel.protocol].framing == venue_config.WEBSOCKET):
+        fitting = [name for name, p in known.items() if websocket == (p.framing == venue_config.WEBSOCKET)]
+        raise place.at("protocol").error(
+            f"{choice(*fitting).expected} with session = {shown(session)}", shown(channel.protocol)
+        )
+    if websocket:
+        venue_config.check(channel, place)
     return channel if channel.venue else replace(channel, venue=known[channel.protocol].venue)
 
 
@@ -341,16 +386,16 @@ def _recovery(table: Mapping[str, Any], place: Place) -> RecoverySettings | None
     return found
 
 
-def _is_stream(table: Mapping[str, Any], place: Place) -> bool:
-    """Whether the channel's lines are streams: its session says so."""
-    from feedhandler.session import framing, framings
+def _session(table: Mapping[str, Any], place: Place) -> str:
+    """The session protocol of the channel's lines."""
+    from feedhandler.session import framings
 
     live = [name for name in framings() if name != "binaryfile"]  # a BinaryFILE is replayed, not received
     session = table.get("session")
     if session not in live:
         found = "nothing, and the key is required" if session is None else shown(session)
         raise place.at("session").error(choice(*live).expected, found)
-    return framing(session).stream
+    return str(session)
 
 
 def _tables(table: Mapping[str, Any], key: str, example: str, place: Place) -> list[Any]:
@@ -393,11 +438,13 @@ def _none_twice(values: Iterable[str], what: str, places: list[Place]) -> None:
 
 
 def example() -> str:
-    """A documented sample with every key: two multicast lines; recovery, and a stream session, as comments."""
+    """A documented sample with every key: two multicast lines; recovery, a stream session, a WebSocket, as comments."""
     second = {"name": "B", "group": "239.192.0.2"}
-    line_a = example_lines(Line, without=STREAM_KEYS)
+    line_a = example_lines(Line, without=NOT_OF_DATAGRAMS)
     line_b = [f'{name} = "{value}"' for name, value in second.items()] + ["port = 26400", 'interface = "lo"']
-    stream = [f"# {line}" for line in example_lines(Line, without=DATAGRAM_KEYS)]
+    stream = [f"# {line}" for line in example_lines(Line, without=NOT_OF_STREAMS)]
+    crypto = [f"# {line}" for line in _crypto_lines()]
+    socket = [f"# {line}" for line in example_lines(Line, without=NOT_OF_WEBSOCKETS)]
     again = [f"# {line}" for line in example_lines(RecoverySettings)]
     parts: list[tuple[str, list[str]]] = [
         ("# The feed as strategies see it.\n[shm]", example_lines(Shm)),
@@ -407,7 +454,7 @@ def example() -> str:
         ("[af_xdp]", example_lines(AfXdp)),
         ("[rdma]", example_lines(Rdma)),
         ("# What `feedhandler record` does.\n[record]", example_lines(Record)),
-        ("[[channel]]", example_lines(Channel)),
+        ("[[channel]]", example_lines(Channel, without=venue_config.CHANNEL_KEYS)),
         (
             "# How messages that no line brought are had again. Without it a gap stays STALE.\n# [channel.recovery]",
             again,
@@ -415,5 +462,14 @@ def example() -> str:
         ("[[channel.line]]", line_a),
         ("[[channel.line]]", line_b),
         ('# With session = "soupbintcp" a line is the server of a stream instead:\n# [[channel.line]]', stream),
+        ("# A crypto venue speaks JSON over WebSockets; the keys above are a channel's, too:\n# [[channel]]", crypto),
+        ("# [[channel.line]]", socket),
     ]
     return "\n\n".join("\n".join([head, *lines]) for head, lines in parts) + "\n"
+
+
+def _crypto_lines() -> list[str]:
+    """The keys of a channel of WebSockets."""
+    named = {"name": "crypto", "protocol": "binance"}
+    others = [f.name for f in fields(Channel) if f.name not in venue_config.CHANNEL_KEYS]
+    return [f'{key} = "{value}"' for key, value in named.items()] + example_lines(Channel, without=others)
