@@ -1,9 +1,12 @@
-"""The machine's own limits, measured beside ours in the same run: a bare decode loop, and memory latency."""
+"""The machine's own limits, measured beside ours in the same run: a bare decode loop, memory latency, punctuality."""
+import array
 import mmap
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+
+from feedhandler.receive._wait cimport fh_monotonic_ns
 
 cdef extern from "floor.h" nogil:
     uint64_t fh_cpu_ns()
@@ -55,3 +58,25 @@ def chase(size_t length, uint64_t hops=1_000_000):
     PyBuffer_Release(&view)
     memory.close()
     return (end - begin) / hops
+
+
+def lateness(int64_t period_ns, int count):
+    """Nanoseconds by which a loop that does nothing but look at the clock sees each of `count` due times too late.
+
+    array.array of type "q". What is late here is late in any program: the scheduler or the host had the CPU.
+    """
+    errors = array.array("q", bytes(8 * count))
+    cdef int64_t[::1] out = errors
+    cdef int64_t due, now
+    cdef int i
+    if period_ns < 1 or count < 1:
+        raise ValueError(f"period_ns and count are at least 1, not {period_ns} and {count}")
+    with nogil:
+        due = fh_monotonic_ns()
+        for i in range(count):
+            due += period_ns
+            now = fh_monotonic_ns()
+            while now < due:
+                now = fh_monotonic_ns()
+            out[i] = now - due
+    return errors
