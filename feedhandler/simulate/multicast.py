@@ -132,9 +132,9 @@ class MulticastSender:
 
         An Exchange, or another source of messages, becomes MoldUDP64 packets. A receiver of a capture
         (`receive.capture.receiver`) gives its packets as they are, each on the line of its number, when `schedule`
-        says; by default at `speed` times the pace of their times. `progress` is called about twenty times a second
-        with the messages (packets) made so far, in the caller's thread. Raises CaptureError, after all that came
-        before it, when the source is damaged.
+        says; by default at `speed` times the pace of their times. `progress` is called about twenty times a second,
+        and at the end, with the messages (packets) made so far, in the caller's thread. Raises CaptureError, after all
+        that came before it, when the source is damaged.
         """
         if not self._sockets:
             raise ConfigError("simulate: this sender has run and closed its sockets; make another one")
@@ -171,8 +171,10 @@ class MulticastSender:
         thread = threading.Thread(target=send, name="feedhandler-sender", daemon=True)
         thread.start()
         try:
-            while thread.is_alive():
+            going = True
+            while going:
                 thread.join(LOOK_S)
+                going = thread.is_alive()
                 if progress is not None:
                     progress(self._sender.made)
         finally:
