@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -164,6 +165,8 @@ class FollowedChain:
         self._present = path
         self._stamps: dict[Path, int] = {}
         self._complete_since: float | None = None
+        self._read: tuple[Path, int, int, int] | None = None
+        self._told = False
         self._scan()
 
     def next(self) -> FileReceiver | None:
@@ -235,7 +238,7 @@ class FollowedChain:
         if not self._path.is_dir():
             return bool(self._seen) and not self._waiting and self._file is None
         days = [folder for folder in folders(self._path) if (folder / manifests.NAME).exists()]
-        if not days or not manifests.load(days[-1]).complete:
+        if not days or not self._says_complete(days[-1]):
             self._complete_since = None
             return False
         if days == [self._path]:
@@ -243,6 +246,17 @@ class FollowedChain:
         now = time.monotonic()
         self._complete_since = self._complete_since or now
         return now - self._complete_since > NEXT_DAY_SECONDS
+
+    def _says_complete(self, folder: Path) -> bool:
+        """What the manifest says; one that is as it was is not read again."""
+        mark = None
+        with contextlib.suppress(OSError):  # load() says it better
+            stat = (folder / manifests.NAME).stat()
+            mark = folder, stat.st_ino, stat.st_size, stat.st_mtime_ns
+        if mark is None or mark != self._read:
+            self._told = manifests.load(folder).complete
+            self._read = mark if mark is not None and time.time_ns() - mark[3] > TIMES_DIFFER_NS else None
+        return self._told
 
 
 def named_by_address(host: str) -> bool:
