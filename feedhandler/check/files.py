@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from feedhandler.check.report import Drops, FileCheck, Finding
+from feedhandler.check.report import Drops, FileCheck, Finding, Severity
 from feedhandler.errors import CaptureError
 from feedhandler.recording import Recording
 from feedhandler.recording.files import RecordedFile
@@ -142,11 +142,11 @@ def findings(
         yield from _promised(recording, channels)
     unnumbered = {channel.name for channel in channels if channel.unsequenced}
     for drop in drops([manifest for _, manifest in recording.manifests]):
-        severity = "lost" if drop.channel in unnumbered else "warning"
+        severity: Severity = "lost" if drop.channel in unnumbered else "warning"
         for count, what in ((drop.kernel, "dropped by the kernel"), (drop.recorder, "not written by the recorder")):
             if count:
                 yield Finding(
-                    "lost" if severity == "lost" else "warning",
+                    severity,
                     f"{count:,} packet{'' if count == 1 else 's'} {what}",
                     drop.channel,
                     drop.line,

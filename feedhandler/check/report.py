@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from feedhandler.recording.report import ChannelReport, plain
+from feedhandler.recording.report import ChannelReport, LineReport, plain
 
 Severity = Literal["lost", "damage", "warning", "note"]
 
@@ -224,7 +224,7 @@ def describe(report: DayReport) -> Iterator[Finding]:
     for channel in report.channels:
         yield from _of_channel(report, channel)
         for line in channel.lines:
-            yield from _of_line(report, channel, line.name)
+            yield from _of_line(report, channel, line)
 
 
 ENDS = ("moldudp64", "soupbintcp", "binaryfile")
@@ -274,12 +274,11 @@ def _of_channel(report: DayReport, channel: ChannelReport) -> Iterator[Finding]:
         yield found("note", f"{channel.session_count - channel.restarts} sessions")
 
 
-def _of_line(report: DayReport, channel: ChannelReport, name: str) -> Iterator[Finding]:
-    line = next(line for line in channel.lines if line.name == name)
+def _of_line(report: DayReport, channel: ChannelReport, line: LineReport) -> Iterator[Finding]:
     lines = len(channel.lines)
 
     def found(severity: Severity, text: str, at: int | None = None) -> Finding:
-        return Finding(severity, text, channel.name, name, at)
+        return Finding(severity, text, channel.name, line.name, at)
 
     if not line.packets:
         yield found("warning", "brought nothing at all")

@@ -25,7 +25,7 @@ from feedhandler.record.day import PARTIAL, Day, remedy, said
 from feedhandler.record.seen import Carried, carry
 from feedhandler.recording import manifest
 from feedhandler.recording._sequences import Sequences
-from feedhandler.recording.manifest import Channel, File, FileLine
+from feedhandler.recording.manifest import Channel, FileLine
 from feedhandler.recording.report import ChannelReport
 
 BLOCK_BYTES = 1 << 20
@@ -339,21 +339,7 @@ class Disk:
     def _enter(self, digest: str | None, reports: Sequence[ChannelReport]) -> None:
         """The file as it is now into the manifest."""
         assert self.day is not None and self.path is not None
-        lines = self._with_losses()
-        first = [line.first_ts for line in lines if line.first_ts is not None]
-        last = [line.last_ts for line in lines if line.last_ts is not None]
-        self.day.put(
-            File(
-                self.path.name,
-                sum(line.packets for line in lines),
-                self._size,
-                digest,
-                digest is not None,
-                min(first, default=None),
-                max(last, default=None),
-                lines,
-            )
-        )
+        self.day.put(resume.entry(self.path.name, self._size, self._with_losses(), digest, digest is not None))
         self.day.see(reports)
 
     # -- what cannot be written ----------------------------------------------------------------------------------------

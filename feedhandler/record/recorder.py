@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 FLUSH_NS = 200_000_000  # what has come in is in the file so soon
 SYNC_NS = 1_000_000_000  # and acknowledged, unless `sync` says otherwise
-NEVER = 2**63 - 1
 ALWAYS = -(2**63)
 SEGMENT_BYTES = 1 << 12  # of a segment without payload, with all that may be said about it
 STATISTICS_BYTES = 160  # of a line at the end of a file, at most

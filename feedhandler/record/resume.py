@@ -92,7 +92,7 @@ def _mend_file(day: Day, left: Path, path: Path, sequences: Sequences | None) ->
     if not start:  # all of it was walked through
         before = tuple(replace(line, packets=0, bytes=0, dropped=0, first_ts=None, last_ts=None) for line in before)
     lines = _numbered(_added(before, places, scan), scan, seen_before, _numbers(looking))
-    day.put(_entry(path.name, end, lines))
+    day.put(entry(path.name, end, lines))
     return sentences
 
 
@@ -207,11 +207,12 @@ def _added(before: Sequence[FileLine], places: list[tuple[str, str]], scan: Scan
     return tuple(found)
 
 
-def _entry(name: str, size: int, lines: tuple[FileLine, ...]) -> File:
+def entry(name: str, size: int, lines: tuple[FileLine, ...], sha256: str | None = None, complete: bool = True) -> File:
+    """A file with so much of its lines, for the manifest."""
     first = [line.first_ts for line in lines if line.first_ts is not None]
     last = [line.last_ts for line in lines if line.last_ts is not None]
     packets = sum(line.packets for line in lines)
-    return File(name, packets, size, None, True, min(first, default=None), max(last, default=None), lines)
+    return File(name, packets, size, sha256, complete, min(first, default=None), max(last, default=None), lines)
 
 
 def digest(path: Path) -> str:

@@ -121,7 +121,6 @@ class _Prover:
         self._recording, self._file, self._progress, self._options = recording, file, progress, options
         self._scratch: Handler | None = None
         self._loaded: Entry | None = None
-        self._offset = 0
         self.proof = Proof(str(file.path), damage=list(file.damage))
 
     def run(self) -> Proof:

@@ -106,7 +106,7 @@ def build(
             packets.append(block[1])
             low.append(block[2])
             high.append(block[3])
-            numbers.append([end for _, end in block[4]])
+            numbers.append(block[4])
             events += [(ts, line, chr(code)) for ts, line, code in block[5]]
             if progress is not None:
                 progress(file.packed_offset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from feedhandler.errors import RecordingError
@@ -66,11 +66,6 @@ def moment(when: str, first_ts: int, zone: str) -> int | None:
     except ValueError as error:
         raise RecordingError(f"{when!r}: expected {WORDS}: {error}") from None
     return None
-
-
-def day_of(ts_ns: int, zone: str) -> date:
-    """The day of an instant in a zone."""
-    return datetime.fromtimestamp(ts_ns // 10**9, ZoneInfo(zone)).date()
 
 
 def _ns(at: datetime, fraction: str | None) -> int:

@@ -4,7 +4,7 @@ from feedhandler._counters cimport LN_BYTES, LN_PACKETS
 from feedhandler._hints cimport fetch_to_read
 from feedhandler._records cimport LINE_UP, TS_NONE, Packet
 from feedhandler._wire cimport fh_be16
-from feedhandler.receive._file cimport DAMAGE_BEHIND, DAMAGE_CUT, DAMAGE_NONE, FileReceiver
+from feedhandler.receive._file cimport DAMAGE_BEHIND, DAMAGE_CUT, FileReceiver
 
 cdef enum:
     RUN_MAX = 1 << 14           # bytes of BinaryFILE in one packet, and at once: they are still in the L1 cache when decoded

@@ -1,5 +1,5 @@
 """What all receivers of files share: a window of bytes onto a file, and what is wrong with it."""
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from feedhandler.receive._reassembly cimport Reassembly
 from feedhandler.receive._receiver cimport Receiver
 

@@ -8,7 +8,7 @@ END_OF_INPUT and `error` holds the CaptureError that names file, byte and fault.
 Time here is the file's: `now()` has no clock, and a line's ts_kind is TS_FILE (TS_NONE for BinaryFILE, which records no
 times: ts_recv is 0).
 """
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memmove
 from feedhandler._records cimport LINE_ENDED
 from feedhandler.receive._receiver cimport END_OF_INPUT, Receiver

@@ -19,9 +19,7 @@ cdef struct Held:
     uint32_t at                 # in the arena
 
 cdef struct Flow:               # what is known of a line's present connection
-    Address server
     Address client
-    uint16_t server_port
     uint16_t client_port
     bint known                  # there has been one
     bint ended
@@ -33,7 +31,6 @@ cdef struct Flow:               # what is known of a line's present connection
     uint32_t begun              # TCP's number of its first byte
     int held
     uint32_t used               # of the arena
-    uint32_t lent               # of the arena: how much was in use when something of it was handed out
     Held segments[HELD_MAX]
     uint8_t *arena
     uint64_t repeated           # bytes that came again

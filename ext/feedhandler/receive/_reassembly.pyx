@@ -9,7 +9,7 @@ anew, for no framing finds its place again in the middle of a stream.
 packets of a poll belong to the connection that is the last one when it returns. Of several connections to a server at
 once one is followed, unless the same client begins another.
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 from feedhandler._records cimport LINE_DOWN, LINE_UP
@@ -178,7 +178,6 @@ cdef class Reassembly:
                 flow.expected += out.len
                 flow.held -= 1
                 held[0] = flow.segments[flow.held]
-                flow.lent = flow.used
                 line[0] = number
                 return SEGMENT_RUN
             if flow.closing and flow.held == 0 and flow.expected == flow.last:
@@ -198,24 +197,20 @@ cdef class Reassembly:
         """What was handed out is not needed any more."""
         cdef int line
         for line in range(self.lines):
-            if self.flows[line] != NULL:
-                self.flows[line].lent = 0
-                if self.flows[line].held == 0:
-                    self.flows[line].used = 0
+            if self.flows[line] != NULL and self.flows[line].held == 0:
+                self.flows[line].used = 0
 
     cdef void begin(self, Flow *flow, const Datagram *segment, uint32_t first, LineStatus *status) noexcept nogil:
         """Another connection. Called between two polls only."""
         if flow.known and not flow.ended and flow.held:
             flow.behind += flow.used
-        flow.server = segment.source
         flow.client = segment.target
-        flow.server_port = segment.source_port
         flow.client_port = segment.target_port
         flow.known = True
         flow.ended = flow.broken = flow.giving_up = flow.closing = False
         flow.expected = flow.begun = first
         flow.held = 0
-        flow.used = flow.lent = 0
+        flow.used = 0
         status.connections += 1
         status.state = LINE_UP
 

@@ -2,7 +2,7 @@
 
 pcapng: draft-ietf-opsawg-pcapng; pcap: draft-ietf-opsawg-pcap.
 """
-from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from feedhandler._wire cimport fh_be16, fh_be32, fh_be64, fh_le16, fh_le32, fh_le64

@@ -158,13 +158,11 @@ cdef class Merged(Receiver):
     cdef int alone(self, Packet *out, int capacity) noexcept nogil:
         """poll() of the only lane there is."""
         cdef Lane *lane = self.lanes[0]
-        cdef int n
-        while True:
-            n = self.fill(lane, out, capacity)
-            if n == END_OF_INPUT:
-                self.remove(0)
-                return self.finish()
-            return n
+        cdef int n = self.fill(lane, out, capacity)
+        if n == END_OF_INPUT:
+            self.remove(0)
+            return self.finish()
+        return n
 
     cdef bint refill(self, Lane *lane) noexcept nogil:
         """See that a lane has packets, or is idle; False: it is over."""

@@ -6,7 +6,7 @@ from libc.string cimport memset
 from feedhandler._records cimport MESSAGES_MAX, Message, Packet
 from feedhandler.receive._capture cimport PacketFile
 from feedhandler.receive._receiver cimport RECEIVE_BATCH
-from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, FRAME_NONE, Frame, Framing
+from feedhandler.session._framing cimport FRAME_BAD, FRAME_DATA, Frame, Framing
 
 cdef enum:
     LINES = 64
@@ -23,8 +23,7 @@ cdef class Surveyor:
     cdef int place[LINES]
     cdef int lines
     cdef Message *messages
-    cdef uint64_t first[LINES]              # of the block at hand: the lowest number, ...
-    cdef uint64_t end[LINES]                # ... and the one behind the highest; 0: none
+    cdef uint64_t end[LINES]                # of the block at hand: the number behind the highest; 0: none
     cdef uint32_t connections[LINES]        # of streams: that the framing has been reset for
 
     def __cinit__(self, lines):
@@ -50,8 +49,8 @@ cdef class Surveyor:
     def block(self, PacketFile file not None, int packets):
         """The next packets, at most so many, as one block; None at the end of the file.
 
-        (place in the file, packets, earliest and latest time, for each line (lowest number, one behind the highest; 0,
-        0: none), events of the session as (time, line, code)).
+        (place in the file, packets, earliest and latest time, for each line one behind the highest number (0:
+        none), events of the session as (time, line, code)).
         """
         cdef Packet batch[RECEIVE_BATCH]
         cdef Frame frame
@@ -61,7 +60,6 @@ cdef class Surveyor:
         cdef uint64_t line
         if file.lines > self.lines:
             raise ValueError(f"the file has {file.lines} lines, the surveyor {self.lines}")
-        memset(self.first, 0, sizeof(self.first))
         memset(self.end, 0, sizeof(self.end))
         events = []
         while count < packets:
@@ -88,7 +86,7 @@ cdef class Surveyor:
             file.release()
         if count == 0:
             return None
-        return start, count, low, high, [(self.first[i], self.end[i]) for i in range(self.lines)], events
+        return start, count, low, high, [self.end[i] for i in range(self.lines)], events
 
     cdef void connect(self, PacketFile file, uint64_t line) noexcept:
         """A stream's numbers follow from the login of its own connection: another one begins anew."""
@@ -99,8 +97,6 @@ cdef class Surveyor:
     cdef void number(self, uint64_t line, const Frame *frame) noexcept:
         if frame.first_seq == 0 or frame.count == 0:
             return
-        if self.end[line] == 0 or frame.first_seq < self.first[line]:
-            self.first[line] = frame.first_seq
         self.end[line] = max(self.end[line], frame.first_seq + <uint64_t> frame.count)
 
     def find(self, PacketFile file not None, lines, uint64_t wanted):
