@@ -161,11 +161,11 @@ INSTRUMENTS = {
     "bitstamp": [{"url_symbol": "btcusd", "base_decimals": 8, "counter_decimals": 2}],
 }
 EXPECTED = {
-    "binance": ("0.01", "0.00001", 8, 8),
-    "binance_usdm": ("0.1", "0.001", 2, 3),
-    "coinbase": ("0.01", "0.00000001", 2, 8),
-    "kraken": ("0.1", "0.00000001", 1, 8),
-    "bitstamp": ("0.01", "0.00000001", 2, 8),
+    "binance": ("0.01", "0.00001", 8, 8, -9, -8),
+    "binance_usdm": ("0.1", "0.001", 2, 3, -9, -4),
+    "coinbase": ("0.01", "0.00000001", 2, 8, -8, -8),
+    "kraken": ("0.1", "0.00000001", 1, 8, -9, -8),
+    "bitstamp": ("0.01", "0.00000001", 2, 8, -8, -8),
 }
 
 
@@ -175,7 +175,7 @@ def test_instruments_become_a_text_of_exact_decimals(name):
     assert there.instruments(feed).url.startswith(there.rest + "/")
     assert there.instruments(feed, "http://127.0.0.1:9/").url.startswith("http://127.0.0.1:9/")
     text = json.loads(there.instruments_text(feed, json.dumps(INSTRUMENTS[name]).encode()))
-    tick, lot, price_decimals, size_decimals = EXPECTED[name]
+    tick, lot, price_decimals, size_decimals, price_exponent, size_exponent = EXPECTED[name]
     assert text == {
         "rest": "instruments",
         "body": [
@@ -185,8 +185,8 @@ def test_instruments_become_a_text_of_exact_decimals(name):
                 "lot": lot,
                 "price_decimals": price_decimals,
                 "size_decimals": size_decimals,
-                "price_exponent": -9,
-                "size_exponent": -8,
+                "price_exponent": price_exponent,
+                "size_exponent": size_exponent,
             }
         ],
     }

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 from feedhandler.errors import ConfigError, SessionError
 
 SYMBOL_BYTES = 32  # InstrumentRecord.symbol
-PRICE_EXPONENT, SIZE_EXPONENT = -9, -8  # of instruments that ask for no more
+SIZE_EXPONENT = -8  # of instruments that nothing else is known of, and of those with fine lots
+SIZE_COARSE = -4  # of lots of at least that: their sizes are large
 
 
 class Cause(Enum):
@@ -125,24 +126,22 @@ class Instrument:
     price_decimals: int = 0  # as sent on the wire
     size_decimals: int = 0
 
-    @property
-    def price_exponent(self) -> int:
-        return min(PRICE_EXPONENT, -self.price_decimals, -decimals(self.tick))
+    def row(self, price_exponent: int) -> dict[str, Any]:
+        """As it stands in an `instruments` text of the control line; `price_exponent` is what the venue's have.
 
-    @property
-    def size_exponent(self) -> int:
-        return min(SIZE_EXPONENT, -self.size_decimals, -decimals(self.lot))
-
-    def row(self) -> dict[str, Any]:
-        """As it stands in an `instruments` text of the control line."""
+        A finer tick or lot makes a finer exponent. The zeros that a venue sends behind a tick or lot count for nothing.
+        """
+        tick = decimals(self.tick) if self.tick else self.price_decimals
+        lot = decimals(self.lot) if self.lot else self.size_decimals
+        coarse = self.lot is not None and lot <= -SIZE_COARSE
         return {
             "symbol": self.symbol,
             "tick": _plain(self.tick),
             "lot": _plain(self.lot),
             "price_decimals": self.price_decimals,
             "size_decimals": self.size_decimals,
-            "price_exponent": self.price_exponent,
-            "size_exponent": self.size_exponent,
+            "price_exponent": min(price_exponent, -tick),
+            "size_exponent": SIZE_COARSE if coarse else min(SIZE_EXPONENT, -lot),
         }
 
 
@@ -166,6 +165,7 @@ class Venue:
     rest_limit: RestLimit
     close_causes: dict[int, Cause] = field(default_factory=dict)  # beyond those of RFC 6455
     subprotocols: tuple[str, ...] = ()
+    price_exponent: int = -9  # of its instruments; -8 where orders rest at prices that are too large for -9
 
     # -- what is wanted -------------------------------------------------------------------------------------------
 
@@ -277,7 +277,7 @@ class Venue:
 
     def instruments_text(self, feed: Feed, body: bytes) -> bytes:
         """The `instruments` text of the control line; symbols the answer lacks are left out. Raises SessionError."""
-        rows = [found.row() for found in self.described(feed, self._json(body, "instruments"))]
+        rows = [found.row(self.price_exponent) for found in self.described(feed, self._json(body, "instruments"))]
         return json.dumps({"rest": "instruments", "body": rows}, separators=(",", ":")).encode()
 
     def described(self, feed: Feed, answer: Any) -> list[Instrument]:

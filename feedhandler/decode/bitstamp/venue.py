@@ -100,5 +100,6 @@ VENUE = Bitstamp(
     heartbeat=Heartbeat(every_s=30.0, ask=text({"event": "bts:heartbeat"}), ask_every_s=10.0),
     limits=Limits(lifetime_s=90 * 86400.0),
     rest_limit=RestLimit(burst=20, per_s=13),
+    price_exponent=-8,
     close_causes={4009: Cause.AUTH_EXPIRED},
 )

@@ -72,5 +72,6 @@ VENUE = Coinbase(
     heartbeat=Heartbeat(every_s=1.0),
     limits=Limits(messages=100, connections=8, connections_s=1.0, subscribe_within_s=5.0),
     rest_limit=RestLimit(burst=15, per_s=10),
+    price_exponent=-8,
     close_causes={1008: Cause.POLICY},
 )
