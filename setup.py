@@ -2,8 +2,11 @@
 
 import os
 import re
+import shlex
 import shutil
+import subprocess
 import sys
+import sysconfig
 import tempfile
 import types
 from collections.abc import Iterator
@@ -37,6 +40,7 @@ COLD_MODULES = re.compile(
 )
 SHARED = "feedhandler._shared"  # Cython's own code for memory views, once instead of in every module that has one ...
 NOT_SHARED = ("feedhandler._records", "feedhandler.book._book")  # ... but where Cython 3.3 then forgets their types
+LIBRARIES = {"feedhandler.receive._tls": ["ssl", "crypto"]}
 LINK: list[str] = []
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
@@ -83,6 +87,7 @@ def extension(name: str, source: Path) -> Extension:
         # FEEDHANDLER_CFLAGS, at the end of FLAGS, has the last word
         extra_compile_args=[*(COLD if cold else HOT), *FLAGS],
         extra_link_args=LINK,
+        libraries=LIBRARIES.get(name, []),
         define_macros=[
             ("CYTHON_USE_TYPE_SPECS", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
@@ -98,6 +103,19 @@ def extensions() -> list[Extension]:
             name = ".".join(pyx.relative_to(root).with_suffix("").parts)
             found.append(extension(name, pyx))
     return found
+
+
+def need_openssl() -> None:
+    """End with one sentence where OpenSSL's headers are missing, before the compiler says it in a hundred lines."""
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    probe = "#include <openssl/ssl.h>\n#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error\n#endif\n"
+    command = [*compiler, *shlex.split(os.environ.get("CFLAGS", "")), "-fsyntax-only", "-x", "c", "-"]
+    if subprocess.run(command, input=probe, text=True, capture_output=True, check=False).returncode:
+        raise SystemExit(
+            "feedhandler needs the headers of OpenSSL 3.0 or newer (openssl/ssl.h) to be built, and "
+            f"{shlex.join(compiler)} does not find them: apt-get install libssl-dev (Debian) or "
+            "dnf install openssl-devel (Fedora)"
+        )
 
 
 def changed_switches() -> bool:
@@ -149,6 +167,7 @@ class BuildExt(build_ext):
     """Cython runs only where extensions are built; an sdist needs none. Notes the switches of a build that succeeds."""
 
     def finalize_options(self) -> None:
+        need_openssl()
         with no_performance_hints():
             switches = {
                 "include_path": ["ext", str(GENERATED)],

@@ -17,6 +17,19 @@ class ReceiverError(FeedError):
     """A line failed while running."""
 
 
+class TlsError(ReceiverError):
+    """A TLS connection was refused or failed. `reason` says why in a word.
+
+    Who the server is: WRONG_HOST, EXPIRED, NOT_YET_VALID, UNKNOWN_CA, CERTIFICATE (another fault of it).
+    The connection: TIMEOUT, TRUNCATED (the end without close_notify), SOCKET (the message says which error), PROTOCOL
+    (a bad record, an alert of the server).
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class SessionError(FeedError):
     """The other side refused or ended the session; the message gives its reason."""
 

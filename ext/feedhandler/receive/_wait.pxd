@@ -8,6 +8,7 @@ cdef extern from "<poll.h>" nogil:
         short revents
     enum:
         POLLIN
+        POLLOUT
 
 cdef extern from "datagram_control.h" nogil:
     int64_t fh_realtime_ns()

@@ -1,0 +1,187 @@
+/* TLS records between a socket and caller's memory, by OpenSSL, without a heap allocation in steady state.
+ *
+ *     socket ──recv──► OpenSSL's record buffer ──decrypt in place──► SSL_read copies into the line's fixed buffer
+ *     line's outboxes ──SSL_write──► OpenSSL's write buffer ──send──► socket
+ *
+ * Both buffers of OpenSSL's are taken at the handshake and kept (no SSL_MODE_RELEASE_BUFFERS). The BIO is ours, because
+ * OpenSSL's own makes two receive calls a record (header, body) and one more to hear EAGAIN: with read-ahead this one makes a
+ * single call a turn, as large as the record buffer, and all whole records of it are decrypted in that turn.
+ *
+ * OpenSSL's queue of errors is a thread's, not a connection's; so whether a call must be repeated is read from our own
+ * BIO (`blocked`), and the queue only when a connection is over, and emptied then. */
+#ifndef FH_TLS_H
+#define FH_TLS_H
+#include <errno.h>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <sys/socket.h>
+#include "tls_state.h"
+
+enum { FH_TLS_READ_BUFFER = 65536 };    /* of ciphertext, a connection; at least one record, 16 KiB and its frame */
+
+static int fh_tls_bio_read(BIO *bio, char *out, int room)
+{
+    struct fh_tls *t = BIO_get_data(bio);
+    BIO_clear_retry_flags(bio);
+    if (!(t->once && t->received)) {
+        ssize_t got = recv(t->fd, out, (size_t)room, MSG_DONTWAIT);
+        if (got > 0) {
+            t->received = 1;
+            return (int)got;
+        }
+        if (got == 0) {
+            t->eof = 1;
+            return 0;
+        }
+        if (errno != EAGAIN && errno != EINTR) {
+            t->error = errno;
+            return -1;
+        }
+    }
+    t->blocked = 1;
+    BIO_set_retry_read(bio);
+    return -1;
+}
+
+static int fh_tls_bio_write(BIO *bio, const char *data, int length)
+{
+    struct fh_tls *t = BIO_get_data(bio);
+    ssize_t put = send(t->fd, data, (size_t)length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    BIO_clear_retry_flags(bio);
+    if (put >= 0)
+        return (int)put;
+    if (errno == EAGAIN || errno == EINTR) {
+        t->blocked = 1;
+        BIO_set_retry_write(bio);
+    } else {
+        t->error = errno;
+    }
+    return -1;
+}
+
+static long fh_tls_bio_ctrl(BIO *bio, int command, long number, void *argument)
+{
+    struct fh_tls *t = BIO_get_data(bio);
+    (void)number;
+    (void)argument;
+    if (command == BIO_CTRL_EOF)
+        return t->eof;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *fh_tls_bio_method(void)
+{
+    BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "feedhandler socket");
+    if (method && BIO_meth_set_read(method, fh_tls_bio_read) && BIO_meth_set_write(method, fh_tls_bio_write)
+            && BIO_meth_set_ctrl(method, fh_tls_bio_ctrl))
+        return method;
+    BIO_meth_free(method);
+    return NULL;
+}
+
+/* The SSL's BIO from now on; 0: no memory. */
+static int fh_tls_attach(struct fh_tls *t, const BIO_METHOD *method)
+{
+    BIO *bio = BIO_new(method);
+    if (!bio)
+        return 0;
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(t->ssl, bio, bio);
+    SSL_set_app_data(t->ssl, t);
+    return 1;
+}
+
+/* A session that the server gave; in TLS 1.3 it comes with the first records after the handshake, on the polling thread. */
+static int fh_tls_new_session(SSL *ssl, SSL_SESSION *session)
+{
+    struct fh_tls *t = SSL_get_app_data(ssl);
+    SSL_SESSION_free(__atomic_exchange_n(&t->latest, session, __ATOMIC_ACQ_REL));   /* pairs with fh_tls_take_session */
+    return 1;
+}
+
+static SSL_SESSION *fh_tls_take_session(struct fh_tls *t)
+{
+    return __atomic_exchange_n(&t->latest, (SSL_SESSION *)NULL, __ATOMIC_ACQ_REL);
+}
+
+static void fh_tls_info(const SSL *ssl, int where, int value)
+{
+    struct fh_tls *t = SSL_get_app_data(ssl);
+    if (where == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_NO_RENEGOTIATION)
+        t->refused++;
+}
+
+/* A call gave nothing and must not be repeated: why. */
+static void fh_tls_over(struct fh_tls *t)
+{
+    if (t->error) {
+        t->end = FH_TLS_SOCKET;
+    } else if (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) {
+        t->end = FH_TLS_CLOSED;
+    } else if (t->eof) {
+        t->end = FH_TLS_TRUNCATED;
+        t->error = ECONNABORTED;
+    } else {
+        t->end = FH_TLS_PROTOCOL;
+        t->error = EPROTO;
+        t->failure = ERR_peek_error();
+    }
+    ERR_clear_error();
+}
+
+/* Whether a call that gave nothing only waits for the socket. An alert that found no room must not hide its cause. */
+static int fh_tls_waits(struct fh_tls *t)
+{
+    return t->blocked && (SSL_want(t->ssl) == SSL_READING || ERR_peek_error() == 0);
+}
+
+/* Plain bytes in `out`: how many; 0: none now; -1: over (`end`). */
+static int64_t fh_tls_receive(struct fh_tls *t, uint8_t *out, uint32_t room)
+{
+    uint32_t total = 0;
+    t->received = 0;
+    while (total < room && t->end == FH_TLS_OPEN) {
+        int got;
+        t->blocked = 0;
+        got = SSL_read(t->ssl, out + total, (int)(room - total));
+        if (got > 0) {
+            total += (uint32_t)got;
+        } else if (fh_tls_waits(t)) {
+            break;
+        } else {
+            fh_tls_over(t);
+        }
+    }
+    t->more = total == room || (total && t->end != FH_TLS_OPEN);
+    return total ? (int64_t)total : t->end == FH_TLS_OPEN ? 0 : -1;
+}
+
+/* Plain bytes taken, one record's at most; 0: no room now, say the same bytes again; -1: over (`end`). */
+static int64_t fh_tls_send(struct fh_tls *t, const uint8_t *data, uint32_t length)
+{
+    int put;
+    if (t->end != FH_TLS_OPEN)
+        return -1;
+    t->blocked = 0;
+    put = SSL_write(t->ssl, data, (int)length);
+    if (put > 0)
+        return put;
+    if (fh_tls_waits(t))
+        return 0;
+    fh_tls_over(t);
+    return -1;
+}
+
+/* Answers or says close_notify, once, when the connection was in order: then the other side knows that nothing was cut. */
+static void fh_tls_goodbye(struct fh_tls *t)
+{
+    if ((t->end == FH_TLS_OPEN || t->end == FH_TLS_CLOSED) && SSL_is_init_finished(t->ssl)
+            && !(SSL_get_shutdown(t->ssl) & SSL_SENT_SHUTDOWN)) {
+        SSL_shutdown(t->ssl);
+        ERR_clear_error();
+    }
+}
+#endif
