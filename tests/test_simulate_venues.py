@@ -1,0 +1,65 @@
+"""The simulated venues, seen by a plain client that shares no code with them."""
+
+import pytest
+
+from feedhandler.errors import ConfigError
+from feedhandler.simulate.venues import NAMES, serve
+from tests.venue_follower import Follower
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_venue_is_followed_to_its_own_books(name):
+    with serve(name, rate=300, batch_ms=10, levels=30) as served, Follower(served) as follower:
+        for _ in range(150):
+            follower.take()
+        served.pause()
+        for symbol in served.symbols:
+            follower.until_equal(symbol)
+        assert follower.trades
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_by_hand(name):
+    with serve(name, rate=0, levels=20) as served, Follower(served) as follower:
+        for symbol in served.symbols:
+            for _ in range(10):
+                served.step(5, symbol)
+            follower.until_equal(symbol)
+
+
+@pytest.mark.parametrize("depth", [10, 25])
+def test_kraken_republishes_what_comes_back_into_the_depth(depth):
+    with serve("kraken", ["XBT/USD"], rate=0, levels=2 * depth) as served, Follower(served, depth=depth) as follower:
+        for _ in range(40):
+            served.step(10)
+        follower.until_equal("XBT/USD")
+
+
+def test_binance_book_ticker_is_the_top_of_the_book():
+    streams = ("depth@100ms", "bookTicker")
+    with serve("binance", ["BTCUSDT"], rate=0) as served, Follower(served, streams) as follower:
+        equal = 0
+        for _ in range(50):
+            served.step()
+            follower.until_equal("BTCUSDT")
+            _, number, bid, ask = follower.tops[-1]
+            book = follower.books["BTCUSDT"]
+            if number == book.number:
+                bids, asks = book.sides()
+                assert (bids[0], asks[0]) == (bid, ask)
+                equal += 1
+        assert equal
+
+
+def test_the_same_seed_gives_the_same_books():
+    books = []
+    for seed in (1, 1, 2):
+        with serve("coinbase", seed=seed, rate=0) as served:
+            served.step(200)
+            books.append({symbol: served.reference(symbol) for symbol in served.symbols})
+    assert books[0] == books[1] != books[2]
+
+
+def test_an_unknown_venue_is_named_with_the_known_ones():
+    with pytest.raises(ConfigError, match="unknown venue 'mtgox'; known are binance, "):
+        serve("mtgox")
