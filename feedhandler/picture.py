@@ -6,6 +6,7 @@ from typing import Any
 from feedhandler.errors import ConfigError
 
 OPTION = "--plot"
+ENDINGS = (".png", ".svg", ".pdf")
 
 
 def figures(command: str, option: str = OPTION) -> Any:
@@ -21,6 +22,15 @@ def figures(command: str, option: str = OPTION) -> Any:
             "install it with: pip install 'feedhandler[plot]'"
         ) from None
     return Figure
+
+
+def writable(path: str | Path, command: str, option: str = OPTION) -> None:
+    """Say what would stop save() before the long work: raises ConfigError for an ending it does not know, or no folder."""
+    path = Path(path)
+    if path.suffix not in ENDINGS:
+        raise ConfigError(f"{command}: {option} {path}: name it {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if not path.resolve().parent.is_dir():
+        raise ConfigError(f"{command}: {option} {path}: there is no folder {path.parent}; make it first")
 
 
 def save(figure: Any, path: str | Path, command: str, option: str = OPTION) -> None:

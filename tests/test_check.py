@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from feedhandler.check import DayReport, check, recordings
 from feedhandler.check._walk import Walk
 from feedhandler.cli import app
+from feedhandler.errors import ConfigError
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapngWriter, PcapWriter, udp_frame
 from feedhandler.recording import Recording, Window, manifest
 from feedhandler.recording._sequences import Sequences
@@ -411,6 +412,10 @@ def test_a_picture_of_several_recordings_is_refused(tmp_path: Path) -> None:
             writer.end()
     both = (tmp_path / "a.itch", tmp_path / "b.itch", "--protocol", "itch50")
     assert CliRunner().invoke(app, ["check", *map(str, both), "--plot", "x.png"]).exit_code == 2
+    for wrong, why in (("x.bmp", "name it .png, .svg or .pdf"), ("none/x.png", "there is no folder")):
+        refused = CliRunner().invoke(app, ["check", str(both[0]), "--plot", str(tmp_path / wrong)])
+        assert refused.exit_code == 1 and isinstance(refused.exception, ConfigError | SystemExit)
+        assert why in str(refused.exception) + refused.output and "checking" not in refused.output
     assert run(*both)[0] == 0
     assert run(*both[1:], "--plot", tmp_path / "x.png")[0] == 0  # it has no times: an empty picture
 

@@ -70,10 +70,13 @@ def check(
     --books, a book is not as it was when the day was recorded: channel, message, symbol and level are named.
     """
     from feedhandler import check as checking
+    from feedhandler import picture
     from feedhandler.check import drawing, page
 
     if plot is not None or html is not None:
         drawing.figures()
+    if plot is not None:
+        picture.writable(plot, drawing.COMMAND)
     found = checking.recordings(day, common.known_protocol(protocol))
     if plot is not None and len(found) > 1:
         raise typer.BadParameter(

@@ -49,12 +49,14 @@ def rehearse(
     where it claims to be LIVE. Exit code 1 when one was wrong, with the seed and the first differing level. Without
     --faults a hard script is taken: loss, bursts, duplicates, reordering, skew, an outage of all lines.
     """
+    from feedhandler import picture
     from feedhandler import rehearse as rehearsal
     from feedhandler.rehearse import plot as drawing
     from feedhandler.simulate.faults import Faults
 
     if plot is not None:
         drawing.figures()
+        picture.writable(plot, "rehearse")
     script = Faults.default() if faults is None else Faults.load(faults)
     if capture == "simulate":
         source = rehearsal.from_simulation(symbols=symbols, messages=messages, seed=seed, rate=rate)

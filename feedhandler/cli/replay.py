@@ -159,6 +159,8 @@ def replay(
         raise typer.BadParameter(f"a time; the target is named by --onto {end}", param_hint="--to")
     if onto is not Target.MULTICAST and (requests >= 0 or glimpse >= 0 or faults is not None or rewrite or group):
         raise typer.BadParameter("--onto multicast only: --requests --glimpse --faults --rewrite --group")
+    if onto is not Target.MULTICAST and (cpu >= 0 or priority):
+        raise typer.BadParameter("of the sending thread, --onto multicast only: --cpu --priority")
     paces = [name for name, given in (("--speed", speed), ("--pps", pps), ("--rate", rate), ("--step", step)) if given]
     if len(paces) > 1:
         raise typer.BadParameter("one pace at a time", param_hint=" and ".join(paces))

@@ -183,7 +183,7 @@ class Keeper:
     def _await_first(self) -> bool:
         """Wait for the first packet: it dates the session. A fresh look each time: a recording keeps what it found."""
         while self._follow and not self._stopped.wait(IDLE_SECONDS):
-            again = type(self._recording)(*self._recording.paths)
+            again = type(self._recording)(*self._recording.paths, protocol=self._recording.protocol)
             if again.first_ts:
                 self._recording = again
                 return True
