@@ -12,11 +12,11 @@ def recognise(payloads: Sequence[bytes], *, only: str | None = None, framing: st
     A payload fits when the framing accepts it and every message in it is of a known type and at least as long as the
     table says; the protocol with most fitting payloads is the one. A packet without messages (a heartbeat) speaks only
     for its framing. `only` asks about that protocol alone, and then the framing is enough; `framing` takes the place of
-    the protocols' own.
+    the protocols' own. WebSocket connections of JSON venues look all alike; they are known by their names.
     """
     fitting: dict[str, tuple[int, int]] = {}  # payloads with messages that fit, payloads that fit
     for protocol in decode.protocols().values():
-        if only is not None and protocol.name != only:
+        if protocol.name != only if only is not None else protocol.text is not None:
             continue
         machine = session.framing(framing or protocol.framing)
         found = [_messages(machine, payload) for payload in payloads]

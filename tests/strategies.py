@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from feedhandler.decode import protocols
+from feedhandler.decode import tabled
 from feedhandler.decode.interpret import encode
 from feedhandler.decode.spec import ById, Choice, Equal, Field, Message, Protocol
 
-MESSAGES = [(table, message) for table in protocols().values() for message in table.messages]
+MESSAGES = [(table, message) for table in tabled().values() for message in table.messages]
 IDS = [f"{table.name}-{message.name}" for table, message in MESSAGES]
 SYMBOLS = st.sampled_from(["AAPL", "MSFT", "ZVZZT", "BRK.B", "A", "QQQ", "ABCDEFGH"])
 

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feedhandler.decode import arrays, iex_deep, itch50, protocols
+from feedhandler.decode import arrays, iex_deep, itch50, tabled
 from feedhandler.decode.interpret import decode, encode
 from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.simulate import Exchange, write
@@ -28,7 +28,7 @@ def plain(value):
 
 
 @pytest.mark.wire
-@pytest.mark.parametrize("table", protocols().values(), ids=list(protocols()))
+@pytest.mark.parametrize("table", tabled().values(), ids=list(tabled()))
 @settings(max_examples=40)
 @given(data=st.data())
 def test_arrays_agree_with_the_interpreter(table, data):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feedhandler.decode import protocol, protocols
+from feedhandler.decode import protocol, tabled
 from feedhandler.decode.interpret import encode
 from feedhandler.decode.render import render, render_all
 from feedhandler.decode.session_date import as_number, date_of, midnight, session_date, start_of
@@ -105,7 +105,7 @@ def test_statuses_of_the_tables_are_those_of_the_records():
 def test_rendering_writes_only_what_changed_and_removes_what_is_gone(tmp_path):
     render_all(tmp_path)
     written = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("_decoder.pyx")}
-    assert {path.parent.name for path in written} == set(protocols())
+    assert {path.parent.name for path in written} == set(tabled())
     gone = tmp_path / "feedhandler" / "decode" / "gone"
     gone.mkdir()
     render_all(tmp_path)

@@ -22,7 +22,7 @@ from test_recording_streams import broken_off
 from typer.testing import CliRunner
 
 from feedhandler.cli import app
-from feedhandler.decode import interpret, protocol, protocols
+from feedhandler.decode import interpret, protocol, tabled
 from feedhandler.errors import ConfigError, RecordingError
 from feedhandler.listing import Listing, Wanted, between
 from feedhandler.receive.capture_writer import BinaryFileWriter, PcapWriter
@@ -88,7 +88,7 @@ COMPARE = EQUAL | {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": 
 
 
 @pytest.mark.wire
-@pytest.mark.parametrize("name", sorted(protocols()))
+@pytest.mark.parametrize("name", sorted(tabled()))
 @given(data=st.data())
 def test_any_condition_on_any_message_of_any_protocol(name: str, data: st.DataObject) -> None:
     table = protocol(name)

@@ -1,6 +1,7 @@
 """Protocols: one folder each, found by being there. A folder that defines PROTOCOL is one; nothing else is edited.
 
-The decoders themselves are compiled from the tables when the package is built (`render`); `decoder()` makes one.
+The decoders of tables are compiled from them when the package is built (`render`); those of JSON texts are written by
+hand. `decoder()` makes one of either.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from feedhandler._instruments import Instruments
     from feedhandler.decode._decoder import Decoder
 
-__all__ = ["Protocol", "decoder", "protocol", "protocols"]
+__all__ = ["Protocol", "decoder", "protocol", "protocols", "tabled"]
 
 
 @cache
@@ -36,6 +37,11 @@ def _found() -> dict[str, Protocol]:
 def protocols() -> dict[str, Protocol]:
     """Every protocol there is, by name."""
     return dict(_found())
+
+
+def tabled() -> dict[str, Protocol]:
+    """The protocols whose messages a table describes, by name: all but those of JSON texts."""
+    return {name: found for name, found in _found().items() if found.text is None}
 
 
 def protocol(name: str) -> Protocol:

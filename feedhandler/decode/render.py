@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from feedhandler.decode import protocols
+from feedhandler.decode import tabled
 from feedhandler.decode.spec import Bit, ById, Choice, Equal, Event, Field, Message, Protocol
 
 ACTION = {
@@ -132,18 +132,18 @@ TAIL = """\
 
 
 def render_all(target: Path) -> None:
-    """Write one decoder per protocol folder below `target`; a file is written only when its text changed.
+    """Write one decoder per table below `target`; a file is written only when its text changed.
 
     Decoders of folders that are gone are removed, with their protocols.
     """
     root = target / "feedhandler" / "decode"
     for package in (root.parent, root):
         _write(package / "__init__.pxd", "")
-    for name, table in protocols().items():
+    for name, table in tabled().items():
         _write(root / name / "__init__.pxd", "")
         _write(root / name / "_decoder.pyx", render(table))
     for folder in root.iterdir():
-        if folder.is_dir() and folder.name not in protocols():
+        if folder.is_dir() and folder.name not in tabled():
             shutil.rmtree(folder)
 
 

@@ -269,14 +269,44 @@ class ById:
 
 @dataclass(frozen=True)
 class BySymbol:
-    """Instruments are named by an 8-character symbol in every message."""
+    """Instruments are named by a symbol in every message: of tables 8 characters."""
 
     symbol: str
 
 
 @dataclass(frozen=True)
+class TextRules:
+    """A protocol of JSON texts, which no table describes: its decoder is written by hand, `ext/.../NAME/_decoder.pyx`.
+
+    joined  how the texts of one book follow each other:
+            "ranges"          numbered first..last, onto the REST snapshot; each begins where the one before ended
+            "chain"           the same, but each names the last number of the one before
+            "stamps"          rising times, onto the REST snapshot; a loss does not show
+            "snapshot first"  the snapshot comes on the connection itself; a lost connection is a lost book
+    types   the character under which the decoder counts a text, and the venue's name for such texts
+    """
+
+    joined: Literal["ranges", "chain", "stamps", "snapshot first"]
+    types: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for letter, name in (TEXT_TYPES | dict(self.types)).items():
+            if len(letter) != 1 or not name:
+                raise TableError(f"text types: {letter!r}: {name!r}: one character, and what it stands for")
+        if taken := sorted(set(self.types) & set(TEXT_TYPES)):
+            raise TableError(f"text types: {', '.join(taken)} are of every venue: {TEXT_TYPES}")
+
+
+TEXT_TYPES = {"I": "instruments", "L": "life of a connection", "?": "unknown"}
+"""Types of every protocol of JSON texts: those of the control line, and what nobody knows."""
+
+
+@dataclass(frozen=True)
 class Protocol:
-    """All there is of a protocol above its framing."""
+    """All there is of a protocol above its framing.
+
+    `text` says that its messages are JSON texts: then there are no rows, and byte order and clock say nothing.
+    """
 
     name: str  # of the folder, in configurations and on the command line
     title: str  # for people: document and version
@@ -293,6 +323,7 @@ class Protocol:
     size_decimals: int = 0
     framing_options: Mapping[str, int] = field(default_factory=dict)
     market_hours: tuple[str, str] | None = None  # codes of the event of the whole channel that begins and ends them
+    text: TextRules | None = None
     by_type: dict[str, Message] = field(init=False, repr=False, compare=False)
     by_name: dict[str, Message] = field(init=False, repr=False, compare=False)
 
@@ -307,6 +338,8 @@ class Protocol:
             raise TableError(f"{self.name}: a venue has at most 8 characters: {self.venue!r}")
         if isinstance(self.instrument, ById) and self.instrument.bits != 16:
             raise TableError(f"{self.name}: ids of {self.instrument.bits} bits; decoders map ids of 16")
+        if self.text and self.messages:
+            raise TableError(f"{self.name}: a protocol of texts has no rows")
         for message in self.messages:
             self._check(message)
 

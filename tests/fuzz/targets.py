@@ -16,7 +16,7 @@ from feedhandler._instruments import Instruments
 from feedhandler.book import OrderBook
 from feedhandler.book.reference import ReferenceBooks
 from feedhandler.counters import by_name
-from feedhandler.decode import Protocol, decoder, protocols
+from feedhandler.decode import Protocol, decoder, protocols, tabled
 from feedhandler.decode._decoder import Decoder
 from feedhandler.decode.interpret import Interpreter, encode
 from feedhandler.errors import FeedError
@@ -309,7 +309,7 @@ def targets() -> list[Target]:
     """All targets: frames, every framing and every protocol there is, captures, and the way to the book."""
     found = [frame_target()]
     found += [framing_target(name) for name in framings()]
-    found += [decoder_target(name) for name in protocols()]
+    found += [decoder_target(name) for name in tabled()]
     found += [capture_target(kind) for kind in ("pcap", "pcapng")]
     return [*found, book_target(), handler_target()]
 

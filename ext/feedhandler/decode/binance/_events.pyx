@@ -1,0 +1,321 @@
+"""Binance's texts: depthUpdate, trade, aggTrade, the REST snapshot; others are counted by type.
+
+A depth update says who it is before its levels, so head() stops before these and body() reads them straight into
+events. Keys in another order are found all the same: what stood before its time is noted, and read at the end.
+"""
+from libc.string cimport memcpy
+from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_TRADE, FLAG_LAST, FLAG_MBP,
+                                   FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, SIDE_NONE)
+from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json_bool, fh_json_decimal, fh_json_done, fh_json_fail,
+                                       fh_json_fail_as, fh_json_key, fh_json_levels, fh_json_object, fh_json_peek,
+                                       fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text_is, fh_text_word)
+from feedhandler.decode._text cimport (TYPE_UNKNOWN, UPDATE_CHAINED, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS,
+                                       UPDATE_SNAPSHOT)
+
+cdef extern from *:
+    """
+    /* keys as words: fh_text_word() */
+    #define FH_KEY2(a, b) ((uint64_t)(a) | (uint64_t)(b) << 8)
+    #define FH_KEY4(a, b, c, d) (FH_KEY2(a, b) | FH_KEY2(c, d) << 16)
+    #define FH_KEY_PU FH_KEY2('p', 'u')
+    #define FH_KEY_ID FH_KEY2('i', 'd')
+    #define FH_KEY_DATA FH_KEY4('d', 'a', 't', 'a')
+    #define FH_KEY_BIDS FH_KEY4('b', 'i', 'd', 's')
+    #define FH_KEY_ASKS FH_KEY4('a', 's', 'k', 's')
+    #define FH_KEY_STREAM (FH_KEY4('s', 't', 'r', 'e') | FH_KEY2('a', 'm') << 32)
+    #define FH_KEY_RESULT (FH_KEY4('r', 'e', 's', 'u') | FH_KEY2('l', 't') << 32)
+    """
+    const uint64_t KEY_PU "FH_KEY_PU"
+    const uint64_t KEY_ID "FH_KEY_ID"
+    const uint64_t KEY_DATA "FH_KEY_DATA"
+    const uint64_t KEY_BIDS "FH_KEY_BIDS"
+    const uint64_t KEY_ASKS "FH_KEY_ASKS"
+    const uint64_t KEY_STREAM "FH_KEY_STREAM"
+    const uint64_t KEY_RESULT "FH_KEY_RESULT"
+
+cdef enum:                      # keys met
+    SEEN_EVENT = 1 << 0         # e
+    SEEN_TIME = 1 << 1          # E
+    SEEN_SYMBOL = 1 << 2        # s
+    SEEN_FIRST = 1 << 3         # U
+    SEEN_LAST = 1 << 4          # u; of a snapshot lastUpdateId
+    SEEN_PREVIOUS = 1 << 5      # pu
+    SEEN_TRANSACTION = 1 << 6   # T
+    SEEN_BIDS = 1 << 7          # b; of a snapshot bids
+    SEEN_ASKS = 1 << 8          # a; of a snapshot asks
+    SEEN_PRICE = 1 << 9         # p
+    SEEN_QUANTITY = 1 << 10     # q
+    SEEN_MAKER = 1 << 11        # m
+    SEEN_TRADE = 1 << 12        # t
+    SEEN_BID_SIZE = 1 << 13     # B
+    SEEN_ASK_SIZE = 1 << 14     # A
+    SEEN_DATA = 1 << 15
+    SEEN_ANSWER = 1 << 16       # result, id, error
+    IDENTITY = SEEN_EVENT | SEEN_TIME | SEEN_SYMBOL | SEEN_FIRST | SEEN_LAST
+    LEVELS = SEEN_BIDS | SEEN_ASKS
+    TICKER = SEEN_LAST | SEEN_SYMBOL | LEVELS | SEEN_BID_SIZE | SEEN_ASK_SIZE
+    SOLD = SEEN_SYMBOL | SEEN_PRICE | SEEN_QUANTITY | SEEN_TRANSACTION | SEEN_MAKER
+
+cdef enum:                      # types
+    TYPE_DEPTH = 68             # 'D'
+    TYPE_SNAPSHOT = 83          # 'S'
+    TYPE_TRADE = 84             # 'T'
+    TYPE_AGGREGATE = 65         # 'A'
+    TYPE_TICKER = 66            # 'B'
+    TYPE_KLINE = 75             # 'K'
+    TYPE_ANSWER = 82            # 'R'
+
+cdef int64_t MILLISECOND = 1000000
+cdef uint64_t LATEST = 9223372036854        # ms since the Unix epoch that still fit an event's time
+
+
+cdef class BinanceDecoder(TextDecoder):
+    """Base of the decoders of the spot market and of USD-M futures."""
+
+    cdef bint head(self) noexcept nogil:
+        cdef fh_json *c = &self.cursor
+        self.seen = self.side = 0
+        self.kind = 0
+        self.inside = False
+        self.event_ms = self.transaction_ms = self.trade_id = 0
+        if self.answer.len:
+            if not fh_text_is(&self.answer, b"depth", 5):
+                self.update.kind = UPDATE_PASS
+                self.update.type = TYPE_UNKNOWN
+                return fh_json_skip(c)
+            self.kind = TYPE_SNAPSHOT
+            self.complete = SEEN_LAST | (SEEN_TRANSACTION if self.futures else 0)
+        else:
+            self.complete = IDENTITY | (SEEN_TRANSACTION | SEEN_PREVIOUS if self.futures else 0)
+            if fh_json_peek(c) == 91:   # '[': all market tickers and the like
+                self.update.kind = UPDATE_PASS
+                self.update.type = TYPE_UNKNOWN
+                return fh_json_skip(c)
+        return fh_json_object(c) and self.members() and self.judge()
+
+    cdef bint members(self) noexcept nogil:
+        """Read on to the levels of a text that has said who it is, or to its end."""
+        cdef fh_json *c = &self.cursor
+        cdef fh_text key
+        cdef uint64_t word
+        while True:
+            if not fh_json_key(c, &key):
+                if c.bad:
+                    return False
+                if not self.inside:
+                    return True
+                self.inside = False
+                continue
+            word = fh_text_word(&key)
+            if not self.inside and word == KEY_DATA and not self.answer.len and fh_json_peek(c) == 123:
+                if self.seen & SEEN_DATA:
+                    return fh_json_fail(c)
+                self.seen |= SEEN_DATA
+                self.inside = True
+                fh_json_object(c)
+            elif not self.inside and (self.seen & SEEN_DATA or word == KEY_STREAM):
+                fh_json_skip(c)
+            else:
+                if word == 0 and self.kind == TYPE_SNAPSHOT and fh_text_is(&key, b"lastUpdateId", 12):
+                    word = 117
+                elif word == 117 and self.kind == TYPE_SNAPSHOT:
+                    word = 0
+                if not self.member(word):
+                    return False
+                if self.side:
+                    return True
+
+    cdef bint member(self, uint64_t key) noexcept nogil:
+        """The value of one key of an event."""
+        cdef fh_json *c = &self.cursor
+        if key == 98 or key == KEY_BIDS:
+            return self.keep(SEEN_BIDS, &self.bids)
+        if key == 97 or key == KEY_ASKS:
+            return self.keep(SEEN_ASKS, &self.asks)
+        if key == 101:          # e
+            return self.event_name()
+        if key == 69:           # E
+            return self.number(SEEN_TIME, &self.event_ms)
+        if key == 115:          # s
+            if self.seen & SEEN_SYMBOL or fh_json_peek(c) != 34:
+                return fh_json_fail(c)
+            self.seen |= SEEN_SYMBOL
+            return fh_json_text(c, &self.name)
+        if key == 85:           # U
+            return self.number(SEEN_FIRST, &self.update.first)
+        if key == 117:          # u
+            return self.number(SEEN_LAST, &self.update.last)
+        if key == KEY_PU:
+            return self.number(SEEN_PREVIOUS, &self.update.previous)
+        if key == 84:           # T
+            return self.number(SEEN_TRANSACTION, &self.transaction_ms)
+        if key == 116:          # t
+            return self.number(SEEN_TRADE, &self.trade_id)
+        if key == 112:          # p
+            return self.keep(SEEN_PRICE, &self.price)
+        if key == 113:          # q
+            return self.keep(SEEN_QUANTITY, &self.quantity)
+        if key == 109:          # m
+            return self.keep(SEEN_MAKER, &self.maker)
+        if key == 66:           # B
+            self.seen |= SEEN_BID_SIZE
+        elif key == 65:         # A
+            self.seen |= SEEN_ASK_SIZE
+        elif key == KEY_RESULT or key == KEY_ID:
+            self.seen |= SEEN_ANSWER
+        return fh_json_skip(c)
+
+    cdef bint number(self, uint32_t bit, uint64_t *value) noexcept nogil:
+        """A number that may be met once; another kind of value belongs to an event that we do not know."""
+        cdef fh_json *c = &self.cursor
+        cdef int first = fh_json_peek(c)
+        if first < 48 or first > 57:
+            return fh_json_skip(c)
+        if self.seen & bit:
+            return fh_json_fail(c)
+        self.seen |= bit
+        return fh_json_uint(c, value)
+
+    cdef bint keep(self, uint32_t bit, fh_json *where) noexcept nogil:
+        """Note where a value stands, or stop before it: levels of a text that has said who it is."""
+        cdef fh_json *c = &self.cursor
+        if self.seen & bit:
+            return fh_json_fail(c)
+        self.seen |= bit
+        if bit & LEVELS and (self.kind == TYPE_DEPTH or self.kind == TYPE_SNAPSHOT) and self.complete & ~self.seen == 0:
+            self.side = bit
+            return True
+        where[0] = c[0]
+        return fh_json_skip(c)
+
+    cdef bint event_name(self) noexcept nogil:
+        cdef fh_text name
+        if self.seen & SEEN_EVENT:
+            return fh_json_fail(&self.cursor)
+        if fh_json_peek(&self.cursor) != 34:
+            return fh_json_skip(&self.cursor)
+        self.seen |= SEEN_EVENT
+        if not fh_json_text(&self.cursor, &name) or self.kind == TYPE_SNAPSHOT:
+            return not self.cursor.bad
+        if fh_text_is(&name, b"depthUpdate", 11):
+            self.kind = TYPE_DEPTH
+        elif fh_text_is(&name, b"trade", 5):
+            self.kind = TYPE_TRADE
+        elif fh_text_is(&name, b"aggTrade", 8):
+            self.kind = TYPE_AGGREGATE
+        elif fh_text_is(&name, b"bookTicker", 10):
+            self.kind = TYPE_TICKER
+        elif fh_text_is(&name, b"kline", 5):
+            self.kind = TYPE_KLINE
+        else:
+            self.kind = TYPE_UNKNOWN
+        return True
+
+    cdef bint judge(self) noexcept nogil:
+        """What this text is, and whether it has what a text of its type must have."""
+        cdef uint32_t needed = 0
+        if self.kind == 0:
+            if self.seen & TICKER == TICKER:
+                self.kind = TYPE_TICKER
+            elif self.seen & SEEN_ANSWER:
+                self.kind = TYPE_ANSWER
+            else:
+                self.kind = TYPE_UNKNOWN
+        self.update.type = self.kind
+        self.update.kind = UPDATE_PASS
+        if self.kind == TYPE_DEPTH:
+            self.update.kind = UPDATE_CHANGE
+            self.update.flags |= UPDATE_NUMBERED | (UPDATE_CHAINED if self.futures else 0)
+            needed = IDENTITY | (SEEN_PREVIOUS if self.futures else 0)
+        elif self.kind == TYPE_SNAPSHOT:
+            self.update.kind = UPDATE_SNAPSHOT
+            self.update.flags |= UPDATE_NUMBERED
+            self.update.first = self.update.last
+            self.name = self.symbol
+            needed = SEEN_LAST
+        elif self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:
+            needed = SOLD | (SEEN_TRADE if self.kind == TYPE_TRADE else SEEN_ASKS)
+        else:
+            self.update.first = self.update.last = self.update.previous = 0
+            return True
+        if needed & ~self.seen or self.update.first > self.update.last:
+            return fh_json_fail(&self.cursor)
+        if not self.side and self.update.kind != UPDATE_PASS and LEVELS & ~self.seen:
+            return fh_json_fail(&self.cursor)
+        if self.event_ms > LATEST or self.transaction_ms > LATEST:
+            return fh_json_fail_as(&self.cursor, FH_JSON_RANGE)
+        self.update.ts_event = MILLISECOND * <int64_t> (self.transaction_ms if self.seen & SEEN_TRANSACTION else self.event_ms)
+        if self.name.len == 0:
+            return fh_json_fail(&self.cursor)
+        self.update.instrument = self.named(&self.name)
+        return True
+
+    cdef int64_t body(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
+        if self.update.kind != UPDATE_PASS:
+            return self.depth(run, out, room)
+        if not fh_json_done(&self.cursor):
+            return -1
+        if self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:
+            return self.trade(run, out)
+        return 0
+
+    cdef int64_t depth(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
+        """The levels of both sides, in the order of the text; a snapshot's behind an R."""
+        cdef bint snapshot = self.update.kind == UPDATE_SNAPSHOT
+        cdef uint32_t noted = self.seen & LEVELS & ~self.side, first = SEEN_BIDS
+        cdef int64_t made = 0
+        cdef fh_json_row row
+        if snapshot:
+            self.begin_row(run, ACTION_RESET, SIDE_NONE, FLAG_SNAPSHOT, &row)
+            memcpy(out, row.words, sizeof(Event))
+            made = 1
+        if noted == LEVELS and self.asks.at < self.bids.at:
+            first = SEEN_ASKS
+        if noted & first:
+            made = self.levels(run, first, &self.bids if first == SEEN_BIDS else &self.asks, out, room, made)
+        first ^= LEVELS
+        if noted & first and made >= 0:
+            made = self.levels(run, first, &self.bids if first == SEEN_BIDS else &self.asks, out, room, made)
+        while self.side and made >= 0:
+            made = self.levels(run, self.side, &self.cursor, out, room, made)
+            self.side = 0
+            if not self.members():
+                return -1
+        if made < 0 or LEVELS & ~self.seen or not fh_json_done(&self.cursor):
+            return -1
+        if made == 0:                   # nothing changed, but the book is whole to another number
+            self.begin_row(run, ACTION_NONE, SIDE_NONE, 0, &row)
+            memcpy(out, row.words, sizeof(Event))
+            made = 1
+        out[made - 1].flags |= FLAG_LAST
+        return made
+
+    cdef int64_t levels(self, const Run *run, uint32_t side, fh_json *c, Event *out, uint32_t room, int64_t made) noexcept nogil:
+        cdef fh_json_row row
+        cdef int64_t count
+        self.begin_row(run, ACTION_MODIFY, SIDE_BID if side == SEEN_BIDS else SIDE_ASK,
+                       FLAG_MBP | (FLAG_SNAPSHOT if self.update.kind == UPDATE_SNAPSHOT else 0), &row)
+        count = fh_json_levels(c, &row, out + made, room - <uint32_t> made)
+        return -1 if count < 0 else made + count
+
+    cdef int64_t trade(self, const Run *run, Event *out) noexcept nogil:
+        """The aggressor sold where the buyer was the maker."""
+        cdef fh_json_row row
+        cdef int64_t price = 0, quantity = 0
+        cdef uint64_t number = self.trade_id
+        cdef int maker = 0
+        if self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.asks, &number):       # `a`: the aggregate's number
+            return -1
+        if not fh_json_bool(&self.maker, &maker):
+            return -1
+        self.update.last = self.update.first = 0
+        self.begin_row(run, ACTION_TRADE, SIDE_ASK if maker else SIDE_BID, FLAG_LAST, &row)
+        if not fh_json_decimal(&self.price, row.price_exponent, &price) or not fh_json_decimal(&self.quantity, row.size_exponent, &quantity):
+            return -1
+        if quantity < 0:
+            return -1
+        row.words[3] = number
+        row.words[4] = <uint64_t> price
+        row.words[5] = <uint64_t> quantity
+        memcpy(out, row.words, sizeof(Event))
+        return 1

@@ -1,0 +1,23 @@
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from feedhandler.decode._decoder import Decoder
+
+KINDS: tuple[str, ...]
+
+class TextDecoder(Decoder):
+    """A venue's decoder of JSON texts; `feedhandler.decode.decoder()` makes the venues' own subclasses."""
+
+    @property
+    def rule(self) -> int:
+        """How the texts of a book are joined: RULE_... of `_text.pxd`."""
+
+    def look_bytes(self, message: Any) -> dict[str, Any] | None:
+        """What this text is, as a dictionary of the fields of `Update`; None when its beginning is malformed."""
+
+    def decode_bytes(
+        self, messages: Iterable[Any], first_seq: int = 0, ts_recv: int = 0, line: int = 0, capacity: int = 4096
+    ) -> np.ndarray[Any, np.dtype[np.void]]:
+        """The events of a list of texts up to the first that is malformed, dtype EVENT."""
