@@ -25,7 +25,7 @@ def figures(command: str, option: str = OPTION) -> Any:
 
 
 def writable(path: str | Path, command: str, option: str = OPTION) -> None:
-    """Say what would stop save() before the long work: raises ConfigError for an ending it does not know, or no folder."""
+    """Say before the long work what would stop save(): ConfigError for an ending it does not know, or no folder."""
     path = Path(path)
     if path.suffix not in ENDINGS:
         raise ConfigError(f"{command}: {option} {path}: name it {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")

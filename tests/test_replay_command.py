@@ -89,7 +89,8 @@ def test_a_window_a_loop_and_symbols(recorded: Path, listeners: Any, rewrites: l
     first = waiting(listeners[0])
     assert first[: len(first) // 2] == first[len(first) // 2 :] and json.loads(done.stdout)["passes"] == 2
     waiting(listeners[1])
-    done = run("replay", recorded, *fast, "--symbols", symbol)
+    done = run("replay", recorded, *fast, "--symbols", f"{symbol},NOPE")
+    assert "no message names NOPE: write symbols as the feed does" in done.stderr
     assert done.returncode == 0 and "under new numbers" in done.stderr
     packets = [waiting(listener) for listener in listeners]
     messages = unwrap([(0.0, packet) for packet in packets[0]], b"S1        ")

@@ -259,6 +259,9 @@ def test_a_picker_knows_symbols_and_ids(recorded) -> None:
     assert picker.picks(add)
     assert picker.picks(b"") and picker.picks(b"?unknown") and picker.picks(add[:3])
     assert picker.picks(b"S\0\0" + bytes(9))
+    several = Picker("itch50", [symbol, "NOPE"])
+    assert several.unmet == [symbol, "NOPE"]
+    assert several.picks(directory[0]) and several.unmet == ["NOPE"]
     deep = Picker("iex_deep", ["ZIEXT"])
     assert deep.picks(b"8\0" + bytes(8) + b"ZIEXT   " + bytes(12)) and not deep.picks(
         b"8\0" + bytes(8) + b"AAPL    " + bytes(12)

@@ -247,6 +247,7 @@ def onto_lines(recording: "Recording", choice: "Choice", options: dict[str, Any]
                 played.run(done)
         finally:
             say(played.report)
+            tell_unmet(played.source)
             if played.backlog_drops:
                 talk(backlog.sentence(played.backlog_drops))
         return played.outcome()
@@ -295,6 +296,7 @@ def in_new_packets(
                 f"sent {sender.stats['messages']:,} messages; at worst {sender.stats['latest_ns'] / 1000:,.0f} µs late"
             )
             say(report())
+            tell_unmet(found.source)
         return {**sender.stats, **venue.stats, "pacing": report().as_dict()}
 
 
@@ -331,6 +333,7 @@ def to_clients(
         report = PacingReport.of(server.kept)
         talk(f"served {server.stats['messages']:,} messages to {server.stats['logins']} logins")
         say(report, "messages")
+        tell_unmet(found.source)
         if found.source.missing:
             talk(f"{found.source.missing:,} numbers have no message in the recording: those behind them moved up")
     return {"port": server.port, **server.stats, "missing": found.source.missing, "pacing": report.as_dict()}
@@ -385,6 +388,7 @@ def into_handler(
             outcome = summary(handler, time.monotonic() - began)
             if played is not None:
                 say(played.report)
+                tell_unmet(played.source)
                 outcome["pacing"] = played.report.as_dict()
             for sentence in complaints(handler.segment):
                 talk(sentence)
@@ -441,6 +445,12 @@ def stepping(steps: "Steps") -> None:
     except KeyboardInterrupt:
         pass
     talk(f"{steps.packets:,} packets, step by step")
+
+
+def tell_unmet(source: "Source") -> None:
+    """Say which of the symbols asked for never came: a name that is misspelt replays nothing."""
+    if source.unmet:
+        talk(f"no message names {', '.join(source.unmet)}: write symbols as the feed does")
 
 
 def say(report: "PacingReport", what: str = "packets") -> None:

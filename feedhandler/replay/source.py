@@ -120,8 +120,14 @@ class Source:
         self.lines: list[RecordedLine] = self._incoming[:1] if kind == "session" else self._incoming
         self.ahead = Ahead(len(self.lines))
         self._receiver: Receiver | None = None
+        self._pickers: list[Picker] = []
         self._before = 0  # bytes of the passes that are over
         self._thread = threading.Thread(target=self._read, name="feedhandler-ahead", daemon=True)
+
+    @property
+    def unmet(self) -> list[str]:
+        """Of the symbols chosen, those that no message has named so far."""
+        return [symbol for symbol in self.choice.symbols if all(symbol in picker.unmet for picker in self._pickers)]
 
     @property
     def done(self) -> int:
@@ -208,6 +214,8 @@ class Source:
         place = self._incoming.index(first)
         arbiter = Arbiter(len(lines), first_line=place, reorder_us=REORDER_US, window_messages=WINDOW, offline=True)
         picker = Picker(first.protocol, self.choice.symbols) if self.choice.symbols else None
+        if picker is not None:
+            self._pickers.append(picker)
         out = first.session if self.kind != "session" and first.session == "iextp" else "moldudp64"
         return [framing_of(line) for line in lines], arbiter, picker, out, 1 if self.kind == "session" else len(lines)
 

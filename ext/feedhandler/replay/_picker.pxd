@@ -3,6 +3,9 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     IDS = 65536
+    FREE = 0
+    WANTED = 1
+    MET = 2
 
 cdef class Picker:
     cdef int symbol_at[256]                 # by type: where the message names its symbol; -1 = it does not
@@ -11,7 +14,8 @@ cdef class Picker:
     cdef bint big_endian
     cdef uint8_t *wanted_ids                # IDS bytes
     cdef uint64_t *names                    # symbols as they are sent, 8 bytes each, in an open-addressing table
-    cdef uint8_t *used
+    cdef uint8_t *used                      # FREE, WANTED, or MET: some message has named it
+    cdef tuple symbols
     cdef uint32_t mask
 
     cdef bint keeps(self, const uint8_t *data, uint32_t length) noexcept nogil

@@ -62,7 +62,8 @@ cdef class Picker:
             at = place_of(name, self.mask)
             while self.used[at] and self.names[at] != name:
                 at = (at + 1) & self.mask
-            self.names[at], self.used[at] = name, 1
+            self.names[at], self.used[at] = name, WANTED
+        self.symbols = tuple(symbols)
 
     def __dealloc__(self):
         free(self.wanted_ids)
@@ -76,6 +77,7 @@ cdef class Picker:
         at = place_of(name, self.mask)
         while self.used[at]:
             if self.names[at] == name:
+                self.used[at] = MET
                 return True
             at = (at + 1) & self.mask
         return False
@@ -104,6 +106,21 @@ cdef class Picker:
         if self.id_at[kind] < 0 or number == 0:
             return True
         return self.wanted_ids[number]
+
+    @property
+    def unmet(self):
+        """The symbols that no message has named so far."""
+        cdef uint64_t name
+        cdef uint32_t at
+        missing = []
+        for symbol in self.symbols:
+            name = int.from_bytes(symbol.ljust(SYMBOL).encode(), "little")
+            at = place_of(name, self.mask)
+            while self.names[at] != name:
+                at = (at + 1) & self.mask
+            if self.used[at] != MET:
+                missing.append(symbol)
+        return missing
 
     def picks(self, bytes message not None):
         """Whether the message is one of ours; a door for tests."""
