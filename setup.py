@@ -40,7 +40,7 @@ COLD_MODULES = re.compile(
 )
 SHARED = "feedhandler._shared"  # Cython's own code for memory views, once instead of in every module that has one ...
 NOT_SHARED = ("feedhandler._records", "feedhandler.book._book")  # ... but where Cython 3.3 then forgets their types
-LIBRARIES = {"feedhandler.receive._tls": ["ssl", "crypto"]}
+LIBRARIES = {"feedhandler.receive._tls": ["ssl", "crypto"], "feedhandler.session._websocket": ["z"]}
 LINK: list[str] = []
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]

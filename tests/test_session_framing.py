@@ -58,6 +58,7 @@ def test_every_framing_says_what_it_is() -> None:
         ("iextp", False, 1000, True),
         ("soupbintcp", True, 1000, False),
         ("binaryfile", True, 0, False),
+        ("websocket", True, 0, False),
     ]
 
 

@@ -103,6 +103,10 @@ def framing_seeds(name: str) -> list[bytes]:
             data += [soup(b"+", b"debug"), soup(b"U", b"x"), soup(b"Z", b"")]
         case "iextp":
             data = [iextp(1, some), iextp(4, []), iextp(4, some[1:])]
+        case "websocket":
+            data = [b"HTTP/1.1 101 OK\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", b"\x81\5hello"]
+            data += [b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\0", b"\x01\1\xe2\x89\1p\x80\2\x82\xac", b"\x88\2\3\xe8"]
+            return [pack([Wire(d) for d in data]), pack([Wire(d) for d in data[3:]]), pack([Wire(data[0])])]
         case _:
             data = [b"".join(struct.pack(">H", len(m)) + m for m in some), b"\0\0"]
     return [pack([Wire(d) for d in data]), pack([Wire(d) for d in data[:1]])]

@@ -1,0 +1,44 @@
+from typing import Any, Final, final
+
+from typing_extensions import Buffer
+
+from feedhandler.session._framing import Framing
+from feedhandler.session._outbox import Outbox
+
+CAUSES: Final[tuple[str, ...]]
+
+@final
+class WebSocketFraming(Framing):
+    """Server frames of one WebSocket connection, from its response head, or from its first frame, on."""
+
+    replies: Outbox | None
+    pending: int
+    """Bytes of the present run behind the messages that were handed out last: more is waiting."""
+    def __new__(cls, max_message_bytes: int = ..., max_ratio: int = ...) -> WebSocketFraming: ...
+    def answer_with(self, outbox: Outbox | None) -> None:
+        """Put pongs and closes into this box from now on; None: answer nobody. Not while the line is polled."""
+    def closing(self) -> None:
+        """The control path sends a close of its own on this connection: no answer may follow it."""
+    def negotiated(self, *, server_no_context_takeover: bool = ..., server_max_window_bits: int = ...) -> None:
+        """Messages may be compressed: for connections whose bytes begin with frames, not with the response head."""
+    @property
+    def violation(self) -> str:
+        """Why this connection is broken: a sentence with its section; "" while it is not."""
+    @property
+    def close_code(self) -> int:
+        """The code of the server's close, 1005 where it gave none; 0 before."""
+    @property
+    def close_reason(self) -> str:
+        """The reason in the server's close; "" where it gave none, and before."""
+    @property
+    def deflate(self) -> bool:
+        """Whether messages of this connection may come compressed."""
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Of all connections: frames, fragments, pings, pongs, inflated, copied, answers, dropped, violations."""
+
+def client_frame(first: int, payload: Buffer, mask: bytes | None) -> bytes:
+    """One frame; `first` is its first byte, `mask` four random bytes, or None for a server's frame."""
+
+def extensions(value: str) -> dict[str, Any] | None:
+    """What a response's Sec-WebSocket-Extensions agrees to; None: nothing."""
