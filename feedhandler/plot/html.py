@@ -11,6 +11,10 @@ from feedhandler.errors import ConfigError
 from feedhandler.figures import amount
 from feedhandler.plot.panels import Array, Axis, Heat, Panel, Picture, Series, round_duration
 
+PANEL_PX = 300  # of a panel of height 1
+BETWEEN_PX = 110  # the upper panel's axis with its label, the lower one's title
+BOTTOM_PX = 70
+
 
 def write(drawn: Picture, path: Path) -> None:
     """Write it to `path`. Raises ConfigError when plotly is missing, or the file cannot be written."""
@@ -23,20 +27,21 @@ def write(drawn: Picture, path: Path) -> None:
             "pip install 'feedhandler[plot]', or name a .png"
         ) from None
     heights = [panel.height for panel in drawn.panels]
-    spacing = min(0.09, 0.9 / len(heights))
+    drawn_over = PANEL_PX * sum(heights) + BETWEEN_PX * (len(heights) - 1)
+    top = 80 + 22 * len(drawn.said)
     titles = [panel.title for panel in drawn.panels]
     shares = [height / sum(heights) for height in heights]
-    options: Any = {"row_heights": shares, "vertical_spacing": spacing, "subplot_titles": titles}
+    options: Any = {"row_heights": shares, "vertical_spacing": BETWEEN_PX / drawn_over, "subplot_titles": titles}
     figure: Any = make_subplots(len(heights), 1, **options)
     for row, panel in enumerate(drawn.panels, 1):
         _panel(go, figure, panel, row)
     said = "".join(f"<br><sup>{sentence}</sup>" for sentence in drawn.said)
     figure.update_layout(
-        title={"text": drawn.title + said, "x": 0.5, "y": 0.99, "yanchor": "top"},
-        height=round(160 + 330 * sum(heights)),
+        title={"text": drawn.title + said, "x": 0.5, "y": 1, "yanchor": "top", "pad": {"t": 18}},
+        height=round(top + drawn_over + BOTTOM_PX),
         template="plotly_white",
         hovermode="closest",
-        margin={"t": 80 + 22 * len(drawn.said), "l": 80, "r": 40, "b": 60},
+        margin={"t": top, "l": 80, "r": 40, "b": BOTTOM_PX},
         legend={"groupclick": "toggleitem", "tracegroupgap": 40},
     )
     try:
