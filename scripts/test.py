@@ -1,4 +1,4 @@
-"""`make test`: every check, one part after the other, each with its time; `scripts/test.py lint types` runs only those.
+"""`make test`: every check, two at a time, each with its time; `scripts/test.py lint types` runs only those.
 
 The last line is `N passed, N failed`: tests of all parts, and each part that is no test-suite as one.
 """
@@ -9,9 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -19,9 +18,6 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", "-rs", "--durations=5", "--durations-min=3")
 FUZZ_SECONDS = os.environ.get("FUZZ_SECONDS", "60")
-
-
-BUILDERS: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,8 @@ class Outcome:
 
 
 # seconds; "tests" with two minutes for the ways past the kernel (a guest, networks) and three for recordings (crashes,
-# hand-overs, other programs that read them), "fuzz" with its own start
-BUDGETS = {"build": 300, "tests": 360 + 120 + 180, "asan": 240, "fuzz": 60 + 15}
+# hand-overs, other programs that read them), two for JSON venues; "asan" with its own build, "fuzz" with its start
+BUDGETS = {"build": 300, "tests": 360 + 120 + 180 + 120, "asan": 240 + 240, "fuzz": 60 + 15}
 PARTS = (
     Part("lint", ("-m", "ruff", "check", "--quiet", ".")),
     Part("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
@@ -65,21 +61,23 @@ PARTS = (
     Part("asan", ("scripts/asan.py", "--wire"), "asan"),
     Part("fuzz", ("-m", "tests.fuzz", "--seconds", FUZZ_SECONDS), "fuzz"),
 )
-BESIDE = ("wheel", "fuzz")
-"""While the sanitizer's tests run: they have no clock, and these three are a third of the time."""
+BESIDE = ("asan", "wheel", "fuzz")
+"""On the other core meanwhile, one after the other and less urgent: half of it is building, and none has a clock."""
+LESS_URGENT = 10
 
 
 def run(part: Part, output: IO[str] | None = None) -> Outcome:
     """Run one part with its output passed on, or written to `output`."""
     print(f"\n── {part.name} " + "─" * (76 - len(part.name)), flush=True, file=output)
     begin = time.monotonic()
-    if part.name == "asan":
-        for builder in BUILDERS:
-            builder.wait()  # its failure shows again, with its words, when this part builds
     with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
         environment = os.environ | {"FEEDHANDLER_TEST_REPORT": report.name}
         command = [sys.executable, *part.command]
-        streams: dict[str, Any] = {} if output is None else {"stdout": output, "stderr": output}
+        streams: dict[str, Any] = {}
+        if output is not None:
+            environment["FEEDHANDLER_JOBS"] = "1"
+            command = ["nice", "-n", str(LESS_URGENT), *command]
+            streams = {"stdout": output, "stderr": output}
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False, **streams).returncode
         text = report.read()
     said = json.loads(text) if text else {}
@@ -90,35 +88,20 @@ def run(part: Part, output: IO[str] | None = None) -> Outcome:
 
 
 def run_all(parts: Sequence[Part]) -> list[Outcome]:
-    """One part after the other; those of BESIDE meanwhile on another core, their output at the end."""
-    beside = [part for part in parts if part.name in BESIDE and any(other.name == "asan" for other in parts)]
-    outcomes = [run(part) for part in parts if part.name != "asan" and part not in beside]
+    """One part after the other; those of BESIDE meanwhile on the other core, their output at the end."""
+    beside = sorted((part for part in parts if part.name in BESIDE), key=lambda part: BESIDE.index(part.name))
+    ahead = [part for part in parts if part not in beside]
+    if not ahead:
+        return [run(part) for part in beside]
     with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as other_core:
         later = [other_core.submit(run, part, output) for part in beside]
-        outcomes += [run(part) for part in parts if part.name == "asan"]
-        outcomes += [outcome.result() for outcome in later]
+        outcomes = [run(part) for part in ahead] + [outcome.result() for outcome in later]
         output.seek(0)
         print(output.read(), end="", flush=True)
     return outcomes
 
 
-@contextmanager
-def building_asan(parts: Sequence[Part]) -> Iterator[None]:
-    """The sanitizer build, beside the parts before it: one compiler at a time, at the lowest priority."""
-    if len(parts) < 2 or not any(part.name == "asan" for part in parts):
-        yield
-        return
-    command = [sys.executable, "scripts/asan.py", "--build"]
-    environment = os.environ | {"FEEDHANDLER_JOBS": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=environment, preexec_fn=lambda: os.nice(19)) as builder:
-        BUILDERS.append(builder)
-        try:
-            yield
-        finally:
-            builder.terminate()
-
-
-def summary(outcomes: Sequence[Outcome], setup_seconds: float) -> None:
+def summary(outcomes: Sequence[Outcome], setup_seconds: float, all_seconds: float) -> None:
     """Print the time of each part beside the budgets, the real-data tests, and the closing line."""
     print("\n── times " + "─" * 71)
     print(f"  {'set-up, build':14} {setup_seconds:7.1f} s")
@@ -128,7 +111,7 @@ def summary(outcomes: Sequence[Outcome], setup_seconds: float) -> None:
     for outcome in outcomes:
         spent[outcome.part.budget] += outcome.seconds
     said = [f"{k} {v:.0f} of {BUDGETS[k]} s{' OVER BUDGET' if v > BUDGETS[k] else ''}" for k, v in spent.items() if v]
-    print(f"  budget: {', '.join(said)}; all {sum(spent.values()):.0f} s")
+    print(f"  budget: {', '.join(said)}; all {all_seconds:.0f} s, two at a time")
     real = [outcome.real_data for outcome in outcomes if outcome.part.name == "pytest"]
     if real:
         ran = real[0].get("passed", 0) + real[0].get("failed", 0)
@@ -143,11 +126,11 @@ def main(names: Sequence[str]) -> int:
     if unknown:
         print(f"no part {', '.join(unknown)}; there are: {', '.join(p.name for p in PARTS)}", file=sys.stderr)
         return 2
-    setup_seconds = time.time() - float(os.environ.get("FEEDHANDLER_STARTED") or time.time())
+    began = float(os.environ.get("FEEDHANDLER_STARTED") or time.time())
+    setup_seconds = time.time() - began
     parts = [part for part in PARTS if not names or part.name in names]
-    with building_asan(parts):
-        outcomes = run_all(parts)
-    summary(outcomes, setup_seconds)
+    outcomes = run_all(parts)
+    summary(outcomes, setup_seconds, time.time() - began)
     return int(any(outcome.failed for outcome in outcomes))
 
 
