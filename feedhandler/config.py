@@ -258,6 +258,7 @@ class Channel:
     )
     rest: str = setting("", venue_config.url("https", "http", optional=True), 'REST service; "" = the venue\'s own')
     depth: int = setting(0, integer(0, 1_000_000), "levels a side that the venue is asked for; 0 = all it gives")
+    deflate: bool = setting(False, boolean(), "offer compression: less to receive, more work for each message")
     max_message_bytes: int = setting(4 << 20, integer(1024, 1 << 26), "a longer message ends the connection, 1009")
     lines: tuple[Line, ...] = ()
     recovery: RecoverySettings | None = None

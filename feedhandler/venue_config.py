@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CONTROL = "control"  # the name of a JSON channel's last line, which it makes itself
 WEBSOCKET = "websocket"
 LINE_KEYS = ("url", "ca", "certificate", "key", "address")
-CHANNEL_KEYS = ("symbols", "streams", "rest", "depth", "max_message_bytes")
+CHANNEL_KEYS = ("symbols", "streams", "rest", "depth", "deflate", "max_message_bytes")
 PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 

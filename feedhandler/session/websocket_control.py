@@ -1,0 +1,372 @@
+"""The control thread of channels that are JSON over WebSockets, of handler and recorder alike.
+
+Of each channel it leads the lives of its lines, answers the hot thread's wishes (a snapshot over REST, a subscription
+made anew), and speaks on the control line: what REST answered and how the connections do, so that a recording of the
+lines is all that a handler needs.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from feedhandler.control import ControlThread
+from feedhandler.decode.venue import Feed, RestLimit, Venue
+from feedhandler.errors import SessionError
+from feedhandler.records import Cause, Connection
+from feedhandler.recovery.rest import Bucket, RestQueue
+from feedhandler.session import frames
+from feedhandler.session.resync import ResyncControl, Wanted, Wish
+from feedhandler.session.websocket import BrokenError
+from feedhandler.session.websocket_life import Life
+
+if TYPE_CHECKING:
+    from feedhandler.receive.stream import StreamReceiver
+    from feedhandler.session import Framing
+    from feedhandler.session.websocket_lines import VenueLine
+
+__all__ = ["ChannelControl", "ControlLine", "WebSocketControl", "Wishes"]
+
+LONGEST_STEP_S = 0.02  # between two looks at what the hot thread wishes: it makes no system call, so nobody wakes us
+SEND_BUFFER = 4 << 20  # bytes asked of the kernel for the control line
+DIRECTORY_S = 5.0  # the lines wait so long for the instruments' ticks and lots, and then go without
+NUDGE_S = 5.0  # a book of which nothing has come for so long is asked for, wished or not
+BEAT_FACTOR, BEAT_LEAST_S = 1.5, 2.0  # of the venue's heartbeat
+NEVER = float("inf")
+
+
+class Wishes(Protocol):
+    """What the hot thread wants (`feedhandler.line.Resyncs`)."""
+
+    def take(self) -> Sequence[Wish]: ...
+
+
+class ControlLine:
+    """A channel's last line: what we say ourselves, as a WebSocket of which we are the server.
+
+    The hot thread receives it like any other. What it cannot take at once waits here, in order.
+    """
+
+    def __init__(self, number: int, receiver: StreamReceiver, framing: Framing) -> None:
+        self.number, self.receiver, self.framing = number, receiver, framing
+        self.said = 0
+        """Texts so far."""
+        self._sock: socket.socket | None = None
+        self._waiting: deque[memoryview] = deque()
+
+    def open(self) -> None:
+        """Connect it. Raises OSError where there are no descriptors left."""
+        ours, theirs = socket.socketpair()
+        try:
+            ours.setblocking(False)
+            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            self.prepare(ours)
+            self.receiver.connect(self.number, theirs.fileno())
+            self._sock = ours
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+
+    def prepare(self, sock: socket.socket) -> None:
+        """What is to be done before the hot thread gets it."""
+        self.framing.begin_connection()
+
+    def say(self, text: bytes) -> None:
+        """Send a text, now or as soon as there is room."""
+        self.said += 1
+        self._waiting.append(memoryview(frames.text(text, masked=False)))
+        self.flush()
+
+    def life(self, line: int, before: Connection, state: Connection, cause: Cause, at: int) -> None:
+        """Say that a line of the channel stands elsewhere now; `at` in ns since the Unix epoch."""
+        text = {"life": state.name, "line": line, "from": before.name, "reason": cause.name.lower(), "at": at}
+        self.say(json.dumps(text, separators=(",", ":")).encode())
+
+    def flush(self) -> bool:
+        """Send what waits; False: there is no room for all of it."""
+        while self._waiting and self._sock is not None:
+            piece = self._waiting[0]
+            try:
+                sent = self._sock.send(piece)
+            except BlockingIOError:
+                return False
+            except OSError:  # the receiver is gone
+                self._waiting.clear()
+                return True
+            if sent == len(piece):
+                self._waiting.popleft()
+            else:
+                self._waiting[0] = piece[sent:]
+        return True
+
+    @property
+    def socket(self) -> socket.socket | None:
+        """Ours, to wait for room on."""
+        return self._sock
+
+    def close(self) -> None:
+        self.flush()
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+
+class ChannelControl:
+    """One channel's connections, snapshots and control line, as a machine: `step(now)`, `now` of time.monotonic().
+
+    `wishes` None: nobody wishes (a recorder): every new connection has all books fetched once. `symbol_of` gives the
+    symbol of an instrument's number, `missing` the symbols of which no book is there yet.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        venue: Venue,
+        feed: Feed,
+        lines: Sequence[VenueLine],
+        control: ControlLine,
+        rest: RestQueue,
+        *,
+        rest_url: str = "",
+        wishes: Wishes | None = None,
+        symbol_of: Callable[[int], str] = lambda number: "",
+        missing: Callable[[], Sequence[str]] = lambda: (),
+        beat_s: float = 0.0,
+        note: Callable[[str], None] = lambda sentence: None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.name, self.venue, self.feed, self.lines, self.control, self.rest = name, venue, feed, lines, control, rest
+        self._rest_url, self._wishes, self._symbol_of, self._missing = rest_url, wishes, symbol_of, missing
+        self._note = note
+        self._random = rng or random.Random()
+        beat = beat_s or max(BEAT_LEAST_S, venue.heartbeat.every_s * BEAT_FACTOR)
+        self.lives = [
+            Life(
+                line,
+                beat_s=beat,
+                ask_s=venue.heartbeat.ask_every_s if venue.heartbeat.ask else 0.0,
+                lifetime_s=venue.limits.lifetime_s,
+                rng=self._random,
+            )
+            for line in lines
+        ]
+        for line in lines:
+            line.told = self._teller(line)
+        self.resync = ResyncControl(self._ask, self._give_up, self._replace, rng=self._random)
+        self._connections = [0] * len(lines)
+        self._begun: float | None = None
+        self._described = False
+        self._nudge = NEVER
+        self._said: dict[int, str] = {}
+
+    def step(self, now: float) -> float:
+        """Do what is due; the time of the next step at the latest."""
+        if self._begun is None:
+            self._begin(now)
+        assert self._begun is not None
+        due = self.rest.step(now)
+        if self._described or now >= self._begun + DIRECTORY_S:
+            for number, (line, life) in enumerate(zip(self.lines, self.lives, strict=True)):
+                due = min(due, life.step(now))
+                line.tend(now)
+                if life.connections != self._connections[number]:
+                    self._connections[number] = life.connections
+                    self._connected(number, now)
+                self._say(number, life)
+        if self._wishes is not None:
+            self.resync.take(self._wishes.take(), now)
+        if now >= self._nudge:
+            self._nudge = NEVER
+            for symbol in self._missing():
+                self._fetch(symbol, 0)
+        due = min(due, self.resync.step(now))
+        if not self.control.flush():
+            due = min(due, now + 0.001)
+        return due
+
+    def stop(self) -> None:
+        """Say goodbye to the venue."""
+        for life in self.lives:
+            life.stop()
+
+    def close(self) -> None:
+        """Give back what is held."""
+        for line in self.lines:
+            line.release()
+        self.control.close()
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What a person may want to know: of each line its state, what is asked for, and how REST does."""
+        return {
+            "lines": {
+                line.config.name: {
+                    "state": life.state.name,
+                    "reason": life.cause.name,
+                    "connections": life.connections,
+                    "replaced": life.replaced,
+                    "attempts": life.attempts,
+                    "error": str(life.error) if life.error is not None else "",
+                }
+                for line, life in zip(self.lines, self.lives, strict=True)
+            },
+            "resync": {**self.resync.counts, "open": len(self.resync.open)},
+            "rest": self.rest.status(now),
+        }
+
+    # -- within ----------------------------------------------------------------------------------------------------
+
+    def _teller(self, line: VenueLine) -> Callable[[Connection, Connection, Cause], None]:
+        def tell(before: Connection, state: Connection, cause: Cause) -> None:
+            self.control.life(line.index, before, state, cause, time.time_ns())
+
+        return tell
+
+    def _begin(self, now: float) -> None:
+        self._begun = now
+        self.control.open()
+        request = self.venue.instruments(self.feed, self._rest_url)
+        self.rest.ask(request, self._directory, self._no_directory)
+
+    def _directory(self, body: bytes) -> None:
+        try:
+            self.control.say(self.venue.instruments_text(self.feed, body))
+        except SessionError as error:
+            self._note(f"channel {self.name}: {error}; instruments have the protocol's exponents, no tick and no lot")
+        self._described = True
+
+    def _no_directory(self, error: BrokenError) -> None:
+        self._note(
+            f"channel {self.name}: instruments cannot be described: {error}; they have the protocol's "
+            "exponents, no tick and no lot"
+        )
+        self._described = True
+
+    def _connected(self, number: int, now: float) -> None:
+        """The line has a new connection."""
+        self.resync.forget(number)
+        self._nudge = now + NUDGE_S
+        if self._wishes is None and self.venue.snapshots == "rest":
+            for symbol in self.feed.symbols:
+                self._fetch(symbol, 0)
+
+    def _ask(self, wanted: Wanted) -> bool:
+        """Fetch a snapshot, or subscribe anew."""
+        if wanted.subscribe:
+            symbols = self.feed.symbols if not wanted.instrument else (self._symbol_of(wanted.instrument),)
+            return wanted.line < len(self.lines) and self.lines[wanted.line].resubscribe(symbols)
+        symbols = self.feed.symbols if not wanted.instrument else (self._symbol_of(wanted.instrument),)
+        return all(self._fetch(symbol, wanted.instrument) for symbol in symbols if symbol)
+
+    def _fetch(self, symbol: str, instrument: int) -> bool:
+        request = self.venue.snapshot(self.feed, symbol, self._rest_url)
+        if request is None:
+            return False
+
+        def done(body: bytes) -> None:
+            try:
+                self.control.say(self.venue.depth_text(symbol, body))
+            except SessionError as error:
+                failed(BrokenError(str(error), Cause.PROTOCOL))
+
+        def failed(error: BrokenError) -> None:
+            self._note(f"channel {self.name}: no snapshot of {symbol}: {error}")
+            self.resync.failed(instrument, time.monotonic())
+
+        self.rest.ask(request, done, failed)
+        return True
+
+    def _give_up(self, line: int) -> None:
+        error = BrokenError("subscribing anew did not bring a book back", Cause.RESYNC)
+        self.lives[line].restart(error)
+
+    def _replace(self, line: int) -> None:
+        if line < len(self.lines):
+            self.lines[line].replace_soon()
+
+    def _say(self, number: int, life: Life) -> None:
+        """Each trouble of a line once, until it is another one."""
+        sentence = str(life.error) if life.error is not None else ""
+        if self._said.get(number, "") != sentence:
+            self._said[number] = sentence
+            if sentence:
+                self._note(f"line {self.name}/{self.lines[number].config.name}: {sentence}")
+
+
+class Doors:
+    """How often connections may be attempted, over all lines that go to the same place."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, Bucket] = {}
+
+    def may(self, url: str, venue: Venue, now: float) -> bool:
+        """One attempt, if the venue's limit allows it."""
+        limits = venue.limits
+        if not limits.connections:
+            return True
+        bucket = self._buckets.get(url)
+        if bucket is None:
+            rate = limits.connections / limits.connections_s
+            bucket = self._buckets[url] = Bucket(RestLimit(float(limits.connections), rate))
+        return bucket.take(now, 1.0)
+
+
+class WebSocketControl(ControlThread):
+    """Steps the channels, from start() to stop(), which says goodbye on all connections."""
+
+    def __init__(
+        self, receiver: StreamReceiver, channels: Sequence[ChannelControl], note: Callable[[str], None]
+    ) -> None:
+        super().__init__("feedhandler-websockets")
+        self.receiver, self.channels = receiver, list(channels)
+        doors = Doors()
+        for channel in channels:
+            for line in channel.lines:
+                line.door = doors.may
+        self._note = note
+
+    def _run(self) -> None:
+        running = list(self.channels)
+        while not self._stopping.is_set():
+            now = time.monotonic()
+            due = now + LONGEST_STEP_S
+            for channel in list(running):
+                try:
+                    due = min(due, channel.step(now))
+                except Exception as error:  # a fault of ours: the lines stay as they are
+                    running.remove(channel)
+                    self._note(f"channel {channel.name}: its connections are led no more: {error!r}")
+            self._wait(due - time.monotonic())
+        for channel in self.channels:
+            channel.stop()
+        end = time.monotonic() + 0.2  # for the goodbyes
+        while time.monotonic() < end and not all(line.down() for c in self.channels for line in c.lines):
+            for channel in self.channels:
+                channel.control.flush()
+            time.sleep(0.005)
+        for channel in self.channels:
+            channel.close()
+        for rest in {id(channel.rest): channel.rest for channel in self.channels}.values():
+            rest.close()
+        self.receiver.finish()
+
+    def _wait(self, seconds: float) -> None:
+        """So long, or until there is room on a control line that waits for it."""
+        full = [c.control.socket for c in self.channels if not c.control.flush()]
+        sockets = [each for each in full if each is not None]
+        if sockets:
+            select.select([], sockets, [], max(0.0, min(seconds, LONGEST_STEP_S)))
+        else:
+            self._stopping.wait(max(0.0, min(seconds, LONGEST_STEP_S)))
+
+    def status(self) -> dict[str, Any]:
+        """Of each channel."""
+        now = time.monotonic()
+        return {channel.name: channel.status(now) for channel in self.channels}
