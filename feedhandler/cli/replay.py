@@ -44,6 +44,7 @@ class Target(StrEnum):
     HANDLER = "handler"
     MULTICAST = "multicast"
     SOUPBINTCP = "soupbintcp"
+    WEBSOCKET = "websocket"
 
 
 LOOP_SAYS = (
@@ -68,6 +69,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler replay day.itch.gz --onto soupbintcp --port 26477 --rate 100000",
         "feedhandler replay day.itch.gz --onto multicast --rate 100000 --requests 26410 --glimpse 26420",
         "feedhandler replay feed.pcap --onto multicast --faults faults.toml --seed 7",
+        "feedhandler replay DAY --onto websocket --port 8765 --speed 10",
         "feedhandler replay DAY --name replay --speed 1",
     )
     app.command(
@@ -135,8 +137,24 @@ def replay(
     glimpse: Annotated[
         int, typer.Option(metavar="PORT", help="multicast of an ITCH BinaryFILE: a GLIMPSE snapshot server there.")
     ] = -1,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="soupbintcp: on 127.0.0.1; 0 = a free one.")] = 0,
-    clients: Annotated[int, typer.Option(min=1, help="soupbintcp: ends when so many clients have had everything.")] = 1,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="soupbintcp, websocket: on 127.0.0.1; 0 = a free one.")
+    ] = 0,
+    clients: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="soupbintcp: ends when so many have had everything; websocket: begins when each line has them.",
+        ),
+    ] = 1,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", exists=True, dir_okay=False, help="websocket: serve wss with this certificate."),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", exists=True, dir_okay=False, help="websocket: its key, if it stands apart."),
+    ] = None,
     name: Annotated[str, typer.Option(help="handler: of the segment that others attach to.")] = "replay",
     depth: Annotated[int, typer.Option(min=1, max=64, help="handler: price levels per side.")] = 10,
     orders: Orders = 2_000_000,
@@ -180,6 +198,11 @@ def replay(
         if pps or step:
             raise typer.BadParameter("a TCP stream has no packets: --speed, or --rate of messages", param_hint=paces[0])
         outcome = to_clients(recording, choice, port, clients, pace, seconds)
+    elif onto is Target.WEBSOCKET:
+        if pps or rate or step or picked or loop != 1:
+            raise typer.BadParameter("its texts as they came: --speed, --from, --to and --channels only")
+        files = {"certificate": str(certificate or ""), "key": str(key or "")}
+        outcome = to_websockets(recording, choice, {"port": port, "clients": clients, **files}, speed or None, seconds)
     elif onto is Target.HANDLER:
         if rate:
             raise typer.BadParameter("it is of messages in new packets: --speed or --pps", param_hint="--rate")
@@ -337,6 +360,31 @@ def to_clients(
         if found.source.missing:
             talk(f"{found.source.missing:,} numbers have no message in the recording: those behind them moved up")
     return {"port": server.port, **server.stats, "missing": found.source.missing, "pacing": report.as_dict()}
+
+
+def to_websockets(
+    recording: "Recording", choice: "Choice", options: dict[str, Any], speed: float | None, seconds: float
+) -> dict[str, Any]:
+    """The recorded WebSockets to the clients of a server on loopback, their REST answers by the same port."""
+    from feedhandler.replay.websocket import WebSocketReplay, places
+
+    server = WebSocketReplay(recording, choice, speed=speed, **options)
+
+    def ready() -> None:
+        where = ", ".join(places(server.lines))
+        talk(f"serving {title(recording)} at {server.url} ({where}); begins with its clients; Ctrl-C ends it")
+
+    with (
+        stopped_by_signals(server.stop),
+        stop_after(seconds, server.stop),
+        progress("serving", server.source.size, units(server.source)) as done,
+    ):
+        began = time.monotonic()
+        server.run(ready, done)
+    stats = server.stats
+    late = f"; at worst {server.latest_ns / 1e6:,.1f} ms late" if speed else ""
+    talk(f"served {stats['texts']:,} texts to {stats['clients']} clients, {stats['requests']} requests{late}")
+    return {"port": server.port, **stats, "seconds": time.monotonic() - began, "latest_ns": server.latest_ns}
 
 
 def into_handler(

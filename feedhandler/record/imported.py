@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import heapq
-import json
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,9 +30,9 @@ from feedhandler.record.lines import RecordedLine, head, recorded
 from feedhandler.record.logs import HOSTS, Entry, Kind, Summary, read, survey
 from feedhandler.recording.lines import NAME_MAX
 from feedhandler.recording.manifest import Channel, File, FileLine, Line
+from feedhandler.session.texts import depth_answer, text_frame
+from feedhandler.venue_config import CONTROL, WEBSOCKET
 
-CONTROL = "control"
-"""The name of the line that carries what a channel of texts is told beside its connections; always the last."""
 RESPONSE = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
@@ -42,7 +41,6 @@ RESPONSE = (
 SEGMENT_MOST = 65_000
 PACKED_BYTES = 1 << 20
 FIN, SYN, PSH, ACK = 1, 2, 8, 16
-TEXT_FRAME = 0x81
 REPORT_EVERY = 4096
 
 
@@ -157,21 +155,6 @@ def day_of(ts: int) -> date:
     return datetime.fromtimestamp(ts // 1_000_000_000, UTC).date()
 
 
-def text_frame(text: bytes) -> bytes:
-    """One text message of a server, whole in one frame: RFC 6455, section 5.2."""
-    size = len(text)
-    if size < 126:
-        return struct.pack(">BB", TEXT_FRAME, size) + text
-    if size < 1 << 16:
-        return struct.pack(">BBH", TEXT_FRAME, 126, size) + text
-    return struct.pack(">BBQ", TEXT_FRAME, 127, size) + text
-
-
-def answer_text(symbol: str, body: bytes) -> bytes:
-    """A REST snapshot as it stands on a control line: the body as it came."""
-    return b'{"rest":"depth","symbol":' + json.dumps(symbol).encode() + b',"body":' + body.strip() + b"}"
-
-
 # -- a day -------------------------------------------------------------------------------------------------------------
 
 
@@ -216,7 +199,7 @@ def _channel(placed: _Placed) -> Channel:
     server, control = f"192.0.2.{10 + placed.number}", f"192.0.2.{100 + placed.number}"
     lines = (Line("A", "", 443, server, "", "", True), Line(CONTROL, "", 443, control, "", "", True))
     known = decode.protocols().get(placed.protocol)
-    return Channel(placed.name, placed.protocol, "websocket", known.venue if known else "", None, lines)
+    return Channel(placed.name, placed.protocol, WEBSOCKET, known.venue if known else "", None, lines)
 
 
 def _write(out: _Out, placed: Sequence[_Placed], progress: Callable[[int], None]) -> tuple[int, int]:
@@ -251,7 +234,7 @@ def _write(out: _Out, placed: Sequence[_Placed], progress: Callable[[int], None]
                 f"{log.path}: a snapshot without a symbol, and its texts are of several: log them apart"
             )
         out.connect(line + 1, out, ts)
-        out.put(line + 1, ts, text_frame(answer_text(symbol, entry.text)))
+        out.put(line + 1, ts, text_frame(depth_answer(symbol, entry.text)))
         answers += 1
     out.hang_up()
     progress(texts)
