@@ -1,4 +1,4 @@
-"""The benchmark that needs no peer can be run, and says what it measured. Of its figures nothing is asked here."""
+"""The benchmarks can be run, with the peers that are there, and say what they measured. Of figures nothing is asked."""
 
 import json
 import subprocess
@@ -15,3 +15,16 @@ def test_a_round_of_the_arbiters(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(path.read_text())
+
+
+def test_a_round_of_the_websocket_clients(tmp_path: Path) -> None:
+    """Over TLS: ours, in C and in Python, and whichever of the others is installed; and the parser alone."""
+    for contest, least in (("tls_200", 2), ("parser", 2)):
+        path = tmp_path / f"{contest}.json"
+        command = [sys.executable, str(ROOT / "benchmarks/bench_websocket.py"), contest, "--rounds", "1"]
+        command += ["--json", str(path), "messages=4000"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        measured = [row for row in json.loads(path.read_text())["results"] if "absent" not in row]
+        assert len(measured) >= least
+        assert all(row["operations"] > 0 and row["ns_per_operation"] > 0 for row in measured)
