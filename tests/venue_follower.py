@@ -77,7 +77,7 @@ class Follower:
         self.heard: list[Any] = []
         self._stack = ExitStack()
         self.client: ClientConnection = self._stack.enter_context(
-            connect(options.pop("url", served.url), ssl=self.context, max_size=1 << 20, open_timeout=5, **options)
+            connect(options.pop("url", served.url), ssl=self.context, max_size=1 << 20, max_queue=None, **options)
         )
         for text in self.facts.subscribe(self.feed):
             self.client.send(text)
@@ -140,6 +140,8 @@ class Follower:
     # -- what each venue's pages say
 
     def _binance(self, message: dict[str, Any]) -> None:
+        if "stream" not in message:
+            return  # the answer to a request
         kind, data = message["stream"].partition("@")[2], message["data"]
         if kind.startswith("depth"):
             self._numbered(data["s"], data)
@@ -168,13 +170,10 @@ class Follower:
                 book.number = stamp
                 book.both(data["bids"], data["asks"])
         elif "pu" in data:
-            if data["u"] < book.number:
+            if data["u"] < book.number or (data["u"] == book.number and not book.first):
                 return
-            if not (
-                data["U"] <= book.number <= data["u"]
-                if book.first and data["pu"] != book.number
-                else data["pu"] == book.number
-            ):
+            spans = book.first and data["U"] <= book.number <= data["u"]
+            if not (spans or data["pu"] == book.number):
                 raise LostError(symbol)
             self._applied(book, data)
         elif data["u"] > book.number:

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from feedhandler.errors import ConfigError
+from feedhandler.simulate.venues.faults import Limits, VenueFault, VenueFaults
 
 if TYPE_CHECKING:
     from feedhandler.simulate.venues.server import VenueServer
 
-__all__ = ["NAMES", "serve"]
+__all__ = ["NAMES", "Limits", "VenueFault", "VenueFaults", "serve"]
 NAMES = ("binance", "binance_usdm", "coinbase", "kraken", "bitstamp")
 
 

@@ -68,7 +68,9 @@ HANDSHAKE_KINDS = {
     "slow_handshake": "the upgrade is answered after for_s",
 }
 KINDS = {**MESSAGE_KINDS, **REST_KINDS, **HANDSHAKE_KINDS}
-POSSIBLE = {  # faults that a follower of any other venue could not notice: it would be wrong in silence
+# Faults that a follower of any other venue could not notice: it would be wrong in silence. Kraken's checksum is of the
+# ten best levels of each side, so with a depth over 10 it may miss them, too.
+POSSIBLE = {
     "drop": ("binance", "binance_usdm", "kraken"),
     "swap": ("binance", "binance_usdm", "kraken"),
     "checksum": ("kraken",),
@@ -99,7 +101,7 @@ class VenueFault:
     """One thing that goes wrong, at a place or by chance."""
 
     kind: str = setting(MISSING, choice(*KINDS), "what", "cut")
-    at: int = setting(0, integer(0, 1 << 40), "at the n-th one, from 1")
+    at: int = setting(0, integer(0, 1 << 40), "at the n-th one, from 1", 100)
     every: int = setting(0, integer(0, 1 << 40), "and again after so many; 0 = once")
     share: float = setting(0.0, _number(0, 1), "instead: this share of them, by chance")
     times: int = setting(0, integer(0, 1 << 40), "at most so often; 0 = no bound")

@@ -16,6 +16,7 @@ from feedhandler.simulate.venues.market import ASK, BID, Change, Levels, Market,
 
 DEPTHS = (10, 25, 100, 500, 1000)
 CHECKED = 10
+CHANNELS = ("book", "trade", "spread", "ticker")
 CHECKSUM = re.compile(r'"c":"([0-9]+)"')
 
 
@@ -65,12 +66,12 @@ class Kraken(Dialect):
         if event not in ("subscribe", "unsubscribe"):
             return [_error("Unsupported event", extra)]
         subscription = request.get("subscription")
-        if not isinstance(subscription, dict) or subscription.get("name") not in ("book", "trade"):
+        if not isinstance(subscription, dict) or subscription.get("name") not in CHANNELS:
             return [_error("Subscription name invalid", extra)]
         depth = subscription.get("depth", 10)
         if subscription["name"] == "book" and depth not in DEPTHS:
             return [_error("Subscription depth not supported", extra)]
-        channel = f"book-{depth}" if subscription["name"] == "book" else "trade"
+        channel = f"book-{depth}" if subscription["name"] == "book" else subscription["name"]
         outs: list[Out] = []
         snapshots: list[Out] = []
         for pair in request.get("pair", []):
@@ -85,7 +86,7 @@ class Kraken(Dialect):
                 session.streams.discard(name)
             elif name not in session.streams:
                 session.streams.add(name)
-                if channel != "trade":
+                if subscription["name"] == "book":
                     self._views.setdefault((pair, depth), self._view(pair, depth))
                     snapshots.append(Out("", pair, "snapshot", self._snapshot(pair, channel, depth, now)))
         return outs + snapshots
@@ -99,6 +100,7 @@ class Kraken(Dialect):
                 trade = [price, size, seconds(now), "b" if step.trade.side == BID else "s", "l", ""]
                 said = dump([self._channel("trade", symbol), [trade], "trade", symbol])
                 outs.append(Out(f"trade:{symbol}", symbol, "trade", said))
+        outs += self._tops(step, now, wanted)
         for (own, depth), before in self._views.items():
             if own == symbol:
                 view = self._views[own, depth] = self._view(symbol, depth)
@@ -134,6 +136,21 @@ class Kraken(Dialect):
         if path == "/0/public/SystemStatus":
             return Answer(200, dump({"error": [], "result": {"status": "online"}}))
         return Answer(404, dump({"error": ["EGeneral:Unknown method"]}))
+
+    def _tops(self, step: Step, now: int, wanted: set[str]) -> list[Out]:
+        """The best of both sides after a step, of the channels that tell no more."""
+        symbol, book = step.symbol, self.books[step.symbol]
+        (bid, bid_size), (ask, ask_size) = book.texts(BID, 1)[0], book.texts(ASK, 1)[0]
+        outs = []
+        if f"spread:{symbol}" in wanted:
+            said = [self._channel("spread", symbol), [bid, ask, seconds(now), bid_size, ask_size], "spread", symbol]
+            outs.append(Out(f"spread:{symbol}", symbol, "top", dump(said)))
+        if f"ticker:{symbol}" in wanted and step.trade is not None:
+            best = {"a": [ask, 0, ask_size], "b": [bid, 0, bid_size]}
+            best["c"] = list(book.market.level(step.trade.price, step.trade.size))
+            said = [self._channel("ticker", symbol), best, "ticker", symbol]
+            outs.append(Out(f"ticker:{symbol}", symbol, "top", dump(said)))
+        return outs
 
     def _channel(self, channel: str, pair: str) -> int:
         return self._channels.setdefault((channel, pair), 1000 + 16 * len(self._channels))

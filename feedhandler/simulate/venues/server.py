@@ -81,7 +81,8 @@ class VenueServer:
         self.requests = Bucket(self.script.limits.rest_per_s, self.script.limits.burst)
         self.compress, self.rate = compress, rate
         self.stats = dict.fromkeys(
-            ("connections", "refused", "heard", "messages", "bytes", "requests", "limited", "pongs", "steps"), 0
+            ("connections", "refused", "heard", "messages", "bytes", "requests", "limited", "pongs", "steps", "turns"),
+            0,
         )
         self.ca: Path | str = ""
         self._beat_s, self._ping_s, self._tls = beat_s, ping_s, tls
@@ -216,6 +217,7 @@ class VenueServer:
         while True:
             await asyncio.sleep(TURN_S)
             now = loop.time()
+            self.stats["turns"] += 1
             if not self._paused:
                 owed = min(owed + self.rate * (now - last), self.rate)
                 for _ in range(int(owed)):
