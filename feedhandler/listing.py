@@ -19,6 +19,7 @@ from feedhandler.research._measures import Measures
 from feedhandler.research._sieve import Sieve
 from feedhandler.research.conditions import Condition
 from feedhandler.research.moments import of_the_day
+from feedhandler.research.texts import Texts, fields, holds
 
 AT_ONCE = 256
 QUIET = 200_000  # messages of a recording's beginning without a new name, after which all are taken to be known
@@ -44,7 +45,9 @@ class Entry:
     """One message. `seq` is the feed's number, `ts_recv` in ns since the Unix epoch, both 0 where there is none.
 
     `fields` are the message's by name: numbers as ints, prices as ints in units of 1e-9, characters as text. `fault`
-    says what is wrong with a malformed message, which has no fields. `wire` is the message as it was sent.
+    says what is wrong with a malformed message, which has no fields. `wire` is the message as it was sent. Of a JSON
+    text `type` is the letter that its decoder counts it under, `seq` the number of its last change, and `fields` are
+    its plain values as they stand there.
     """
 
     seq: int
@@ -90,6 +93,9 @@ class Listing(Closing):
         self._tables = list({table.name: table for table in self.protocols}.values())
         self._receiver = recording.receiver(window, follow=follow, channels=names)
         self._sieve = self._made(self._receiver, lines, names)
+        self._texts = {table.name: Texts(table) for table in self._tables if table.text is not None}
+        self._wanted, self._text_types = wanted, Counter[str]()
+        self._text_symbols: set[str] = set()
         self._choose(wanted)
         if window.start is not None and any(isinstance(table.instrument, ById) for table in self._tables):
             self._learn(recording, lines, names, window.start)
@@ -112,11 +118,15 @@ class Listing(Closing):
     @property
     def types(self) -> Counter[str]:
         """Messages read so far by type; "" are those without a byte."""
+        if self._texts:
+            return Counter(self._text_types)
         return Counter({chr(kind) if kind >= 0 else "": count for kind, count in self._sieve.types.items()})
 
     @property
     def symbols(self) -> set[str]:
         """The symbols that have been named so far."""
+        if self._texts:
+            return self._text_symbols - {""}
         return {name.decode("latin-1") for name in self._sieve.symbols_named}
 
     def __iter__(self) -> Iterator[Entry]:
@@ -127,7 +137,10 @@ class Listing(Closing):
     def entries(self) -> Iterator[Entry | None]:
         """The same; None where nothing was found for a while, or nothing waits: a place to look at the clock."""
         for found in self._taken():
-            yield self._entry(*found) if found is not None else None
+            if found is None or self.protocols[found[2]].text is None:
+                yield self._entry(*found) if found is not None else None
+            elif (entry := self._text(found[1], found[2], found[4])) is not None:
+                yield entry
 
     def raw(self) -> Iterator[tuple[int, int, int, bytes]]:
         """The same messages undecoded: (seq, ts_recv, line, bytes)."""
@@ -190,6 +203,12 @@ class Listing(Closing):
 
     def _choose(self, wanted: Wanted) -> None:
         sieve = self._sieve
+        if self._texts:  # the sieve knows bytes at their places; what a text is about is asked of its decoder
+            if others := [table.name for table in self._tables if table.text is None]:
+                raise ConfigError(f"{', '.join(others)} beside JSON texts: list them apart, with --channels")
+            if wanted.lines:
+                sieve.only_lines({number for name in wanted.lines for number in self._lines_of(name)})
+            return
         if wanted.types:
             for number in range(len(self._tables)):
                 sieve.only_types(number, {ord(kind) for kind in wanted.types if len(kind) == 1 and ord(kind) < 256})
@@ -221,6 +240,21 @@ class Listing(Closing):
                 if sieve.take(AT_ONCE):
                     named_at = sieve.read
         self._sieve.names_of(sieve)
+
+    def _text(self, ts_recv: int, line: int, wire: bytes) -> Entry | None:
+        """A JSON text; None: it is not wanted."""
+        wanted, reader = self._wanted, self._texts[self.protocols[line].name]
+        kind, symbol, number = reader.look(wire)
+        self._text_types[kind] += 1
+        self._text_symbols.add(symbol)
+        if (wanted.types and kind not in wanted.types) or (wanted.symbols and symbol not in wanted.symbols):
+            return None
+        if wanted.numbers and not wanted.numbers[0] <= number <= wanted.numbers[1]:
+            return None
+        values, fault = fields(wire), reader.fault(wire)
+        if not holds(wanted.where, values):
+            return None
+        return Entry(number, ts_recv, line, kind, reader.name(kind), symbol, {} if fault else values, fault, wire)
 
     def _entry(self, seq: int, ts_recv: int, line: int, symbol: bytes, wire: bytes) -> Entry:
         table = self.protocols[line]

@@ -163,9 +163,9 @@ def _shower(listing: "Listing", as_json: bool, as_hex: bool) -> Callable[["Entry
 def row(entry: "Entry", table: "Table", line: str, fields: bool = True) -> str:
     """One message as a line of text; times of day as the exchange wrote them, else of receipt (UTC)."""
     naming = table.instrument
-    hidden = {table.clock.field, naming.symbol, getattr(naming, "field", "")}
+    hidden = {table.clock.field, naming.symbol, getattr(naming, "field", "")} if table.text is None else set()
     words = [f"{name}={_value(entry, table, name)}" for name in entry.fields if name not in hidden] if fields else []
-    stamp = int(entry.fields.get(table.clock.field, entry.ts_recv))
+    stamp = int(entry.fields.get(table.clock.field, entry.ts_recv)) if table.text is None else entry.ts_recv
     seconds, nanoseconds = divmod(stamp, 10**9)
     clock = f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{nanoseconds:09}" if stamp else ""
     said = entry.fault or " ".join(words)
@@ -177,7 +177,7 @@ def row(entry: "Entry", table: "Table", line: str, fields: bool = True) -> str:
 def bytes_beside_fields(entry: "Entry", table: "Table") -> list[str]:
     """A line for each field: where it stands in the message, its bytes, its name and its value."""
     message = table.by_type.get(entry.type)
-    places = [(0, entry.wire[:1], "type", visible(entry.type))] if entry.wire else []
+    places = [(0, entry.wire[:1], "type", visible(entry.type))] if entry.wire and table.text is None else []
     if message is not None and not entry.fault:
         for field in message.layout.values():
             wire = entry.wire[field.offset : field.offset + field.type.size]
@@ -185,6 +185,9 @@ def bytes_beside_fields(entry: "Entry", table: "Table") -> list[str]:
     end = places[-1][0] + len(places[-1][1]) if places else 0
     if rest := entry.wire[end:]:
         what = "beyond the table" if message is not None and not entry.fault else ""
+        for at in range(0, len(rest) if table.text is not None else 0, 16):  # a JSON text stands beside its bytes
+            places.append((at, rest[at : at + 16], visible(rest[at : at + 16].decode("latin-1")), ""))
+        rest = rest if table.text is None else b""
         places += [(end + at, rest[at : at + 16], what if at == 0 else "", "") for at in range(0, len(rest), 16)]
     hexes = [wire.hex(" ") for _, wire, _, _ in places]
     room, names = max(map(len, hexes), default=0), max((len(name) for *_, name, _ in places), default=0)
@@ -204,6 +207,8 @@ def _value(entry: "Entry", table: "Table", name: str) -> str:
     value = entry.fields[name]
     if isinstance(value, str):
         return visible(value.strip())
+    if table.text is not None:
+        return str(value)
     kind = table.by_type[entry.type].layout[name].type
     return price_text(value, -9, kind.decimals) if kind.kind == "price" else str(value)
 

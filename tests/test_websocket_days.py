@@ -1,0 +1,171 @@
+"""Recorded days of WebSocket feeds, through every command that reads: the same texts, the same events, every time."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import feedhandler as fh
+from feedhandler import cli
+from feedhandler.errors import ConfigError
+from feedhandler.handler import Handler, open_recording, play
+from feedhandler.listing import Listing, Wanted
+from feedhandler.record.imported import import_logs
+from feedhandler.recording import Recording
+from feedhandler.replay import Choice, HandlerReplay
+from feedhandler.research.conditions import Condition
+from feedhandler.simulate._schedule import Schedule
+
+NAMES = ["BLZETH", "LRCBTC", "NKNUSDT", "RUNEEUR"]
+SIZES = {"instruments": 64, "ring_events": 1 << 16}
+PRICE_NONE = -(2**63)
+COLUMNS = ("price", "size", "ts_event", "ts_recv", "sequence")
+
+
+@pytest.fixture(scope="module")
+def day(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Binance spot, four symbols: half a minute, four snapshots."""
+    logs = [shared_data / f"crypto/binance/cf-BINANCE.{kind}.gz" for kind in ("ws.1.0", "http.0.0")]
+    (made,) = import_logs(logs, tmp_path_factory.mktemp("days"))
+    return made.folder
+
+
+def events(handler: Handler) -> bytes:
+    """All of them, as they lie in the ring, and the books that came out."""
+    books = np.asarray(handler.segment.books[: len(handler.instruments) + 1])
+    return ring(handler).tobytes() + books.tobytes()
+
+
+def ring(handler: Handler) -> Any:
+    """What is in the ring, which has room for all; event n lies in slot n."""
+    return handler.segment.slots[1 : int(handler.segment.rings[0]["head"]) + 1]
+
+
+def test_events_are_the_same_at_any_pace_and_packet_by_packet(day: Path) -> None:
+    recording = Recording(day)
+    with open_recording(recording, **SIZES) as handler:  # type: ignore[arg-type]
+        assert play(handler) is None
+        expected = events(handler)
+        assert int(handler.segment.rings[0]["head"]) > 1000
+        assert handler.types == {"A": 2, "B": 84, "D": 177, "K": 2, "S": 4}
+    for speed in (None, 100.0):
+        played = HandlerReplay(recording, Choice(), Schedule(speed=speed))
+        with played.open(**SIZES) as handler:  # type: ignore[arg-type]
+            played.run(handler)
+            assert events(handler) == expected
+    stepped = HandlerReplay(recording, Choice(), Schedule(steps=True), steps=True)
+    with stepped.open(**SIZES) as handler, stepped.source:  # type: ignore[arg-type]
+        steps = stepped.steps(handler)
+        told = list(steps.step(10_000))
+        handler.shard.finish()
+        assert events(handler) == expected
+    assert len(told) == 270  # the server's answer, and a packet of each text
+    assert "binance/control" in "".join(told)
+
+
+def test_a_backtest_sees_the_same_twice(day: Path) -> None:
+    class Notes(fh.Strategy):
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def on_book(self, book: fh.Book) -> None:
+            self.seen.append((book.symbol, book.event_seq, book.top()))
+
+        def on_trade(self, event: Any) -> None:
+            self.seen.append(event.tobytes())
+
+    seen = []
+    for _ in range(2):
+        notes = Notes()
+        fh.backtest(day, strategy=notes)
+        seen.append(notes.seen)
+    assert seen[0] == seen[1] and len(seen[0]) > 150
+    assert {each[0] for each in seen[0] if isinstance(each, tuple)} == set(NAMES)
+
+
+def test_texts_are_listed_by_what_their_decoder_says(day: Path) -> None:
+    with Listing(day) as listing:
+        entries = list(listing)
+        assert dict(listing.types) == {"A": 2, "B": 84, "D": 177, "K": 2, "S": 4}
+        assert sorted(listing.symbols) == NAMES
+    assert [entry.line for entry in entries].count(1) == 4
+    for entry in entries:
+        said = json.loads(entry.wire)
+        said = said.get("data", said)
+        assert not entry.fault and entry.ts_recv > 1633998512 * 10**9
+        if entry.type == "D":
+            assert entry.symbol == said["s"] and entry.seq == said["u"] == entry.fields["u"]
+            assert entry.fields["b"] == f"[{len(said['b'])}]"
+    chosen = Wanted(
+        types=frozenset("D"),
+        symbols=frozenset({"LRCBTC"}),
+        lines=frozenset("A"),
+        numbers=(259345543, 2**64 - 1),
+        where=(Condition.parse("U<=259345560"), Condition.parse("e==depthUpdate")),
+    )
+    with Listing(day, chosen) as listing:
+        found = list(listing)
+    assert [entry.wire for entry in found] == [
+        entry.wire
+        for entry in entries
+        if entry.type == "D" and entry.symbol == "LRCBTC" and entry.seq >= 259345543 and entry.fields["U"] <= 259345560  # type: ignore[operator]
+    ]
+    assert found
+
+
+def test_inspect_shows_texts(day: Path) -> None:
+    def run(*words: str) -> str:
+        result = CliRunner().invoke(cli.app, ["inspect", str(day), *words])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    shown = run("--limit", "2").splitlines()
+    assert len(shown) == 3
+    assert "NKNUSDT" in shown[1] and "D depthUpdate" in shown[1] and "U=499869750" in shown[1] and "b=[3]" in shown[1]
+    assert "control" in shown[2] and "S snapshot of REST depth" in shown[2]
+    row = json.loads(run("--limit", "1", "--line", "control", "--json"))
+    assert (row["line"], row["type"], row["symbol"]) == ("control", "S", "NKNUSDT")
+    assert '{"stream":"nknus' in run("--limit", "1", "--hex")
+
+
+def test_malformed_texts_say_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    good = '{"stream":"x","data":{"e":"depthUpdate","E":1,"s":"BTCUSDT","U":1,"u":2,"b":[],"a":[]}}'
+    log.write_text(f'{10**18} {good}\n{10**18} {{"stream":"x","data":{{\n{10**18} {good.replace("[]}}", "[7]}}")}\n')
+    (made,) = import_logs([log], tmp_path / "days", protocol="binance")
+    with Listing(made.folder) as listing:
+        entries = list(listing)
+    assert [entry.fault for entry in entries] == ["", "it is no JSON", "it does not say what it should"]
+    assert not entries[1].fields
+
+
+def test_texts_and_tables_are_listed_apart(day: Path, tmp_path: Path) -> None:
+    from tests.recorded import NOON, feed, mold, record
+
+    record(feed(), tmp_path / "mold", [(0, NOON, mold(1))])
+    both = Recording(day, tmp_path / "mold")
+    with pytest.raises(ConfigError, match="list them apart, with --channels"):
+        Listing(both)
+    with Listing(both, channels=["binance"]) as listing:
+        assert len(list(listing)) == 269
+
+
+def test_conversions_have_the_events_of_the_ring(day: Path, tmp_path: Path) -> None:
+    loaded = fh.load(day, kind="events", engine="arrow")
+    table = {name: loaded[name].cast("int64" if name != "size" else "uint64").to_pylist() for name in COLUMNS}
+    with open_recording(Recording(day), **SIZES) as handler:  # type: ignore[arg-type]
+        play(handler)
+        slots = ring(handler)
+        for name in COLUMNS:
+            ours = slots["channel_seq" if name == "sequence" else name]
+            none = PRICE_NONE if name == "price" else 0
+            theirs = [none if each is None else int(each) for each in table[name]]
+            assert theirs == ours.tolist(), name
+    for target in ("trades.csv", "book.parquet"):
+        kind = target.partition(".")[0]
+        result = CliRunner().invoke(cli.app, ["convert", str(day), str(tmp_path / target), "--kind", kind])
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / target).stat().st_size > 100
