@@ -129,11 +129,10 @@ static inline uint32_t fh_ws_limit(const struct fh_ws *w)
     return limit < w->largest ? (uint32_t)limit : w->largest;
 }
 
-/* The header's bytes are all there: what does it say of the frame? 0, or the cause. */
-static inline int fh_ws_header(struct fh_ws *w, const uint8_t *h)
+/* What do the first two bytes of a header say? 0, or the cause. */
+static inline int fh_ws_first_two(const struct fh_ws *w, const uint8_t *h)
 {
-    uint8_t opcode = h[0] & 0x0F, short_length = h[1] & 0x7F, rsv1 = h[0] & 0x40;
-    uint64_t length = short_length;
+    uint8_t opcode = h[0] & 0x0F, rsv1 = h[0] & 0x40;
     if ((h[0] & 0x30) || (rsv1 && !w->inflate.on))
         return FH_WS_RESERVED_BITS;
     if ((opcode > FH_WS_BINARY && opcode < FH_WS_CLOSE) || opcode > FH_WS_PONG)
@@ -145,7 +144,7 @@ static inline int fh_ws_header(struct fh_ws *w, const uint8_t *h)
     if (opcode >= FH_WS_CLOSE) {
         if (!(h[0] & 0x80))
             return FH_WS_CONTROL_FRAGMENT;
-        if (short_length > FH_WS_CONTROL_MAX)
+        if (h[1] > FH_WS_CONTROL_MAX)
             return FH_WS_CONTROL_LENGTH;
     } else if (opcode == FH_WS_CONTINUATION) {
         if (!w->message)
@@ -153,6 +152,14 @@ static inline int fh_ws_header(struct fh_ws *w, const uint8_t *h)
     } else if (w->message) {
         return FH_WS_INTERLEAVED;
     }
+    return 0;
+}
+
+/* A header is whole, its first two bytes are good. 0, or the cause. */
+static inline int fh_ws_header(struct fh_ws *w, const uint8_t *h)
+{
+    uint8_t opcode = h[0] & 0x0F, short_length = h[1] & 0x7F, rsv1 = h[0] & 0x40;
+    uint64_t length = short_length;
     if (short_length == 126) {
         length = fh_be16(h + 2);
         if (length < 126)
@@ -184,7 +191,7 @@ static inline int fh_ws_header(struct fh_ws *w, const uint8_t *h)
     return 0;
 }
 
-/* The bytes of the frame whose first two are h. */
+/* Bytes of the header whose first two are h. */
 static inline uint32_t fh_ws_header_bytes(const uint8_t *h)
 {
     uint8_t length = h[1] & 0x7F;
@@ -231,7 +238,7 @@ static inline int fh_ws_grow(struct fh_ws *w, uint32_t grown, int said)
     w->have += good;
     if (grown > good)
         return w->limit < w->largest ? FH_WS_BOMB : FH_WS_TOO_BIG;
-    return said == FH_INFLATE_CUT ? FH_WS_DEFLATE_CUT : said ? FH_WS_DEFLATE : 0;
+    return said ? FH_WS_DEFLATE : 0;
 }
 
 /* n more bytes of a data frame's payload. 0, or the cause. */
@@ -254,11 +261,9 @@ static inline int fh_ws_append(struct fh_ws *w, const uint8_t *p, uint32_t n)
 static inline int fh_ws_finish(struct fh_ws *w, const uint8_t **payload, uint32_t *length)
 {
     if (w->compressed) {
-        uint32_t grown = 0;
-        int said = fh_inflate_end(&w->inflate, w->memory + w->start + w->have, w->limit + 1 - w->have, &grown);
-        int cause = fh_ws_grow(w, grown, said);
-        if (cause)
-            return fh_ws_broken(w, cause);
+        int said = fh_inflate_end(&w->inflate);
+        if (said)
+            return fh_ws_broken(w, said == FH_INFLATE_CUT ? FH_WS_DEFLATE_CUT : FH_WS_DEFLATE);
         w->inflated++;
     }
     if (w->utf8.need)
@@ -297,8 +302,7 @@ static int fh_ws_slow(struct fh_ws *w, const uint8_t *data, uint32_t len, const 
                 goto used_up;
             if (w->head.state != FH_WS_HEAD_WHOLE)
                 return fh_ws_broken(w, w->head.state == FH_WS_HEAD_REFUSED ? FH_WS_HEAD : FH_WS_EXTENSION);
-            if (w->head.agreed.deflate
-                    && !fh_inflate_on(&w->inflate, w->head.agreed.server_bits, w->head.agreed.server_alone))
+            if (w->head.agreed.deflate && !fh_inflate_on(&w->inflate, w->head.agreed.server_alone))
                 return fh_ws_broken(w, FH_WS_EXTENSION);
             w->where = FH_WS_HEADER;
             return fh_ws_next(w, data, len, payload, length);
@@ -309,6 +313,8 @@ static int fh_ws_slow(struct fh_ws *w, const uint8_t *data, uint32_t len, const 
                 w->header[w->header_have++] = *p++;
                 w->position++;
                 left--;
+                if (w->header_have == 2 && (cause = fh_ws_first_two(w, w->header)))
+                    return fh_ws_broken(w, cause);
             }
             if ((cause = fh_ws_header(w, w->header)))
                 return fh_ws_broken(w, cause);

@@ -43,15 +43,17 @@ static inline void fh_inflate_off(struct fh_inflate *f)
     f->arena_used = 0;                  /* the last connection's state was there */
 }
 
-/* The server will compress with a window of 2^bits bytes (8 to 15). 0: zlib would not have it. */
-static inline int fh_inflate_on(struct fh_inflate *f, int bits, int alone)
+/* From here on messages may be compressed. 0: zlib wants more memory than there is.
+ * The window is always the largest one. A smaller one that was agreed on binds the server; to check it is not asked (7.1.2.1),
+ * and zlib would only notice it where the bytes happen to be cut. */
+static inline int fh_inflate_on(struct fh_inflate *f, int alone)
 {
     fh_inflate_off(f);
     memset(&f->z, 0, sizeof f->z);
     f->z.zalloc = fh_inflate_take;
     f->z.zfree = fh_inflate_give;
     f->z.opaque = f;
-    if (inflateInit2(&f->z, -bits) != Z_OK)
+    if (inflateInit2(&f->z, -15) != Z_OK)
         return 0;
     f->on = 1;
     f->alone = alone != 0;
@@ -79,15 +81,17 @@ static inline int fh_inflate_more(struct fh_inflate *f, const uint8_t *p, uint32
     return said == Z_OK || said == Z_STREAM_END ? 0 : FH_INFLATE_BAD;
 }
 
-/* The message's last byte has come: here are the four that its sender cut off. Or FH_INFLATE_CUT: they end no block. */
-static inline int fh_inflate_end(struct fh_inflate *f, uint8_t *to, uint32_t room, uint32_t *grown)
+/* The message's last byte has come: here are the four that its sender cut off, of an empty block whose header stands before
+ * them. 0, or FH_INFLATE_BAD, FH_INFLATE_CUT: they end no block, so bytes are missing. */
+static inline int fh_inflate_end(struct fh_inflate *f)
 {
     static const uint8_t tail[4] = {0, 0, 0xFF, 0xFF};
+    uint8_t nothing[16];
+    uint32_t grown = 0;
     int said = 0;
-    *grown = 0;
     if (!f->ended) {                    /* a message may end with a last block, too: then nothing was cut off */
-        said = fh_inflate_more(f, tail, 4, to, room, grown);
-        if (!said && *grown < room && !f->ended && (f->z.data_type & 0xFF) != 128)
+        said = fh_inflate_more(f, tail, 4, nothing, sizeof nothing, &grown);
+        if (!said && (grown > 0 || (!f->ended && (f->z.data_type & 0xFF) != 128)))
             said = FH_INFLATE_CUT;
     }
     if (f->alone)

@@ -19,8 +19,13 @@ class WebSocketFraming(Framing):
         """Put pongs and closes into this box from now on; None: answer nobody. Not while the line is polled."""
     def closing(self) -> None:
         """The control path sends a close of its own on this connection: no answer may follow it."""
-    def negotiated(self, *, server_no_context_takeover: bool = ..., server_max_window_bits: int = ...) -> None:
+    def negotiated(self, *, server_no_context_takeover: bool = ...) -> None:
         """Messages may be compressed: for connections whose bytes begin with frames, not with the response head."""
+    def read(self, data: Buffer) -> list[tuple[int, bytes]]:
+        """What one run of bytes holds: (opcode, payload) of whole messages and control frames; a violation ends it."""
+    @property
+    def failed(self) -> int:
+        """The close code that a violation of this connection has; 0: there was none."""
     @property
     def violation(self) -> str:
         """Why this connection is broken: a sentence with its section; "" while it is not."""

@@ -7,6 +7,7 @@ cdef extern from "websocket.h" nogil:
     enum:
         FH_WS_TEXT
         FH_WS_BINARY
+        FH_WS_CLOSE
         FH_WS_PING
         FH_WS_PONG
         FH_WS_MESSAGE
@@ -76,7 +77,7 @@ cdef extern from "websocket.h" nogil:
     void fh_masks_seed(fh_masks *m, const uint8_t *seed32)
     uint64_t fh_ws_frame_bytes(uint64_t n, int masked)
     uint64_t fh_ws_frame(uint8_t *to, uint8_t first, const uint8_t *payload, uint64_t n, int masked, uint32_t mask)
-    int fh_inflate_on(fh_inflate *f, int bits, int alone)
+    int fh_inflate_on(fh_inflate *f, int alone)
     int fh_ws_extensions(const uint8_t *p, const uint8_t *end, fh_ws_agreed *agreed)
 
 

@@ -126,18 +126,45 @@ cdef class WebSocketFraming(Framing):
         """The control path sends a close of its own on this connection: no answer may follow it."""
         fh_ws_closing(&self.ws.answers, 1)
 
-    def negotiated(self, *, bint server_no_context_takeover=False, int server_max_window_bits=15):
+    def negotiated(self, *, bint server_no_context_takeover=False):
         """Messages may be compressed from here on (permessage-deflate): for connections whose bytes begin with frames.
 
-        Where they begin with the response head it is not needed: the framing reads that. Raises ValueError for bits that
-        are not 8 to 15, and when frames have come.
+        Where they begin with the response head it is not needed: the framing reads that. Windows of any size are
+        inflated. Raises ValueError when frames have come.
         """
-        if not 8 <= server_max_window_bits <= 15:
-            raise ValueError(f"server_max_window_bits must be 8 to 15, not {server_max_window_bits}")
         if self.ws.where != FH_WS_START:
             raise ValueError("compression is agreed on before the first frame: call begin_connection() first")
-        if not fh_inflate_on(&self.ws.inflate, server_max_window_bits, server_no_context_takeover):
+        if not fh_inflate_on(&self.ws.inflate, server_no_context_takeover):
             raise MemoryError("zlib takes more memory than was set aside for it")
+
+    def read(self, const uint8_t[::1] data not None):
+        """What one run of bytes holds, for tests and tools: a list of (opcode, payload) of whole messages and control frames.
+
+        A violation ends it, and is told by `violation` and `failed`.
+        """
+        cdef Packet packet
+        cdef Frame frame
+        cdef Message messages[64]
+        cdef int i
+        packet.data = &data[0] if data.shape[0] else NULL
+        packet.len = <uint32_t> data.shape[0]
+        packet.ts_recv = 0
+        packet.line = 0
+        found = []
+        frame.more = 1
+        while frame.more:
+            self.parse(&packet, &frame, messages, 64)
+            for i in range(frame.count):
+                found.append((messages[i].reserved, PyBytes_FromStringAndSize(<const char *> messages[i].data, messages[i].len)))
+            if frame.kind == FRAME_HEARTBEAT or frame.kind == FRAME_END:
+                found.append((FH_WS_CLOSE if frame.kind == FRAME_END else frame.detail,
+                              PyBytes_FromStringAndSize(<const char *> self.ws.control, self.ws.control_have)))
+        return found
+
+    @property
+    def failed(self):
+        """The close code that a violation of this connection has; 0: there was none."""
+        return fh_ws_close_code_of(self.ws.cause) if self.broken else 0
 
     @property
     def violation(self):
