@@ -325,6 +325,7 @@ class VenueLine(abc.ABC):
 
     def close(self, code: int, reason: str) -> None:
         if self._opened is not None and not self._hang_up_at:
+            self.framing.closing()  # the server's answer to it is not answered
             self.send(frames.close(code, reason))
             self._hang_up_at = time.monotonic() + GOODBYE_S
             if self.state is Connection.DEAD:
