@@ -37,7 +37,6 @@ def story(machine: WebSocketFraming, *runs: bytes) -> list[object]:
 
 def waiting(machine: WebSocketFraming) -> bytes:
     """What waits to be sent, taken out."""
-    assert machine.replies is not None
     found = machine.replies.waiting
     machine.replies.sent(len(found))
     return found
@@ -45,7 +44,6 @@ def waiting(machine: WebSocketFraming) -> bytes:
 
 def answers(machine: WebSocketFraming) -> list[tuple[int, object]]:
     """What the framing has to say to the server, read by wsproto: (opcode, payload)."""
-    assert machine.replies is not None
     reader = FrameProtocol(client=False, extensions=[])
     reader.receive_bytes(waiting(machine))
     return [(int(f.opcode), f.payload) for f in reader.received_frames()]
@@ -110,8 +108,12 @@ def test_cuts_change_nothing() -> None:
 
 def test_nobody_is_answered_where_nobody_listens() -> None:
     machine = made(answers=False)
-    assert machine.replies is None
     assert story(machine, everything()) == STORY
+    assert machine.counts["answers"] == 0
+    assert machine.replies.waiting == b""  # it is there from now on
+    machine.begin_connection()
+    assert story(machine, everything()) == STORY
+    assert [opcode for opcode, _ in answers(machine)] == [10, 10, 8]
 
 
 def test_a_violation_is_told_once_answered_once_and_over_with_the_connection() -> None:
@@ -219,6 +221,42 @@ def test_after_our_own_close_nothing_is_answered() -> None:
     machine.begin_connection()
     machine.feed(server(9, b"x"))
     assert answers(machine) == [(10, b"x")]
+
+
+@pytest.mark.wire
+@settings(max_examples=200)
+@given(st.text(max_size=40), st.binary(max_size=4), st.integers(0, 40), st.integers(0, 60))
+def test_utf8_is_what_python_takes_for_it(text: str, wrong: bytes, at: int, cut: int) -> None:
+    """Between ASCII, so that the quick way has room for it; whole, and cut in two."""
+    data = ("x" * (at % 17) + text).encode()
+    data = data[:at] + wrong + data[at:] + b"." * 40
+    try:
+        data.decode()
+        expected: list[object] = [data]
+    except UnicodeDecodeError:
+        expected = [("bad", 1007)]
+    stream = server(1, data)
+    assert story(made(), stream) == expected
+    machine = made()
+    assert story(machine, stream[:cut], stream[cut:])[:1] == expected
+
+
+@pytest.mark.wire
+def test_every_character_is_one_and_nothing_near_it() -> None:
+    """Each lead byte with each second byte and some thirds and fourths, at the quick way and at the slow one."""
+    machine = made(answers=False)
+    for lead in range(0x80, 0x100):
+        for second in range(0x100):
+            for rest in (b"", b"\x80", b"\xbf", b"\x80\x80", b"\xbf\xbf", b"a"):
+                data = bytes((lead, second)) + rest
+                try:
+                    data.decode()
+                    right = True
+                except UnicodeDecodeError:
+                    right = False
+                for behind in (b"", b"." * 16):
+                    machine.begin_connection()
+                    assert bool(machine.read(server(1, data + behind))) == right, data.hex()
 
 
 # ---- the response head, and compression ------------------------------------------------------------------------------

@@ -70,7 +70,6 @@ def begin(machine: WebSocketFraming, agreed: str) -> None:
 
 def answered(machine: WebSocketFraming) -> list[tuple[str, bytes]]:
     """The frames that wait to be sent, unmasked by hand."""
-    assert machine.replies is not None
     data, said = machine.replies.waiting, []
     machine.replies.sent(len(data))
     while data:

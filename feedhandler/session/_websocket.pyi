@@ -11,12 +11,14 @@ CAUSES: Final[tuple[str, ...]]
 class WebSocketFraming(Framing):
     """Server frames of one WebSocket connection, from its response head, or from its first frame, on."""
 
-    replies: Outbox | None
     pending: int
     """Bytes of the present run behind the messages that were handed out last: more is waiting."""
     def __new__(cls, max_message_bytes: int = ..., max_ratio: int = ...) -> WebSocketFraming: ...
     def answer_with(self, outbox: Outbox | None) -> None:
         """Put pongs and closes into this box from now on; None: answer nobody. Not while the line is polled."""
+    @property
+    def replies(self) -> Outbox:
+        """The box that pongs and closes go into; made when it is first asked for. Until then nobody is answered."""
     def closing(self) -> None:
         """The control path sends a close of its own on this connection: no answer may follow it."""
     def negotiated(self, *, server_no_context_takeover: bool = ...) -> None:

@@ -29,6 +29,7 @@ from feedhandler.session import framing, framings
 from tests.fuzz.engine import Target, ViolationError
 from tests.fuzz.frames import frame_target
 from tests.fuzz.packets import LONGEST, Wire, pack, parse
+from tests.fuzz.websocket import websocket_target
 
 FOLDER = Path(tempfile.mkdtemp(prefix="feedhandler-fuzz-", dir="/dev/shm"))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
@@ -315,7 +316,7 @@ def targets() -> list[Target]:
     found += [framing_target(name) for name in framings()]
     found += [decoder_target(name) for name in tabled()]
     found += [capture_target(kind) for kind in ("pcap", "pcapng")]
-    return [*found, book_target(), handler_target()]
+    return [*found, websocket_target(), book_target(), handler_target()]
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ cdef extern from "websocket.h" nogil:
 
 cdef class WebSocketFraming(Framing):
     cdef fh_ws ws
-    cdef readonly Outbox replies            # where answers go; None: recorded or replayed, nobody is to be answered
+    cdef Outbox box                         # where answers go; None: recorded or replayed, nobody is to be answered
     cdef readonly uint32_t pending          # bytes of the present run behind what was handed out: more is waiting
     cdef int held                           # what came behind the messages that the last call handed out; 0: nothing
     cdef bint broken                        # frames cannot be told apart any more; until reset()

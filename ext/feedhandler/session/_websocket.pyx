@@ -119,8 +119,16 @@ cdef class WebSocketFraming(Framing):
 
     def answer_with(self, Outbox outbox):
         """Put pongs and closes into this box from now on; None: answer nobody. Not while the line is polled."""
-        self.replies = outbox
+        self.box = outbox
         self.ws.answers.outbox = NULL if outbox is None else &outbox.box
+
+    @property
+    def replies(self):
+        """The box that pongs and closes go into, for `StreamReceiver.answer_with`; made when it is first asked for. Until
+        then nobody is answered: so it is with lines that are recorded or replayed."""
+        if self.box is None:
+            self.answer_with(Outbox())
+        return self.box
 
     def closing(self):
         """The control path sends a close of its own on this connection: no answer may follow it."""
