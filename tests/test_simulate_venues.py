@@ -6,6 +6,14 @@ from feedhandler.errors import ConfigError
 from feedhandler.simulate.venues import NAMES, serve
 from tests.venue_follower import Follower
 
+LOGS = {
+    "binance": ("binance/cf-BINANCE.*.gz", ("depth@100ms",), 0),
+    "binance_usdm": ("binance/cf-BINANCE_FUTURES.*.gz", ("depth@100ms",), 0),
+    "coinbase": ("coinbase/*.gz", ("level2",), 0),
+    "kraken": ("kraken/KRAKEN.ws.50*.gz", ("book",), 1000),
+    "bitstamp": ("bitstamp/*.gz", ("diff_order_book",), 0),
+}
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_venue_is_followed_to_its_own_books(name):
@@ -63,3 +71,34 @@ def test_the_same_seed_gives_the_same_books():
 def test_an_unknown_venue_is_named_with_the_known_ones():
     with pytest.raises(ConfigError, match="unknown venue 'mtgox'; known are binance, "):
         serve("mtgox")
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("name", LOGS)
+def test_a_recorded_log_is_played_to_the_books_it_ends_with(name, shared_data):
+    pattern, streams, depth = LOGS[name]
+    logs = sorted((shared_data / "crypto").glob(pattern))
+    with serve(name, logs=logs, speed=0) as served, Follower(served, streams, depth) as follower:
+        assert len(served.symbols) >= 3
+        assert served.finished.wait(30)
+        for symbol in served.symbols:
+            follower.until_equal(symbol, levels=300)
+        with Follower(served, streams, depth) as late:  # its snapshots are of the end
+            for symbol in served.symbols:
+                late.until_equal(symbol)
+
+
+@pytest.mark.real_data
+def test_a_log_is_played_at_its_own_pace(shared_data):
+    logs = sorted((shared_data / "crypto").glob("kraken/KRAKEN.ws.50*.gz"))
+    with serve("kraken", logs=logs, speed=10.0) as served, Follower(served, ("book",), 1000) as follower:
+        for _ in range(50):
+            follower.take()
+        assert not served.finished.is_set()
+
+
+def test_logs_of_another_venue_are_told_in_a_sentence(tmp_path):
+    log = tmp_path / "x.log"
+    log.write_text('1633998512.06: {"type":"heartbeat"}\n')
+    with pytest.raises(ConfigError, match=r"no book of kraken begins in .*x.log: give its logs"):
+        serve("kraken", logs=[log])

@@ -123,11 +123,19 @@ class Follower:
         message = json.loads(text)
         getattr(self, "_" + self.facts.name.partition("_")[0])(message)
 
-    def until_equal(self, symbol: str, timeout: float = 5.0) -> None:
-        """Take texts until the book is the venue's own of this moment, which must not move meanwhile."""
-        depth = self.feed.depth or None
+    def until_equal(self, symbol: str, timeout: float = 5.0, levels: int = 0) -> None:
+        """Take texts until the book is the venue's own of this moment, which must not move meanwhile.
+
+        `levels`: so many of each side, else as many as were asked for. What lies deeper is known in part.
+        """
+        depth = levels or self.feed.depth or None
         wanted = self.served.reference(symbol, depth)
-        self._until(lambda: self.books[symbol].sides() == (wanted.bids, wanted.asks), timeout, symbol)
+
+        def equal() -> bool:
+            bids, asks = self.books[symbol].sides()
+            return (bids[:depth], asks[:depth]) == (wanted.bids, wanted.asks)
+
+        self._until(equal, timeout, symbol)
 
     def _until(self, done: Any, timeout: float = 5.0, about: str = "") -> None:
         end = time.monotonic() + timeout

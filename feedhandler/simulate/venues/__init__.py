@@ -26,9 +26,11 @@ def serve(venue: str, symbols: Sequence[str] | None = None, **options: Any) -> V
     `symbols`: what it trades; None for all it knows; those it does not know trade like the first. `seed`: the same
     seed, the same flow and the same faults. `rate`: what happens a second, over all symbols (0: only what `step()` is
     told). `levels`: of each side, about. `batch_ms`: instead of the venue's own time between two batched updates.
-    `beat_s`, `ping_s`: between heartbeats and pings. `faults`: a VenueFaults. `compress`: permessage-deflate is agreed
-    to. `tls`: False serves ws:// and http://. `port`, `rest_port`: 0 for free ones. `addresses`: of loopback, the same
-    port on each. `folder`: where the test certificates are written, and stay; None: a temporary one.
+    `logs`: recorded logs to play instead, from the first subscription on, at `speed` times their own pace (0: as fast
+    as it goes). `beat_s`, `ping_s`: between heartbeats and pings. `faults`: a VenueFaults. `compress`: whether
+    permessage-deflate is agreed to. `tls`: False serves ws:// and http://. `port`, `rest_port`: 0 for free ones.
+    `addresses`: of loopback, the same port on each. `folder`: where the test certificates are written, and stay; None:
+    a temporary one.
 
     Raises ConfigError for what cannot be, or where a package of the extra [simulate] is missing; BackendError where it
     cannot listen.

@@ -69,7 +69,7 @@ class Coinbase(Dialect):
         outs = [self._subscriptions(session)]
         for name in new:
             channel, _, symbol = name.partition(":")
-            if channel.startswith("level2"):
+            if channel.startswith("level2") and symbol not in self.empty:
                 book = self.books[symbol]
                 sides = {"asks": book.texts(ASK), "bids": book.texts(BID)}
                 said = dump({"type": "snapshot", "product_id": symbol, **sides, "time": iso(now)})

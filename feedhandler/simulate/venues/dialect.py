@@ -51,6 +51,8 @@ class Dialect(abc.ABC):
     name: ClassVar[str]
     path: ClassVar[str] = "/"
     markets: ClassVar[tuple[Market, ...]]
+    depths: tuple[int, ...] = ()
+    """That can be subscribed to, where a subscription names one."""
 
     def __init__(self, symbols: Sequence[str] | None = None, batch_ms: float | None = None) -> None:
         """`symbols`: those of `markets`, or new ones, which trade like the first; `batch_ms`: instead of the venue's
@@ -62,6 +64,7 @@ class Dialect(abc.ABC):
         self.books = {symbol: Book(known.get(symbol) or self._like(symbol)) for symbol in chosen}
         self.batch_ms = batch_ms
         self.numbers = dict.fromkeys(self.books, 0)
+        self.empty: set[str] = set()  # symbols of a log that is played, whose book has not begun
         self.trades = {symbol: 1_000_000 * (i + 1) for i, symbol in enumerate(self.books)}
 
     @classmethod
@@ -97,6 +100,11 @@ class Dialect(abc.ABC):
     def beat(self, now: int, wanted: set[str]) -> list[Out]:
         """What is told each second."""
         return []
+
+    def waits(self, path: str, query: Mapping[str, str]) -> bool:
+        """Whether a request is for a book that has not begun."""
+        asked = {*path.split("/"), *query.values()}
+        return ("depth" in asked or "order_book" in asked) and not self.empty.isdisjoint(asked)
 
     @abc.abstractmethod
     def rest(self, path: str, query: Mapping[str, str], now: int) -> Answer:

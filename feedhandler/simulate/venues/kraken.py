@@ -14,7 +14,6 @@ from typing import Any
 from feedhandler.simulate.venues.dialect import Answer, Dialect, Out, Session, dump, said_object, seconds
 from feedhandler.simulate.venues.market import ASK, BID, Change, Levels, Market, Step
 
-DEPTHS = (10, 25, 100, 500, 1000)
 CHECKED = 10
 CHANNELS = ("book", "trade", "spread", "ticker")
 CHECKSUM = re.compile(r'"c":"([0-9]+)"')
@@ -36,6 +35,7 @@ class Kraken(Dialect):
     """Views of the books, one for each depth that somebody subscribed to."""
 
     name = "kraken"
+    depths = (10, 25, 100, 500, 1000)
     markets = (
         _market("XBT/USD", "61840.1", "0.1", 1),
         _market("ETH/USD", "2684.31", "0.01", 2),
@@ -69,7 +69,7 @@ class Kraken(Dialect):
         if not isinstance(subscription, dict) or subscription.get("name") not in CHANNELS:
             return [_error("Subscription name invalid", extra)]
         depth = subscription.get("depth", 10)
-        if subscription["name"] == "book" and depth not in DEPTHS:
+        if subscription["name"] == "book" and depth not in self.depths:
             return [_error("Subscription depth not supported", extra)]
         channel = f"book-{depth}" if subscription["name"] == "book" else subscription["name"]
         outs: list[Out] = []
@@ -86,7 +86,7 @@ class Kraken(Dialect):
                 session.streams.discard(name)
             elif name not in session.streams:
                 session.streams.add(name)
-                if subscription["name"] == "book":
+                if subscription["name"] == "book" and pair not in self.empty:
                     self._views.setdefault((pair, depth), self._view(pair, depth))
                     snapshots.append(Out("", pair, "snapshot", self._snapshot(pair, channel, depth, now)))
         return outs + snapshots

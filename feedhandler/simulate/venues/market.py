@@ -105,6 +105,12 @@ class Book:
         elif sizes.pop(change.price, None) is not None:
             del prices[bisect_left(prices, change.price)]
 
+    def cut(self, depth: int) -> None:
+        """Forget what is behind the best so many levels of each side."""
+        for side in (BID, ASK):
+            while self.depth(side) > depth:
+                self.set(Change(side, self.at(side, self.depth(side) - 1), 0))
+
     def clear(self) -> None:
         for side in (BID, ASK):
             self.sizes[side].clear()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from feedhandler.simulate.venues.server import VenueServer
 
 IDLE_S = 30.0
+WAIT_S = 0.02  # between two looks whether a played book has begun
 
 
 async def serve_rest(server: VenueServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -68,6 +69,8 @@ async def _answer(
     dialect = server.dialect
     if "rest_old" in kinds:
         dialect = server.earlier(kinds["rest_old"].for_s)
+    while server.playing and dialect.waits(path, query):
+        await asyncio.sleep(WAIT_S)
     answer = dialect.rest(path, query, time.time_ns())
     if request.method not in (b"GET", b"HEAD"):
         answer = Answer(405, "{}")

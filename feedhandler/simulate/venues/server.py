@@ -28,12 +28,14 @@ from feedhandler.simulate.venues.faults import Bucket, Dice, VenueFaults
 from feedhandler.simulate.venues.flow import Flow
 from feedhandler.simulate.venues.kraken import Kraken
 from feedhandler.simulate.venues.market import Reference, Step
+from feedhandler.simulate.venues.play import Log
 from feedhandler.simulate.venues.rest import serve_rest
 
 VENUES: dict[str, type[Dialect]] = {
     dialect.name: dialect for dialect in (Binance, BinanceUsdm, Coinbase, Kraken, Bitstamp)
 }
 TURN_S = 0.005
+PLAYED_MAX = 200  # texts of a log in one turn
 KEPT_S = 0.25  # between two states that are kept for answers of the past
 START_S = 10.0
 T = TypeVar("T")
@@ -47,6 +49,7 @@ class VenueServer:
     ca       the certificate of its authority, a file in PEM ("" without TLS)
     symbols  what it trades
     stats    counts, for people and for tests to wait on
+    finished set when the last text of the logs that are played was sent
     """
 
     def __init__(
@@ -61,6 +64,8 @@ class VenueServer:
         beat_s: float = 1.0,
         ping_s: float = 20.0,
         faults: VenueFaults | None = None,
+        logs: Sequence[str | Path] = (),
+        speed: float = 1.0,
         compress: bool = True,
         tls: bool = True,
         port: int = 0,
@@ -72,10 +77,16 @@ class VenueServer:
             raise ConfigError(f"simulate: unknown venue {venue!r}; known are {', '.join(VENUES)}")
         self.script = faults or VenueFaults()
         self.script.check(venue)
-        self.dialect = VENUES[venue](symbols, batch_ms)
+        self._log = Log(venue, [Path(path) for path in logs]) if logs else None
+        self.dialect = VENUES[venue](self._log.symbols if self._log is not None else symbols, batch_ms)
         self.symbols = tuple(self.dialect.books)
         self.flow = Flow(self.dialect.books, seed, levels)
-        self.flow.fill()
+        self.finished = threading.Event()  # of a log that is played: its last text was sent
+        if self._log is not None:
+            self._log.attach(self.dialect)
+            rate = 0.0
+        else:
+            self.flow.fill()
         self.dice = Dice(self.script, seed)
         self.connects = Bucket(self.script.limits.connects_per_s, self.script.limits.burst)
         self.requests = Bucket(self.script.limits.rest_per_s, self.script.limits.burst)
@@ -95,6 +106,8 @@ class VenueServer:
         self._servers: list[asyncio.Server] = []
         self._opened = 0
         self._paused = False
+        self._begun: float | None = None
+        self._speed = speed
         self._earlier: deque[tuple[float, Dialect]] = deque()
         self._keeps = max((fault.for_s for fault in self.script.fault if fault.kind == "rest_old"), default=0.0)
 
@@ -223,6 +236,8 @@ class VenueServer:
                 for _ in range(int(owed)):
                     self._happen(self.flow.step())
                 owed -= int(owed)
+                if self._log is not None:
+                    self._advance(self._log, now)
             last = now
             self._send(self.dialect.due(time.time_ns()))
             if now - beat >= self._beat_s:
@@ -235,6 +250,26 @@ class VenueServer:
             if self._keeps and now - kept >= KEPT_S:
                 kept = now
                 self._keep(now)
+
+    @property
+    def playing(self) -> bool:
+        """Whether a log is played that is not over."""
+        return self._log is not None and not self._log.finished
+
+    def _advance(self, log: Log, now: float) -> None:
+        """Play what is due: from the first subscription on, at so many times its own pace."""
+        if self._begun is None:
+            if not self._wanted():
+                return
+            self._begun = now
+        elapsed = round((now - self._begun) * self._speed * 1e9) if self._speed else 1 << 62
+        for count, played in enumerate(log.until(elapsed), 1):
+            self.stats["steps"] += 1
+            self._send(log.take(self.dialect, played))
+            if count == PLAYED_MAX:
+                break  # the clients are to be heard meanwhile
+        if log.finished:
+            self.finished.set()
 
     def _wanted(self) -> set[str]:
         return set().union(*(c.session.streams for c in self._connections if c.session is not None))
