@@ -5,9 +5,9 @@ It knows nothing of the simulator and nothing of the handler. What it cannot fol
 
 import json
 import ssl
-import time
 import urllib.request
 import zlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from decimal import Decimal
 from typing import Any
@@ -135,15 +135,21 @@ class Follower:
             bids, asks = self.books[symbol].sides()
             return (bids[:depth], asks[:depth]) == (wanted.bids, wanted.asks)
 
-        self._until(equal, timeout, symbol)
-
-    def _until(self, done: Any, timeout: float = 5.0, about: str = "") -> None:
-        end = time.monotonic() + timeout
-        while not done():
+        while True:
             try:
-                self.take(max(0.01, end - time.monotonic()))
+                while True:
+                    self.take(0)
             except TimeoutError:
-                raise AssertionError(f"the venue did not say what was waited for {about}") from None
+                if equal():
+                    return
+            try:
+                self.take(timeout)
+            except TimeoutError:
+                raise AssertionError(f"the venue did not say what was waited for of {symbol}") from None
+
+    def _until(self, done: Callable[[], bool]) -> None:
+        while not done():
+            self.take()
 
     # -- what each venue's pages say
 
