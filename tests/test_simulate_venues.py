@@ -1,9 +1,13 @@
 """The simulated venues, seen by a plain client that shares no code with them."""
 
-import pytest
+import json
 
+import pytest
+from test_cli import run
+
+from feedhandler.config import load
 from feedhandler.errors import ConfigError
-from feedhandler.simulate.venues import NAMES, serve
+from feedhandler.simulate.venues import NAMES, VenueFaults, serve
 from tests.venue_follower import Follower
 
 LOGS = {
@@ -102,3 +106,52 @@ def test_logs_of_another_venue_are_told_in_a_sentence(tmp_path):
     log.write_text('1633998512.06: {"type":"heartbeat"}\n')
     with pytest.raises(ConfigError, match=r"no book of kraken begins in .*x.log: give its logs"):
         serve("kraken", logs=[log])
+
+
+# -- the command
+
+
+def test_the_command_serves_and_sums_up(tmp_path):
+    config, certificates = tmp_path / "venue.toml", tmp_path / "certificates"
+    done = run(
+        *("simulate", "--venue", "binance", "--symbols", "2", "--seconds", "0.3", "--json"),
+        *("--config", config, "--certificates", certificates),
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["symbols"] == ["BTCUSDT", "ETHUSDT"]
+    assert "binance on wss://127.0.0.1:" in done.stderr
+    assert "binance: 0 connections, 0 messages" in done.stderr
+    channel = load(config).channels[0]
+    assert (channel.protocol, channel.symbols) == ("binance", ("BTCUSDT", "ETHUSDT"))
+    assert [line.name for line in channel.lines[:2]] == ["A", "B"]
+    assert channel.lines[0].ca == str(certificates / "ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--venue", "mtgox"), "one of binance, binance_usdm, coinbase, kraken, bitstamp, not mtgox"),
+        (("--venue", "kraken", "--symbols", "99"), "kraken trades 1 to 6 symbols, not 99"),
+        (("--venue", "kraken", "--soupbintcp", "0"), "leave out --soupbintcp"),
+        (("day.itch", "--venue", "kraken"), "leave out FILE"),
+        (("--port", "26500"), "name it with --venue"),
+    ],
+)
+def test_wrong_usage_of_the_command(arguments, said):
+    done = run("simulate", *arguments)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_the_command_prints_an_example_of_faults():
+    done = run("simulate", "--venue", "kraken", "--example")
+    assert done.returncode == 0
+    assert VenueFaults.parse(done.stdout).fault
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence():
+    with serve("bitstamp", ["btcusd"], rate=0) as served:
+        port = served.url.rpartition(":")[2].strip("/")
+        done = run("simulate", "--venue", "bitstamp", "--port", port, "--seconds", "1")
+    assert done.returncode == 1
+    assert "bitstamp cannot listen" in done.stderr

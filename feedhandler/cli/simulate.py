@@ -1,4 +1,4 @@
-"""feedhandler simulate: an exchange in a box, to a file, to multicast lines, or over SoupBinTCP."""
+"""feedhandler simulate: an exchange in a box, to a file, to multicast lines, over SoupBinTCP, or as a crypto venue."""
 
 import sys
 from pathlib import Path
@@ -45,23 +45,37 @@ def register(app: typer.Typer) -> None:
         "feedhandler simulate --glimpse 26420 --end-s 30",
         "feedhandler simulate --example > faults.toml",
         "feedhandler simulate lossy.pcapng --faults faults.toml --seed 7",
+        "feedhandler simulate --venue binance --config venue.toml --seconds 60",
+        "feedhandler simulate --venue kraken --symbols 2 --rate 500 --faults venue-faults.toml",
+        "feedhandler simulate --venue kraken --example > venue-faults.toml",
+        "feedhandler simulate --venue bitstamp --play BITSTAMP.http.0.0.gz --play BITSTAMP.ws.1.0.gz --speed 10",
     )
-    app.command(short_help="Simulate a Nasdaq-like day, to a file or onto the wire.", epilog=examples(*commands))(
-        simulate
-    )
+    app.command(
+        short_help="Simulate a Nasdaq-like day, to a file or onto the wire; or a crypto venue.",
+        epilog=examples(*commands),
+    )(simulate)
 
 
 def simulate(
     file: Output = None,
-    symbols: Annotated[int, typer.Option(help="1 to 8000.")] = 100,
+    venue: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="A crypto venue instead: binance, binance_usdm, coinbase, kraken, bitstamp."),
+    ] = "",
+    symbols: Annotated[
+        int | None, typer.Option(help="1 to 8000; 100 unless told. Of a venue its first so many, all unless told.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes, and the same faults.")] = 1,
     messages: Annotated[
         int, typer.Option(min=0, help="Length of the day; 0 = rate × seconds where both are set, else a million.")
     ] = 0,
     orders: Annotated[int, typer.Option(min=0, help="Orders that rest in the books; 0 = 150 a symbol.")] = 0,
     rate: Annotated[
-        float, typer.Option(min=0, help="Messages per second on the wire; 0 = as fast as it can.")
-    ] = 50_000,
+        float | None,
+        typer.Option(
+            min=0, help="Messages per second on the wire; 0 = as fast as it can. 50000 unless told, of a venue 200."
+        ),
+    ] = None,
     speed: Annotated[float, typer.Option(min=0, help="Instead: so many times the pace of the day's own clock.")] = 0,
     seconds: Annotated[
         float, typer.Option(min=0, help="End after so long on the wire; 0 = at the end of the day.")
@@ -103,15 +117,74 @@ def simulate(
     end_s: Annotated[
         float, typer.Option(min=0, max=300, help="Say the end of the session for so long; servers answer until then.")
     ] = 0.3,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of a venue: its WebSocket; 0 = a free port.", show_default=False)
+    ] = 0,
+    rest_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of a venue: its REST service; 0 = a free port.", show_default=False)
+    ] = 0,
+    play: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="LOG",
+            exists=True,
+            dir_okay=False,
+            help="Of a venue: play a recorded log; once for each of its files.",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Of a venue: write there how a handler follows it."),
+    ] = None,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            file_okay=False,
+            help="Of a venue: keep its test certificates there, not for its life only.",
+        ),
+    ] = None,
     example: Annotated[
         bool, typer.Option("--example", help="Print a script of faults with every key, and end.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Simulate a Nasdaq-like day, from the directory to the close.
+    """Simulate a Nasdaq-like day, from the directory to the close; or, with --venue, a crypto venue on loopback.
 
     Nothing leaves this host unless an interface is named.
     """
+    if venue:
+        from feedhandler.cli.simulate_venue import chosen, refuse, serve_venue
+        from feedhandler.simulate.venues import VenueFaults
+
+        refuse(file=file, messages=messages, orders=orders, group=group, skew_us=skew_us, requests=requests is not None)
+        refuse(soupbintcp=soupbintcp is not None, glimpse=glimpse is not None, transport=transport != "udp", ttl=ttl)
+        chosen(venue, symbols)
+        if example:
+            sys.stdout.write(VenueFaults.example())
+            return
+        served = serve_venue(
+            venue,
+            symbols=symbols,
+            rate=rate,
+            seed=seed,
+            seconds=seconds,
+            speed=speed,
+            ports=(port, rest_port),
+            logs=play or [],
+            config=config,
+            folder=certificates,
+            script=VenueFaults.load(faults) if faults is not None else None,
+        )
+        if as_json:
+            emit(served)
+        return
+    if port or rest_port or play or config or certificates:
+        raise typer.BadParameter(
+            "--port, --rest-port, --play, --config, --certificates are of a venue: name it with --venue"
+        )
+    symbols = 100 if symbols is None else symbols
+    rate = 50_000 if rate is None else rate
     from feedhandler.simulate import Exchange, Faults
     from feedhandler.simulate.venue import Venue
 
@@ -138,8 +211,8 @@ def simulate(
     else:
         options: dict[str, Any] = {"interface": interface, "ttl": ttl, "skew_us": skew_us, "session": session, **pace}
         options |= {"faults": script, "seed": seed, "end_repeats": max(1, round(end_s * 10))}
-        venue = Venue(requests, glimpse, session=session, faults=script, seed=seed, messages=messages)
-        outcome = to_lines(group or [], exchange, options, seconds, venue, transport)
+        beside = Venue(requests, glimpse, session=session, faults=script, seed=seed, messages=messages)
+        outcome = to_lines(group or [], exchange, options, seconds, beside, transport)
     if as_json:
         emit(outcome)
 
