@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler simulate --venue bitstamp --play BITSTAMP.http.0.0.gz --play BITSTAMP.ws.1.0.gz --speed 10",
     )
     app.command(
-        short_help="Simulate a Nasdaq-like day, to a file or onto the wire; or a crypto venue.",
+        short_help="Simulate a Nasdaq-like day or a crypto venue.",
         epilog=examples(*commands),
     )(simulate)
 
