@@ -2,11 +2,14 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from feedhandler.cli.common import Json, Protocol, emit, examples, known_protocol, progress
+
+if TYPE_CHECKING:
+    from feedhandler.stages import Report
 
 
 class Stage(StrEnum):
@@ -16,6 +19,7 @@ class Stage(StrEnum):
     HOTPATH = "hotpath"
     READ = "read"
     LATENCY = "latency"
+    WEBSOCKET = "websocket"
 
 
 UNITS = {Stage.DECODE: "message", Stage.HOTPATH: "message", Stage.READ: "event"}
@@ -27,6 +31,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler bench decode day.itch.zst",
         "feedhandler bench hotpath day.itch --json",
         "feedhandler bench latency --plot latency.png",
+        "feedhandler bench websocket --plot stages.html",
     )
     app.command(short_help="Measure this machine: cost of a message, latency of a packet.", epilog=examples(*commands))(
         bench
@@ -37,8 +42,9 @@ def bench(
     what: Annotated[
         Stage,
         typer.Argument(
-            metavar="decode|hotpath|read|latency",
-            help="The decoder, the whole handler, a Python reader; or each back end, from the wire to a strategy.",
+            metavar="decode|hotpath|read|latency|websocket",
+            help="The decoder, the whole handler, a Python reader; each back end, from the wire to a strategy; or the "
+            "stages of a WebSocket over TLS.",
         ),
     ],
     capture: Annotated[
@@ -48,16 +54,23 @@ def bench(
             exists=True,
             dir_okay=False,
             readable=True,
-            help="pcap, pcapng or BinaryFILE (.itch); plain, .gz or .zst. None for latency.",
+            help="pcap, pcapng or BinaryFILE (.itch); plain, .gz or .zst. None for latency and websocket.",
             show_default=False,
         ),
     ] = None,
     protocol: Protocol = "",
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="latency: draw it into a PNG.")
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="latency: draw it into a PNG; websocket: .png or .html."),
     ] = None,
     packets: Annotated[int, typer.Option(min=10, max=1_000_000, help="latency: packets for each back end.")] = 5000,
-    rate: Annotated[float, typer.Option(min=1, max=50_000, help="latency: packets a second.")] = 2000,
+    rate: Annotated[
+        float, typer.Option(min=1, max=50_000, help="latency: packets a second; websocket: texts, under light load.")
+    ] = 2000,
+    messages: Annotated[
+        int, typer.Option(min=1000, max=5_000_000, help="websocket: texts under heavy load; a tenth under light load.")
+    ] = 50_000,
+    levels: Annotated[int, typer.Option(min=1, max=200, help="websocket: levels a side of each update.")] = 20,
     rdma: Annotated[
         str, typer.Option(metavar="NAME", help="latency: an interface with an RDMA device; RoCE packets leave by it.")
     ] = "",
@@ -71,7 +84,15 @@ def bench(
 
     latency: one packet at a time through a handler of its own, with each back end that works on this host, on loopback
     and, as root, on a veth pair between namespaces of its own: wire → receive → publish → strategy.
+
+    websocket: depth updates of a local venue over TLS, through a handler whose stages are timed apart: TLS → WebSocket
+    → line → JSON → book, one text after the other and in a flood; and the heap allocations of its thread.
     """
+    if what is Stage.WEBSOCKET:
+        if capture is not None:
+            raise typer.BadParameter("websocket makes its own texts, it takes no capture", param_hint="CAPTURE")
+        _websocket(messages, rate, levels, plot, as_json)
+        return
     if what is Stage.LATENCY:
         if capture is not None:
             raise typer.BadParameter("latency makes its own packets, it takes no capture", param_hint="CAPTURE")
@@ -80,7 +101,7 @@ def bench(
     if capture is None:
         raise typer.BadParameter(f"{what.value} is measured on a capture: give its file", param_hint="CAPTURE")
     if plot is not None:
-        raise typer.BadParameter("only latency is drawn", param_hint="--plot")
+        raise typer.BadParameter("only latency and websocket are drawn", param_hint="--plot")
     from feedhandler import bench as benchmark
 
     measure = {Stage.DECODE: benchmark.decode, Stage.HOTPATH: benchmark.hotpath, Stage.READ: benchmark.read}[what]
@@ -113,6 +134,47 @@ def _latency(packets: int, rate: float, plot: Path | None, rdma: str, as_json: b
         Console(highlight=False).print(latency.draw(report))
     if not report.figures:
         raise typer.Exit(1)
+
+
+def _websocket(messages: int, rate: float, levels: int, plot: Path | None, as_json: bool) -> None:
+    from feedhandler import stages
+    from feedhandler.plot.draw import save, writable
+
+    if plot is not None:
+        writable(plot)
+    with progress("measuring", 2) as done:
+        report = stages.measure(messages, rate, levels, progress=done)
+    if plot is not None:
+        save(report.picture(), plot)
+    if as_json:
+        emit(report.as_dict())
+        return
+    from rich.console import Console
+
+    page = Console(highlight=False)
+    page.print(stages_table(report))
+    for sentence in report.sentences():
+        page.print(sentence)
+
+
+def stages_table(report: "Report") -> Any:
+    """Each stage's percentiles under each load, for people."""
+    from rich.table import Table
+
+    from feedhandler.figures import duration
+    from feedhandler.stages.report import STAGES, WHOLE
+
+    page = Table(box=None, title=f"{report.levels} + {report.levels} levels, TLS to book", title_justify="left")
+    page.add_column("")
+    for name in report.loads:
+        for share in ("p25", "p50", "p99"):
+            page.add_column(f"{name} {share}", justify="right")
+    for stage in (*STAGES, WHOLE):
+        figures = [duration(each) for load in report.loads.values() for each in load.percentiles(stage)]
+        page.add_row(stage, *figures, style="bold" if stage == WHOLE else None)
+    rates = [text for load in report.loads.values() for text in ("", f"{load.per_second:,.0f}/s", "")]
+    page.add_row("texts", *rates)
+    return page
 
 
 def table(what: str, figures: dict[str, Any]) -> Any:

@@ -49,10 +49,7 @@ def draw(
     path = Path(path)
     if kind not in KINDS:
         raise ConfigError(f"plot: kind is {kind!r}; there are {', '.join(KINDS)}")
-    if path.suffix not in PICTURE_FILES:
-        raise ConfigError(f"plot: {path}: name it {', '.join(PICTURE_FILES[:-1])} or {PICTURE_FILES[-1]}")
-    if not path.resolve().parent.is_dir():
-        raise ConfigError(f"plot: {path}: there is no folder {path.parent}; make it first")
+    writable(path)
     if not isinstance(recording, Recording):
         recording = Recording(recording)
     names = None if channels is None else list(channels)
@@ -60,6 +57,20 @@ def draw(
         made = _depth(recording, symbols, start, end, names, levels, progress)
     else:
         made = _measured(recording, kind, symbols, start, end, names, progress)
+    save(made, path)
+    return made
+
+
+def writable(path: Path) -> None:
+    """Say what would stop save() before the long work. Raises ConfigError."""
+    if path.suffix not in PICTURE_FILES:
+        raise ConfigError(f"plot: {path}: name it {', '.join(PICTURE_FILES[:-1])} or {PICTURE_FILES[-1]}")
+    if not path.resolve().parent.is_dir():
+        raise ConfigError(f"plot: {path}: there is no folder {path.parent}; make it first")
+
+
+def save(made: Picture, path: Path) -> None:
+    """Write a picture: .html by plotly, anything else by matplotlib. Raises ConfigError where that is missing."""
     if path.suffix == ".html":
         from feedhandler.plot import html
 
@@ -68,7 +79,6 @@ def draw(
         from feedhandler.plot import png
 
         png.write(made, path)
-    return made
 
 
 def _depth(
