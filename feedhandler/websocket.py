@@ -23,7 +23,6 @@ from feedhandler.errors import ConfigError
 from feedhandler.receive import stream
 from feedhandler.records import Cause
 from feedhandler.session import frames
-from feedhandler.session._outbox import Outbox
 from feedhandler.session._websocket import WebSocketFraming
 from feedhandler.session.websocket import BrokenError, Dialled, Target, dial
 from feedhandler.venue_config import host_and_port, where
@@ -87,7 +86,6 @@ class Connection:
         """Version and cipher; "" of ws://."""
         self._opened = opened
         self._framing = WebSocketFraming(max_message_bytes)
-        self._framing.answer_with(Outbox())
         self._receiver = stream.receiver(1, stream.Options(buffer_bytes=BUFFER_BYTES))
         self._receiver.answer_with(0, self._framing.replies)
         self._receiver.connect(0, opened.sock.fileno(), opened.received, opened.tls)

@@ -234,7 +234,7 @@ def test_httpx_brings_bodies_and_words_for_failures() -> None:
 def test_an_authority_that_is_none_is_named(tmp_path: Any) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(ConfigError, match=r"ca: .*ca.pem.*PEM"):
-        HttpTransport((str(tmp_path / "ca.pem"),)).get("https://127.0.0.1:1")
+        HttpTransport((str(tmp_path / "ca.pem"),))
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,12 @@ class HttpTransport:
     def __post_init__(self) -> None:
         self._threads: ThreadPoolExecutor | None = None
         self._client: httpx.Client | None = None
+        self._context = ssl.create_default_context()
+        for path in self.ca:
+            try:
+                self._context.load_verify_locations(path)
+            except (OSError, ssl.SSLError) as error:
+                raise ConfigError(f"ca: {path!r} holds no certificates in PEM form: {error}") from None
 
     def get(self, url: str) -> Future[bytes]:
         if self._threads is None:
@@ -285,15 +291,9 @@ class HttpTransport:
     def _made(self) -> httpx.Client:
         import httpx
 
-        context = ssl.create_default_context()
-        for path in self.ca:
-            try:
-                context.load_verify_locations(path)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"ca: {path!r} holds no certificates in PEM form: {error}") from None
         times = self.timeouts
         return httpx.Client(
-            verify=context,
+            verify=self._context,
             timeout=httpx.Timeout(times.read, connect=times.connect, write=times.write, pool=times.pool),
             headers={"User-Agent": "feedhandler", "Accept": "application/json"},
             trust_env=False,

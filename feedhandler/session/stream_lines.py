@@ -66,12 +66,15 @@ class StreamLine(abc.ABC):
 class StreamControl(ControlThread):
     """Steps the clients of all lines, from start() to stop(), which logs out of all sessions.
 
-    Each trouble of a line is said in `notes`, once, until it is another one.
+    Each trouble of a line is said in `notes`, once, until it is another one. `alone`: the receiver has no other
+    lines, so its input is over when their sessions are.
     """
 
-    def __init__(self, receiver: StreamReceiver, lines: Sequence[StreamLine], notes: list[str]) -> None:
+    def __init__(
+        self, receiver: StreamReceiver, lines: Sequence[StreamLine], notes: list[str], alone: bool = True
+    ) -> None:
         super().__init__("feedhandler-streams")
-        self.receiver, self.notes = receiver, notes
+        self.receiver, self.notes, self._alone = receiver, notes, alone
         self._clients = [
             (
                 line.config.name,
@@ -92,7 +95,8 @@ class StreamControl(ControlThread):
         for _, client in self._clients:
             if client.state is not State.ENDED:
                 client.logout()
-        self.receiver.finish()
+        if self._alone:
+            self.receiver.finish()
 
     def _step(self, name: str, client: SoupBinTcpClient) -> float:
         now = time.monotonic()

@@ -14,7 +14,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feedhandler.control import ControlThread
 from feedhandler.decode.venue import Feed, RestLimit, Venue
@@ -22,7 +22,7 @@ from feedhandler.errors import SessionError
 from feedhandler.records import Cause, Connection
 from feedhandler.recovery.rest import Bucket, RestQueue
 from feedhandler.session import frames
-from feedhandler.session.resync import ResyncControl, Wanted, Wish
+from feedhandler.session.resync import Kind, ResyncControl, Wanted, Wish
 from feedhandler.session.websocket import BrokenError
 from feedhandler.session.websocket_life import Life
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from feedhandler.session import Framing
     from feedhandler.session.websocket_lines import VenueLine
 
-__all__ = ["ChannelControl", "ControlLine", "WebSocketControl", "Wishes"]
+__all__ = ["ChannelControl", "ControlLine", "WebSocketControl"]
 
 LONGEST_STEP_S = 0.02  # between two looks at what the hot thread wishes: it makes no system call, so nobody wakes us
 SEND_BUFFER = 4 << 20  # bytes asked of the kernel for the control line
@@ -39,12 +39,6 @@ DIRECTORY_S = 5.0  # the lines wait so long for the instruments' ticks and lots,
 NUDGE_S = 5.0  # a book of which nothing has come for so long is asked for, wished or not
 BEAT_FACTOR, BEAT_LEAST_S = 1.5, 2.0  # of the venue's heartbeat
 NEVER = float("inf")
-
-
-class Wishes(Protocol):
-    """What the hot thread wants (`feedhandler.line.Resyncs`)."""
-
-    def take(self) -> Sequence[Wish]: ...
 
 
 class ControlLine:
@@ -122,8 +116,9 @@ class ControlLine:
 class ChannelControl:
     """One channel's connections, snapshots and control line, as a machine: `step(now)`, `now` of time.monotonic().
 
-    `wishes` None: nobody wishes (a recorder): every new connection has all books fetched once. `symbol_of` gives the
-    symbol of an instrument's number, `missing` the symbols of which no book is there yet.
+    `wishes` takes what the hot thread wants; None: nobody wishes (a recorder), and every new connection has all books
+    fetched once. `symbol_of` gives the symbol of an instrument's number, `missing` those of which no book is there
+    yet.
     """
 
     def __init__(
@@ -136,7 +131,7 @@ class ChannelControl:
         rest: RestQueue,
         *,
         rest_url: str = "",
-        wishes: Wishes | None = None,
+        wishes: Callable[[], Sequence[Wish]] | None = None,
         symbol_of: Callable[[int], str] = lambda number: "",
         missing: Callable[[], Sequence[str]] = lambda: (),
         beat_s: float = 0.0,
@@ -145,6 +140,8 @@ class ChannelControl:
     ) -> None:
         self.name, self.venue, self.feed, self.lines, self.control, self.rest = name, venue, feed, lines, control, rest
         self._rest_url, self._wishes, self._symbol_of, self._missing = rest_url, wishes, symbol_of, missing
+        if wishes is None:
+            self._symbol_of = lambda number: feed.symbols[number - 1]
         self._note = note
         self._random = rng or random.Random()
         beat = beat_s or max(BEAT_LEAST_S, venue.heartbeat.every_s * BEAT_FACTOR)
@@ -182,7 +179,7 @@ class ChannelControl:
                     self._connected(number, now)
                 self._say(number, life)
         if self._wishes is not None:
-            self.resync.take(self._wishes.take(), now)
+            self.resync.take(self._wishes(), now)
         if now >= self._nudge:
             self._nudge = NEVER
             for symbol in self._missing():
@@ -254,8 +251,8 @@ class ChannelControl:
         self.resync.forget(number)
         self._nudge = now + NUDGE_S
         if self._wishes is None and self.venue.snapshots == "rest":
-            for symbol in self.feed.symbols:
-                self._fetch(symbol, 0)
+            wishes = [Wanting(Kind.SNAPSHOT, n) for n in range(1, len(self.feed.symbols) + 1)]
+            self.resync.take([*(Wanting(Kind.OVER, wish.instrument) for wish in wishes), *wishes], now)
 
     def _ask(self, wanted: Wanted) -> bool:
         """Fetch a snapshot, or subscribe anew."""
@@ -275,6 +272,9 @@ class ChannelControl:
                 self.control.say(self.venue.depth_text(symbol, body))
             except SessionError as error:
                 failed(BrokenError(str(error), Cause.PROTOCOL))
+                return
+            if self._wishes is None:
+                self.resync.take([Wanting(Kind.OVER, instrument)], time.monotonic())
 
         def failed(error: BrokenError) -> None:
             self._note(f"channel {self.name}: no snapshot of {symbol}: {error}")
@@ -298,6 +298,14 @@ class ChannelControl:
             self._said[number] = sentence
             if sentence:
                 self._note(f"line {self.name}/{self.lines[number].config.name}: {sentence}")
+
+
+class Wanting(NamedTuple):
+    """A wish of our own."""
+
+    kind: int
+    instrument: int
+    line: int = 0
 
 
 class Doors:

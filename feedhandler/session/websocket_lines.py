@@ -201,6 +201,7 @@ class VenueLine(abc.ABC):
     ) -> None:
         self.number, self.index, self.channel, self.config = number, index, channel, channel.lines[index]
         self.receiver, self.framing, self.venue, self.feed = receiver, framing, venue, feed
+        receiver.answer_with(number, framing.replies)  # before the hot thread polls
         self.connections = 0
         """That the line has had before the one that was handed over last."""
         self._target = target_of(venue, channel, self.config)
@@ -243,7 +244,6 @@ class VenueLine(abc.ABC):
         before = int(self.receiver.line_status(self.number)["connections"])
         try:
             self.prepare(opened.sock)
-            self.receiver.answer_with(self.number, self.framing.replies)
             if not self.receiver.connect(self.number, opened.sock.fileno(), opened.received, opened.tls):
                 return False
         except (OSError, ValueError) as error:

@@ -1,0 +1,306 @@
+"""Lines that are WebSockets, led by their control thread against a local venue over TLS and its REST service.
+
+The hot thread's part is played by the test: it takes what the receiver brings, and cuts it into texts.
+"""
+
+import itertools
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedhandler.config import Channel, Line
+from feedhandler.decode.venue import venue
+from feedhandler.receive import stream
+from feedhandler.records import Cause, Connection
+from feedhandler.recovery.rest import HttpTransport, RestQueue
+from feedhandler.session import framing
+from feedhandler.session._websocket import WebSocketFraming
+from feedhandler.session.resync import Kind
+from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl
+from feedhandler.session.websocket_lines import VenueLine
+from feedhandler.simulate.venues import serve
+from feedhandler.simulate.venues.faults import Limits, VenueFault, VenueFaults
+
+
+class PlainLine(VenueLine):
+    """A line of the test's."""
+
+    def prepare(self, sock: Any) -> None:
+        self.framing.begin_connection()
+
+    def whole(self) -> bool:
+        return False
+
+
+class FakeWish:
+    def __init__(self, kind: Kind, instrument: int, line: int = 0) -> None:
+        self.kind, self.instrument, self.line = int(kind), instrument, line
+
+
+class World:
+    """A channel's lines and control line, and all texts that they brought."""
+
+    def __init__(self, served: Any, lines: int = 1, *, wishes: bool = True, beat_s: float = 5.0, **keys: Any) -> None:
+        name = served.dialect.name
+        known = venue(name)
+        urls = [served.urls[n % len(served.urls)] for n in range(lines)]
+        made = [Line(name="AB"[n], url=url, ca=str(served.ca)) for n, url in enumerate(urls)]
+        channel = Channel(
+            "c", name, "websocket", name, symbols=tuple(served.symbols), lines=(*made, Line(name="control")), **keys
+        )
+        feed = known.feed(channel.symbols, channel.streams, channel.depth)
+        self.receiver = stream.receiver(lines + 1)
+        self.framings = [framing("websocket") for _ in range(lines + 1)]
+        self.texts: list[list[dict[str, Any] | list[Any]]] = [[] for _ in range(lines + 1)]
+        self.wishes: list[FakeWish] = []
+        self.notes: list[str] = []
+        self.lines: list[VenueLine] = []
+        for number in range(lines):
+            cutter = self.framings[number]
+            assert isinstance(cutter, WebSocketFraming)
+            self.lines.append(PlainLine(number, number, channel, self.receiver, cutter, known, feed))
+        self.control = ChannelControl(
+            "c",
+            known,
+            feed,
+            self.lines,
+            ControlLine(lines, self.receiver, self.framings[lines]),
+            RestQueue(HttpTransport((str(served.ca),) if served.ca else ()), known.rest_limit, rng=random.Random(1)),
+            rest_url=served.rest,
+            wishes=self.take if wishes else None,
+            symbol_of=lambda number: feed.symbols[number - 1],
+            beat_s=beat_s,
+            note=self.notes.append,
+            rng=random.Random(1),
+        )
+        self.thread = WebSocketControl(self.receiver, [self.control], self.notes.append)
+        self._stop = threading.Event()
+        self._hot = threading.Thread(target=self._run)
+
+    def take(self) -> Sequence[FakeWish]:
+        taken, self.wishes = self.wishes, []
+        return taken
+
+    def _run(self) -> None:
+        while not self._stop.is_set() and not self.receiver.ended:
+            for line, _, data in self.receiver.drain(1000):
+                for _, texts in self.framings[line].feed(data):
+                    self.texts[line] += [json.loads(text) for text in texts]
+            self.receiver.wait_for(0.01)
+
+    def __enter__(self) -> "World":
+        self._hot.start()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.stop()
+        self._hot.join(5)
+        self._stop.set()
+        self._hot.join()
+        self.receiver.close()
+
+    @property
+    def lives(self) -> list[tuple[int, str, str]]:
+        """(line, state, reason) of all life texts so far."""
+        return [(t["line"], t["life"], t["reason"]) for t in self.texts[-1] if isinstance(t, dict) and "life" in t]
+
+    def answers(self, what: str) -> list[dict[str, Any]]:
+        return [t for t in self.texts[-1] if isinstance(t, dict) and t.get("rest") == what]
+
+    def connected(self, times: int = 1, line: int = 0) -> bool:
+        return self.lives.count((line, "CONNECTED", "subscribed")) >= times
+
+    def flows(self, line: int = 0) -> Callable[[], bool]:
+        before = len(self.texts[line])
+        return lambda: len(self.texts[line]) > before
+
+
+def script(*faults: VenueFault, **limits: float) -> VenueFaults:
+    return VenueFaults(limits=Limits(**limits), fault=faults)
+
+
+UP = [(0, "CONNECTING", "start"), (0, "AUTHENTICATING", "none"), (0, "SYNCHRONIZING", "upgraded"),
+      (0, "CONNECTED", "subscribed")]  # fmt: skip
+
+
+@contextmanager
+def world(name: str, lines: int = 1, faults: VenueFaults | None = None, **options: Any) -> Iterator[tuple[Any, World]]:
+    with serve(name, rate=300, batch_ms=10, faults=faults) as served, World(served, lines, **options) as made:
+        yield served, made
+
+
+@pytest.mark.parametrize("name", ["binance", "binance_usdm", "bitstamp", "coinbase", "kraken"])
+def test_every_venue_is_subscribed_to_and_described(name: str, wait_for: Callable[..., Any]) -> None:
+    with world(name) as (served, made):
+        wait_for(made.connected, what="CONNECTED")
+        wait_for(made.flows(), what="texts")
+        wait_for(lambda: made.answers("instruments"), what="the instruments")
+    states = [life for life in made.lives if life[1] != "DISCONNECTED"]
+    assert states[-1] == UP[-1]
+    assert [life for life in states if life not in UP] == []
+    rows = made.answers("instruments")[0]["body"]
+    assert [row["symbol"] for row in rows] == list(served.symbols)
+    assert made.lives[-1] == (0, "DISCONNECTED", "stopped")
+    assert made.notes == []
+
+
+def test_life_texts_say_whence_and_when(wait_for: Callable[..., Any]) -> None:
+    began = time.time_ns()
+    with world("binance") as (_, made):
+        wait_for(made.connected, what="CONNECTED")
+    texts = [t for t in made.texts[-1] if isinstance(t, dict) and "life" in t]
+    assert [(a["life"], b["from"]) for a, b in itertools.pairwise(texts) if a["life"] != b["from"]] == []
+    assert all(began <= text["at"] <= time.time_ns() for text in texts)
+
+
+def test_a_recorder_has_every_book_fetched_with_each_connection(wait_for: Callable[..., Any]) -> None:
+    with world("binance", wishes=False, depth=100) as (served, made):
+        wait_for(lambda: len(made.answers("depth")) >= len(served.symbols), what="snapshots")
+        assert {answer["symbol"] for answer in made.answers("depth")} == set(served.symbols)
+        served.cut()
+        wait_for(lambda: len(made.answers("depth")) >= 2 * len(served.symbols), what="snapshots again")
+
+
+def test_a_wished_snapshot_comes_for_that_symbol_alone(wait_for: Callable[..., Any]) -> None:
+    with world("bitstamp") as (served, made):
+        wait_for(made.connected, what="CONNECTED")
+        assert made.answers("depth") == []
+        made.wishes.append(FakeWish(Kind.SNAPSHOT, 2))
+        wait_for(lambda: made.answers("depth"), what="the snapshot")
+        assert [answer["symbol"] for answer in made.answers("depth")] == [served.symbols[1]]
+        assert "bids" in made.answers("depth")[0]["body"]
+
+
+def test_one_symbol_is_subscribed_to_anew_and_no_other(wait_for: Callable[..., Any]) -> None:
+    def snapshots() -> list[str]:
+        return [t[-1] for t in made.texts[0] if isinstance(t, list) and isinstance(t[1], dict) and "as" in t[1]]
+
+    with world("kraken") as (served, made):
+        wait_for(lambda: len(snapshots()) == len(served.symbols), what="all books")
+        made.wishes.append(FakeWish(Kind.SUBSCRIBE, 2, line=0))
+        wait_for(lambda: len(snapshots()) > len(served.symbols), what="one book again")
+        assert snapshots()[len(served.symbols) :] == [served.symbols[1]]
+        assert made.control.lives[0].connections == 1
+
+
+def test_a_connection_that_is_cut_comes_back(wait_for: Callable[..., Any]) -> None:
+    with world("binance", 2) as (served, made):
+        wait_for(lambda: made.connected(line=0) and made.connected(line=1), what="both CONNECTED")
+        served.cut()
+        wait_for(lambda: made.connected(2, 0) and made.connected(2, 1), what="both CONNECTED again")
+        wait_for(made.flows(1), what="texts")
+    lost = [life for life in made.lives if life[2] == "lost"]
+    assert lost == [(n, "DISCONNECTED", "lost") for n, *_ in lost]
+    assert any("the connection broke" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    "code, reason, cause",
+    [
+        (1000, "", Cause.CLOSED),
+        (1001, "", Cause.RESTARTING),
+        (1012, "", Cause.RESTARTING),
+        (1011, "", Cause.SERVER_ERROR),
+        (1013, "", Cause.OVERLOADED),
+        (1008, "go away", Cause.RATE_LIMITED),
+    ],
+)
+def test_close_codes_have_their_causes(code: int, reason: str, cause: Cause, wait_for: Callable[..., Any]) -> None:
+    with world("binance") as (served, made):
+        wait_for(made.connected, what="CONNECTED")
+        served.disconnect(code, reason)
+        wait_for(lambda: (0, "DISCONNECTED", cause.name.lower()) in made.lives, what="the end")
+        assert f"the server closed with {code}" in made.notes[-1]
+
+
+def test_half_open_silence_is_stale_and_dead_and_then_another_connection(wait_for: Callable[..., Any]) -> None:
+    faults = script(VenueFault(kind="silence", at=20, connection=1, for_s=60.0))
+    with world("binance", faults=faults, beat_s=0.2) as (_, made):
+        wait_for(lambda: made.connected(2), what="CONNECTED again")
+    lives = made.lives
+    stale = lives.index((0, "STALE", "heartbeat"))
+    assert lives[stale : stale + 3] == [
+        (0, "STALE", "heartbeat"),
+        (0, "DEAD", "silent"),
+        (0, "DISCONNECTED", "silent"),
+    ]
+
+
+def test_a_replacement_is_made_before_the_old_one_is_broken(wait_for: Callable[..., Any]) -> None:
+    with world("binance") as (served, made):
+        wait_for(made.connected, what="CONNECTED")
+        made.wishes.append(FakeWish(Kind.CONNECT, 0, line=0))
+        wait_for(lambda: made.connected(2), what="the replacement")
+        wait_for(made.flows(), what="texts")
+        assert made.control.lives[0].replaced == 1
+        numbers = [t["data"] for t in made.texts[0] if isinstance(t, dict) and t.get("stream", "").endswith("@100ms")]
+        for symbol in served.symbols:
+            last = 0
+            for number in (n for n in numbers if n["s"] == symbol):
+                assert last == 0 or number["U"] <= last + 1  # nothing is missing between the two
+                last = max(last, number["u"])
+    assert (0, "SYNCHRONIZING", "planned") in made.lives
+    assert made.lives[-1] == (0, "DISCONNECTED", "stopped")
+    assert len([life for life in made.lives if life[1] == "DISCONNECTED"]) == 1
+
+
+def test_a_refused_upgrade_waits_as_long_as_was_said(wait_for: Callable[..., Any]) -> None:
+    faults = script(VenueFault(kind="refuse", at=1, status=503))
+    with world("kraken", faults=faults) as (_, made):
+        wait_for(lambda: (0, "DISCONNECTED", "overloaded") in made.lives, what="the refusal")
+        wait_for(made.connected, what="CONNECTED")
+    assert any("HTTP 503" in note for note in made.notes)
+
+
+def test_a_message_that_is_too_long_ends_the_connection(wait_for: Callable[..., Any]) -> None:
+    faults = script(VenueFault(kind="oversized", at=30, connection=1, bytes=6 << 20))
+    with world("binance", faults=faults) as (_, made):
+        wait_for(lambda: (0, "DISCONNECTED", "too_big") in made.lives, what="the end")
+        wait_for(lambda: made.connected(2), what="CONNECTED again")
+
+
+@pytest.mark.parametrize("kind", ["reserved", "masked", "bad_utf8"])
+def test_a_server_that_breaks_a_rule_is_left(kind: str, wait_for: Callable[..., Any]) -> None:
+    faults = script(VenueFault(kind=kind, at=30, connection=1))
+    with world("coinbase", faults=faults) as (_, made):
+        wait_for(lambda: (0, "DISCONNECTED", "protocol") in made.lives, what="the end")
+        wait_for(lambda: made.connected(2), what="CONNECTED again")
+
+
+def test_rest_that_is_limited_slow_and_broken_answers_in_the_end(wait_for: Callable[..., Any]) -> None:
+    faults = script(
+        VenueFault(kind="rest_status", at=2, status=500),
+        VenueFault(kind="rest_garbage", at=3),
+        VenueFault(kind="rest_cut", at=4),
+        VenueFault(kind="rest_slow", at=5, for_s=0.2),
+    )
+    with world("binance", faults=faults, wishes=False, depth=100) as (served, made):
+        wait_for(lambda: {a["symbol"] for a in made.answers("depth")} == set(served.symbols), what="snapshots")
+        assert made.control.status(time.monotonic())["rest"]["retried"] >= 2
+
+
+def test_an_authority_that_is_not_trusted_is_a_cause(tmp_path: Path, wait_for: Callable[..., Any]) -> None:
+    with serve("kraken") as served:
+        served.ca, ca = "", served.ca
+        with World(served) as made:
+            wait_for(lambda: (0, "DISCONNECTED", "tls") in made.lives, what="the refusal")
+        served.ca = ca
+    assert any("certificate is refused" in note for note in made.notes)
+    assert Connection.CONNECTED.name not in {state for _, state, _ in made.lives}
+
+
+def test_status_says_all(wait_for: Callable[..., Any]) -> None:
+    with world("bitstamp", 2) as (_, made):
+        wait_for(lambda: made.connected(line=0) and made.connected(line=1), what="both CONNECTED")
+        status = made.thread.status()["c"]
+    assert [line["state"] for line in status["lines"].values()] == ["CONNECTED", "CONNECTED"]
+    assert status["rest"]["breaker"] == "closed"
+    assert status["resync"] == {"wanted": 0, "asked": 0, "again": 0, "over": 0, "open": 0}
