@@ -35,7 +35,7 @@ FLAGS = ["-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 # Off the way from receive to read, and off the way of every packet through a recording: the other end of the wire,
 # rehearsals, snapshots of state, doors for tests. Optimised, they would take half of the build's time.
 COLD_MODULES = re.compile(
-    r"feedhandler\.(rehearse\.|simulate\.|replay\._(?!ahead)|(line|decode|session)\._state$|_records$|_marks$|line\._door$|receive\._frame$"
+    r"feedhandler\.(rehearse\.|simulate\.|replay\._(?!ahead)|(line|decode|session)\._state$|_records$|_marks$|line\._door$|decode\._json_door$|receive\._frame$"
     r"|record\._scan$|recording\._surveyor$|research\._measures$)"
 )
 SHARED = "feedhandler._shared"  # Cython's own code for memory views, once instead of in every module that has one ...

@@ -377,8 +377,102 @@ static inline int fh_json_decimal_slow(fh_json *c, int32_t exponent, int64_t *un
     return 1;
 }
 
+/* Most decimals are texts of at most 8 digits on either side of the point. These are read without a loop: where the quote
+ * and the point stand from masks of 16 bytes at once, each side's digits together by three multiplications. */
+typedef struct {
+    uint64_t whole, fraction;   /* units in 1, and in 1e-8; 0 = fh_decimal_text() cannot do it */
+} fh_decimal_scale;
+
+enum { FH_DECIMAL_WINDOW = 32 };
+
+static inline fh_decimal_scale fh_decimal_scale_of(int32_t exponent)
+{
+    static const uint64_t power[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000};
+    fh_decimal_scale scale = {0, 0};
+    if (exponent <= 0 && exponent >= -10) {
+        scale.whole = power[-exponent];
+        scale.fraction = exponent <= -8 ? power[-exponent - 8] : 0;
+    }
+    return scale;
+}
+
+static inline uint64_t fh_eight_digits(uint64_t text)       /* the first one lowest; a byte of 0 counts as '0' */
+{
+    text = (text & 0x0f0f0f0f0f0f0f0full) * 2561 >> 8;
+    text = (text & 0x00ff00ff00ff00ffull) * 6553601 >> 16;
+    return (text & 0x0000ffff0000ffffull) * 42949672960001ull >> 32;
+}
+
+#if defined(__SSE2__)
+/* The decimal that begins at `p` and ends before a quote: its length, 0 = it must be read the long way. FH_DECIMAL_WINDOW
+ * bytes from `p` on may be read. */
+static inline uint32_t fh_decimal_text(const uint8_t *p, fh_decimal_scale scale, int64_t *units)
+{
+    const __m128i quote = _mm_set1_epi8('"'), point = _mm_set1_epi8('.'), zero = _mm_set1_epi8('0'), nine = _mm_set1_epi8(9);
+    __m128i x = _mm_loadu_si128((const __m128i *)p);
+    __m128i d = _mm_sub_epi8(x, zero);
+    uint32_t quotes = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, quote));
+    uint32_t points = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, point));
+    uint32_t digits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(d, nine), d));
+    uint32_t length, at, places;
+    uint64_t whole, fraction = 0;
+    if (FH_UNLIKELY(quotes == 0)) {
+        x = _mm_loadu_si128((const __m128i *)(p + 16));
+        d = _mm_sub_epi8(x, zero);
+        quotes = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, quote)) << 16;
+        points |= (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, point)) << 16;
+        digits |= (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(d, nine), d)) << 16;
+        if (quotes == 0)
+            return 0;
+    }
+    length = (uint32_t)__builtin_ctz(quotes);
+    quotes = (1u << length) - 1;                /* now ones for all bytes before it */
+    points &= quotes;
+    at = points ? (uint32_t)__builtin_ctz(points) : length;
+    /* all are digits but one point at most, with digits on both sides; no zero stands before another digit */
+    if (FH_UNLIKELY(((digits | (points & -points)) & quotes) != quotes || at - 1 >= 8 || (*p == '0' && at > 1)))
+        return 0;
+    whole = fh_eight_digits(fh_le64(p) << (64 - 8 * at));
+    if (points) {
+        places = length - at - 1;
+        if (FH_UNLIKELY(places - 1 >= 8))
+            return 0;
+        fraction = fh_eight_digits(fh_le64(p + at + 1) << (64 - 8 * places) >> (64 - 8 * places));
+        if (FH_UNLIKELY(scale.fraction == 0 && fraction))
+            return 0;
+    }
+    if (FH_UNLIKELY(scale.whole == 0))
+        return 0;
+    *units = (int64_t)(whole * scale.whole + fraction * scale.fraction);
+    return length;
+}
+#endif
+
+/* The same anywhere in a text. */
+static inline uint32_t fh_decimal_before(const uint8_t *p, const uint8_t *end, fh_decimal_scale scale, int64_t *units)
+{
+#if defined(__SSE2__)
+    uint8_t window[FH_DECIMAL_WINDOW];
+    if (FH_UNLIKELY(end - p < FH_DECIMAL_WINDOW)) {
+        memset(window, 0, sizeof window);
+        memcpy(window, p, (size_t)(end - p));
+        p = window;
+    }
+    return fh_decimal_text(p, scale, units);
+#else
+    return 0;
+#endif
+}
+
 static inline int fh_json_decimal(fh_json *c, int32_t exponent, int64_t *units)
 {
+    if (fh_json_peek(c) == '"') {
+        uint32_t length = fh_decimal_before(c->at + 1, c->end, fh_decimal_scale_of(exponent), units);
+        if (length) {
+            c->at += length + 2;
+            return 1;
+        }
+    }
     return fh_json_decimal_slow(c, exponent, units);
 }
 
@@ -491,6 +585,42 @@ typedef struct {
     int32_t price_exponent, size_exponent;
 } fh_json_row;
 
+/* As many levels as stand there in the usual form, ["price","size"],["price","size"],…; the cursor stands before one. */
+static inline uint32_t fh_json_levels_usual(fh_json *c, const fh_json_row *row, uint64_t *event, uint32_t room)
+{
+    fh_decimal_scale prices = fh_decimal_scale_of(row->price_exponent), sizes = fh_decimal_scale_of(row->size_exponent);
+    const uint8_t *at = c->at, *end = c->end;
+    uint32_t n = 0, length;
+    int64_t price, size;
+    for (; n < room; n++) {
+        const uint8_t *p = at;
+        if (end - p < 12 || fh_le16(p) != ('[' | '"' << 8))             /* 12: of the shortest level and what ends it */
+            break;
+        length = fh_decimal_before(p + 2, end, prices, &price);
+        p += 2 + length;
+        if (length == 0 || end - p < 8 || (fh_le32(p) & 0xffffff) != ('"' | ',' << 8 | '"' << 16))
+            break;
+        length = fh_decimal_before(p + 3, end, sizes, &size);
+        p += 3 + length;
+        if (length == 0 || end - p < 4 || fh_le16(p) != ('"' | ']' << 8))
+            break;
+        for (int i = 0; i < 8; i++)
+            event[i] = row->words[i];
+        event[4] = (uint64_t)price;
+        event[5] = (uint64_t)size;
+        event += 8;
+        at = p + 2;
+        c->at = at;
+        c->first = 0;
+        if (fh_le16(at) != (',' | '[' << 8)) {
+            n++;
+            break;
+        }
+        at++;
+    }
+    return n;
+}
+
 /* [[price, size, …], …], each as a number or a text, into events of 64 bytes; what follows the size is skipped.
  * The number of events, at most `room`; -1 = bad, or no room. */
 static inline int64_t fh_json_levels(fh_json *c, const fh_json_row *row, void *out, uint32_t room)
@@ -500,7 +630,11 @@ static inline int64_t fh_json_levels(fh_json *c, const fh_json_row *row, void *o
     if (!fh_json_array(c))
         return -1;
     while (fh_json_item(c)) {
+        uint32_t usual = fh_json_levels_usual(c, row, event + 8 * (size_t)n, room - n);
         int64_t price, size;
+        n += usual;
+        if (usual)
+            continue;
         if (n == room) {
             fh_json_fail_as(c, FH_JSON_ROOM);
             break;
@@ -516,10 +650,9 @@ static inline int64_t fh_json_levels(fh_json *c, const fh_json_row *row, void *o
             fh_json_fail_as(c, FH_JSON_RANGE);
             break;
         }
-        memcpy(event, row->words, 64);
-        event[4] = (uint64_t)price;
-        event[5] = (uint64_t)size;
-        event += 8;
+        memcpy(event + 8 * (size_t)n, row->words, 64);
+        event[8 * (size_t)n + 4] = (uint64_t)price;
+        event[8 * (size_t)n + 5] = (uint64_t)size;
         n++;
     }
     return c->bad ? -1 : (int64_t)n;

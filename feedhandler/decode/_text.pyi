@@ -21,3 +21,6 @@ class TextDecoder(Decoder):
         self, messages: Iterable[Any], first_seq: int = 0, ts_recv: int = 0, line: int = 0, capacity: int = 4096
     ) -> np.ndarray[Any, np.dtype[np.void]]:
         """The events of a list of texts up to the first that is malformed, dtype EVENT."""
+
+    def decode_lines(self, buffer: Any, ts_recv: int = 0) -> tuple[int, int, int]:
+        """Look at and decode texts that stand one a line, into a reused batch: (texts, events, malformed ones left out)."""
