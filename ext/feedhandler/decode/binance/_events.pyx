@@ -65,6 +65,17 @@ cdef enum:                      # types
     TYPE_KLINE = 75             # 'K'
     TYPE_ANSWER = 82            # 'R'
 
+cdef inline uint64_t snapshot_key(const fh_text *key, uint64_t word) noexcept nogil:
+    """The key of an update that says the same; 0 = no such key."""
+    if word == KEY_BIDS:
+        return 98
+    if word == KEY_ASKS:
+        return 97
+    if fh_text_is(key, b"lastUpdateId", 12):
+        return 117
+    return 0 if word == 98 or word == 97 or word == 117 else word
+
+
 cdef int64_t MILLISECOND = 1000000
 cdef uint64_t LATEST = 9223372036854        # ms since the Unix epoch that still fit an event's time
 
@@ -116,10 +127,8 @@ cdef class BinanceDecoder(TextDecoder):
             elif not self.inside and (self.seen & SEEN_DATA or word == KEY_STREAM):
                 fh_json_skip(c)
             else:
-                if word == 0 and self.kind == TYPE_SNAPSHOT and fh_text_is(&key, b"lastUpdateId", 12):
-                    word = 117
-                elif word == 117 and self.kind == TYPE_SNAPSHOT:
-                    word = 0
+                if self.kind == TYPE_SNAPSHOT:
+                    word = snapshot_key(&key, word)
                 if not self.member(word):
                     return False
                 if self.side:
@@ -128,9 +137,9 @@ cdef class BinanceDecoder(TextDecoder):
     cdef bint member(self, uint64_t key) noexcept nogil:
         """The value of one key of an event."""
         cdef fh_json *c = &self.cursor
-        if key == 98 or key == KEY_BIDS:
+        if key == 98:           # b
             return self.keep(SEEN_BIDS, &self.bids)
-        if key == 97 or key == KEY_ASKS:
+        if key == 97:           # a
             return self.keep(SEEN_ASKS, &self.asks)
         if key == 101:          # e
             return self.event_name()
@@ -235,16 +244,20 @@ cdef class BinanceDecoder(TextDecoder):
             needed = SEEN_LAST
         elif self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:
             needed = SOLD | (SEEN_TRADE if self.kind == TYPE_TRADE else SEEN_ASKS)
-        else:
+        if self.update.kind == UPDATE_PASS:
             self.update.first = self.update.last = self.update.previous = 0
-            return True
+            if needed == 0:
+                return True
+        elif not self.side:
+            needed |= LEVELS
         if needed & ~self.seen or self.update.first > self.update.last:
-            return fh_json_fail(&self.cursor)
-        if not self.side and self.update.kind != UPDATE_PASS and LEVELS & ~self.seen:
             return fh_json_fail(&self.cursor)
         if self.event_ms > LATEST or self.transaction_ms > LATEST:
             return fh_json_fail_as(&self.cursor, FH_JSON_RANGE)
-        self.update.ts_event = MILLISECOND * <int64_t> (self.transaction_ms if self.seen & SEEN_TRANSACTION else self.event_ms)
+        if self.seen & SEEN_TRANSACTION and (self.futures or self.update.kind == UPDATE_PASS):
+            self.update.ts_event = MILLISECOND * <int64_t> self.transaction_ms
+        elif self.futures or self.kind == TYPE_DEPTH:   # no time stands in a snapshot of the spot market
+            self.update.ts_event = MILLISECOND * <int64_t> self.event_ms
         if self.name.len == 0:
             return fh_json_fail(&self.cursor)
         self.update.instrument = self.named(&self.name)
@@ -308,7 +321,6 @@ cdef class BinanceDecoder(TextDecoder):
             return -1
         if not fh_json_bool(&self.maker, &maker):
             return -1
-        self.update.last = self.update.first = 0
         self.begin_row(run, ACTION_TRADE, SIDE_ASK if maker else SIDE_BID, FLAG_LAST, &row)
         if not fh_json_decimal(&self.price, row.price_exponent, &price) or not fh_json_decimal(&self.quantity, row.size_exponent, &quantity):
             return -1
