@@ -1,9 +1,12 @@
 """The WebSocket framing: views and copies, answers, limits, the response head; and the frames that are sent."""
 
 import os
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from feedhandler.errors import ConfigError
 from feedhandler.session import frames, framing
 from feedhandler.session._outbox import Outbox
 from feedhandler.session._websocket import CAUSES, WebSocketFraming, client_frame
+from tests.conftest import ROOT
 
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 
@@ -243,9 +247,28 @@ def test_utf8_is_what_python_takes_for_it(text: str, wrong: bytes, at: int, cut:
 
 @pytest.mark.wire
 def test_every_character_is_one_and_nothing_near_it() -> None:
-    """Each lead byte with each second byte and some thirds and fourths, at the quick way and at the slow one."""
+    """Each kind of lead byte with each second byte and some thirds and fourths; the quick way and the slow one."""
     machine = made(answers=False)
-    for lead in range(0x80, 0x100):
+    for lead in (
+        0x80,
+        0xBF,
+        0xC0,
+        0xC1,
+        0xC2,
+        0xDF,
+        0xE0,
+        0xE1,
+        0xEC,
+        0xED,
+        0xEE,
+        0xEF,
+        0xF0,
+        0xF1,
+        0xF3,
+        0xF4,
+        0xF5,
+        0xFF,
+    ):
         for second in range(0x100):
             for rest in (b"", b"\x80", b"\xbf", b"\x80\x80", b"\xbf\xbf", b"a"):
                 data = bytes((lead, second)) + rest
@@ -396,3 +419,38 @@ def test_compressed_or_not_and_however_cut_messages_arrive(
         for data, squeezed in messages
     )
     assert story(machine, *pieces(stream, cuts)) == [data for data, _ in messages]
+
+
+ALLOCATIONS = """
+import ctypes, os, zlib
+from feedhandler.session import frames, framing
+count = ctypes.CDLL(None).allocations_of_this_thread
+machine, state = framing("websocket", max_message_bytes=1 << 24), zlib.compressobj(6, zlib.DEFLATED, -15)
+parts = [state.compress(os.urandom(300) + bytes(3000)) + state.flush(zlib.Z_SYNC_FLUSH) for _ in range(200)]
+runs = [frames.frame(0 if i else 2, part, fin=False, rsv1=i == 0, masked=False) for i, part in enumerate(parts)]
+def connection():
+    machine.begin_connection()
+    machine.negotiated()
+    for run in runs:
+        machine.read(run)
+connection()
+before = count()
+for _ in range(50):
+    connection()
+print(count() - before, machine.counts["fragments"])
+"""
+
+
+@pytest.mark.skipif("FEEDHANDLER_SANITIZE" in os.environ, reason="the sanitizer has an allocator of its own")
+def test_connections_fragments_and_compression_allocate_nothing(tmp_path: Path) -> None:
+    """10,000 compressed frames on 50 connections; what little there is comes from the loop in Python."""
+    library = tmp_path / "count_allocations.so"
+    source = ROOT / "tests" / "count_allocations.c"
+    compiler = os.environ.get("CC", "cc").split()
+    subprocess.run([*compiler, "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+    environment = os.environ | {"LD_PRELOAD": str(library), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", ALLOCATIONS]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=environment)
+    allocations, fragments = map(int, done.stdout.split())
+    assert fragments == 51 * 200, "a message that does not end"
+    assert allocations < 10
