@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 
 from feedhandler.records import Flag
 
-PRICE = {"coinbase": Decimal(10) ** 8, "kraken": Decimal(10) ** 9, "bitstamp": Decimal(10) ** 8}  # units in one
-SIZE, NANO = Decimal(10) ** 8, Decimal(10) ** 9
-_DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
-_BOOK = re.compile(r"book-(\d+)")
+PRICE = {"coinbase": -8, "kraken": -9, "bitstamp": -8}
+"""Exponents of instruments that nobody has described."""
+NANO = -9
+_DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z", re.ASCII)
+_BOOK = re.compile(r"book-(?!0+$)(\d{1,6})", re.ASCII)
 MBP, LAST, SNAPSHOT = int(Flag.MBP), int(Flag.LAST), int(Flag.SNAPSHOT)
 
 
@@ -55,48 +56,83 @@ class Number(str):
     """A JSON number as it was written."""
 
 
+class Object(dict[str, Any]):
+    """A JSON object that knows which of its keys it had twice."""
+
+    twice: frozenset[str] = frozenset()
+
+    def used(self, *keys: str) -> None:
+        """Of a key that counts, and is there twice, nobody knows which value is meant."""
+        need(not self.twice & set(keys))
+
+
 def loads(text: bytes) -> Any:
     """A JSON text by RFC 8259: numbers as they were written, no NaN. Raises MalformedError."""
 
     def constant(_: str) -> Any:
         raise MalformedError
 
+    def pairs(found: list[tuple[str, Any]]) -> Object:
+        made = Object(found)
+        keys = [key for key, _ in found]
+        made.twice = frozenset(key for key in keys if keys.count(key) > 1)
+        return made
+
     try:
-        return json.loads(text, parse_float=Number, parse_int=Number, parse_constant=constant)
+        return json.loads(
+            text.decode(), parse_float=Number, parse_int=Number, parse_constant=constant, object_pairs_hook=pairs
+        )
     except (ValueError, RecursionError):
         raise MalformedError from None
 
 
-def units(value: Any, scale: Decimal, maximum: int = 2**63 - 1) -> int:
-    """A decimal, as a text or a number, in whole units. Raises MalformedError if it is none, or does not fit."""
+def units(value: Any, exponent: int) -> int:
+    """A decimal, text or number, in units of 10^exponent. Raises MalformedError if it is none, or does not fit."""
     need(isinstance(value, str) and _DECIMAL.fullmatch(value))
-    made = Decimal(value) * scale
-    need(made == made.to_integral_value() and abs(made) <= maximum)
-    return int(made)
+    try:
+        sign, digits, power = Decimal(value).as_tuple()
+    except ArithmeticError:
+        raise MalformedError from None
+    assert isinstance(power, int)
+    number = int("".join(map(str, digits)))
+    if number == 0:
+        return 0
+    while number % 10 == 0:
+        number, power = number // 10, power + 1
+    need(0 <= power - exponent <= 18)
+    made = number * 10 ** (power - exponent)
+    need(made < 2**63)
+    return -made if sign else made
+
+
+def word(value: Any) -> bool:
+    """Whether a value is a JSON text."""
+    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def size(value: Any) -> int:
-    made = units(value, SIZE)
+    made = units(value, -8)
     need(made >= 0)
     return made
 
 
 def whole(value: Any) -> int:
-    made = units(value, Decimal(1))
+    made = units(value, 0)
     need(made >= 0)
     return made
 
 
-def iso(value: Any) -> int:
-    """ISO 8601 in UTC as ns since the Unix epoch."""
-    found = _ISO.fullmatch(value) if isinstance(value, str) else None
-    need(found)
-    assert found
+def iso(value: Any) -> tuple[int, int]:
+    """ISO 8601 in UTC as ns since the Unix epoch, and 0; or 0 and BAD_TS."""
+    found = _ISO.fullmatch(value) if word(value) else None
     try:
-        seconds = datetime.fromisoformat(found[1]).replace(tzinfo=UTC).timestamp()
+        seconds = datetime.fromisoformat(found[1]).replace(tzinfo=UTC) if found else None
     except ValueError:
-        raise MalformedError from None
-    return int(seconds) * 10**9 + int((found[2] or "0").ljust(9, "0"))
+        seconds = None
+    if not found or not seconds or not 1970 <= seconds.year <= 2261:
+        return 0, int(Flag.BAD_TS)
+    since = seconds - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86400 + since.seconds) * 10**9 + int((found[2] or "0").ljust(9, "0")), 0
 
 
 def levels(rows: Any) -> Iterable[list[Any]]:
@@ -111,136 +147,153 @@ def ended(out: list[Said]) -> list[Said]:
     return [*out[:-1], out[-1]._replace(flags=out[-1].flags | LAST)] if out else out
 
 
-def both_sides(venue: str, said: Said, bids: Any, asks: Any) -> list[Said]:
-    """M events of [[price, size], …] of bids, then asks."""
+def changes(venue: str, said: Said, parts: dict[str, Any], bids: str, asks: str) -> list[Said]:
+    """M events of [[price, size], …] of both sides, in the order of the text."""
     return [
         said._replace(
-            side=side, price=units(row[0], PRICE[venue]), size=size(row[1]), price_text=row[0], size_text=row[1]
+            side="B" if key == bids else "A",
+            price=units(row[0], PRICE[venue]),
+            size=size(row[1]),
+            price_text=row[0],
+            size_text=row[1],
         )
-        for side, rows in (("B", bids), ("A", asks))
+        for key, rows in parts.items()
+        if key in (bids, asks)
         for row in levels(rows)
     ]
 
 
-def snapshot(symbol: str, seq: int, ts: int, made: list[Said]) -> list[Said]:
-    return ended([Said("R", symbol, flags=SNAPSHOT, channel_seq=seq, ts_event=ts), *made])
+def whole_book(said: Said, made: list[Said]) -> list[Said]:
+    return ended([said._replace(action="R", flags=said.flags & ~MBP), *made])
+
+
+def known(symbol: str, made: list[Said]) -> list[Said]:
+    """The symbol as the directory keeps it; nothing of an instrument that it cannot hold."""
+    need(symbol)
+    kept = symbol.rstrip(" \0")
+    if not 0 < len(kept) <= 32 or any(not " " <= letter <= "~" for letter in kept):
+        return []
+    return [said._replace(symbol=kept) for said in made]
 
 
 def coinbase(text: bytes) -> list[Said]:
     message = loads(text)
-    need(isinstance(message, dict))
-    kind = message.get("type")
-    need(isinstance(kind, str) and not isinstance(kind, Number))
+    need(isinstance(message, Object))
+    message.used("type", "product_id", "changes", "bids", "asks", "time", "price", "size", "side", "trade_id")
+    kind, symbol = message.get("type"), message.get("product_id")
+    need(word(kind))
     if kind not in ("snapshot", "l2update", "match"):
         return []
-    symbol = message.get("product_id")
-    need(isinstance(symbol, str) and not isinstance(symbol, Number) and 0 < len(symbol.encode()) <= 32)
-    ts = iso(message["time"]) if kind != "snapshot" or "time" in message else 0
+    need(word(symbol))
+    ts, bad = iso(message.get("time"))
     if kind == "snapshot":
-        blank = Said("M", symbol, flags=MBP | SNAPSHOT, ts_event=ts)
+        said = Said("M", symbol, flags=MBP | SNAPSHOT | bad, ts_event=ts)
         need("bids" in message and "asks" in message)
-        return snapshot(symbol, 0, ts, both_sides("coinbase", blank, message["bids"], message["asks"]))
+        return known(symbol, whole_book(said, changes("coinbase", said, message, "bids", "asks")))
     if kind == "match":
-        need(message.get("side") in ("buy", "sell"))
-        return [
-            Said(
-                "T",
-                symbol,
-                "B" if message["side"] == "sell" else "A",  # the maker's is named
-                units(message.get("price"), PRICE["coinbase"]),
-                size(message.get("size")),
-                LAST,
-                whole(message.get("trade_id")),
-                0,
-                ts,
-            )
-        ]
+        need({"price", "size", "trade_id"} <= set(message) and message.get("side") in ("buy", "sell"))
+        side = "B" if message["side"] == "sell" else "A"  # the maker's is named
+        paid, sold = units(message["price"], PRICE["coinbase"]), size(message["size"])
+        made = Said("T", symbol, side, paid, sold, LAST | bad, whole(message["trade_id"]), 0, ts)
+        return known(symbol, [made])
     need(isinstance(message.get("changes"), list))
     out = []
     for row in message["changes"]:
-        need(isinstance(row, list) and len(row) >= 3 and row[0] in ("buy", "sell"))
+        need(isinstance(row, list) and len(row) >= 3 and word(row[0]) and row[0] in ("buy", "sell"))
         side = "B" if row[0] == "buy" else "A"
-        out.append(Said("M", symbol, side, units(row[1], PRICE["coinbase"]), size(row[2]), MBP, ts_event=ts))
-    return ended(out)
+        price = units(row[1], PRICE["coinbase"])
+        out.append(Said("M", symbol, side, price, size(row[2]), MBP | bad, ts_event=ts))
+    return known(symbol, ended(out or [Said("N", symbol, flags=bad, ts_event=ts)]))
 
 
 def kraken(text: bytes) -> list[Said]:
     message = loads(text)
-    if isinstance(message, dict):
+    if isinstance(message, Object):
         return []
-    need(isinstance(message, list) and len(message) >= 4)
-    *body, channel, symbol = message[1:]
-    whole(message[0])
-    for word in (channel, symbol):
-        need(isinstance(word, str) and not isinstance(word, Number))
-    need(0 < len(symbol.encode()) <= 32)
+    need(isinstance(message, list) and len(message) >= 2)
+    *body, channel, symbol = message
+    need(word(channel) and word(symbol))
+    book = _BOOK.fullmatch(channel)
+    if channel != "trade" and not book:
+        return []
+    need(len(body) >= 2)
+    whole(body.pop(0))
     if channel == "trade":
         need(len(body) == 1 and isinstance(body[0], list))
         out = []
         for row in body[0]:
-            need(isinstance(row, list) and len(row) >= 4 and row[3] in ("b", "s"))
-            side = "B" if row[3] == "b" else "A"
-            ts = units(row[2], NANO)
+            need(isinstance(row, list) and len(row) >= 4 and word(row[3]) and row[3] in ("b", "s"))
+            side, ts = "B" if row[3] == "b" else "A", units(row[2], NANO)
+            need(ts >= 0)
             out.append(Said("T", symbol, side, units(row[0], PRICE["kraken"]), size(row[1]), ts_event=ts))
-        return ended(out)
-    book = _BOOK.fullmatch(channel)
-    if not book:
-        return []
-    need(all(isinstance(part, dict) for part in body))
+        return known(symbol, ended(out))
+    assert book
     parts: dict[str, Any] = {}
     for part in body:
+        need(isinstance(part, Object))
+        part.used("a", "b", "as", "bs", "c")
+        need(not set(part) & set(parts) & {"a", "b", "as", "bs", "c"})
         parts |= part
     rows = [row for key in ("bs", "as", "b", "a") if key in parts for row in levels(parts[key])]
-    need(all(len(row) >= 3 for row in rows))
+    need(all(len(row) >= 3 and units(row[2], NANO) >= 0 for row in rows))
     ts = max([units(row[2], NANO) for row in rows], default=0)
     if "as" in parts or "bs" in parts:
         need(not {"a", "b", "c"} & set(parts))
-        blank = Said("M", symbol, flags=MBP | SNAPSHOT, ts_event=ts)
-        return snapshot(symbol, 0, ts, both_sides("kraken", blank, parts.get("bs", []), parts.get("as", [])))
+        said = Said("M", symbol, flags=MBP | SNAPSHOT, ts_event=ts)
+        return known(symbol, whole_book(said, changes("kraken", said, parts, "bs", "as")))
     need("c" in parts)
-    made = both_sides("kraken", Said("M", symbol, flags=MBP, ts_event=ts), parts.get("b", []), parts.get("a", []))
-    made.append(Said("N", symbol, size=int(book[1]), flags=LAST, order_id=whole(parts["c"]), ts_event=ts))
-    return made
+    made = changes("kraken", Said("M", symbol, flags=MBP, ts_event=ts), parts, "b", "a")
+    made.append(Said("N", symbol, size=int(book[1]), flags=MBP | LAST, order_id=whole(parts["c"]), ts_event=ts))
+    return known(symbol, made)
 
 
 def bitstamp(text: bytes) -> list[Said]:
     message = loads(text)
-    need(isinstance(message, dict))
+    need(isinstance(message, Object))
     if message.get("rest") == "depth":
-        need(isinstance(message.get("symbol"), str))
+        need(word(message.get("symbol")))
         return _bitstamp_book(message["symbol"], message.get("body"), "order_book")
+    message.used("event", "channel", "data")
     event, channel, data = message.get("event"), message.get("channel"), message.get("data")
     for stream, kind in (("diff_order_book", "data"), ("order_book", "data"), ("live_trades", "trade")):
-        if event == kind and isinstance(channel, str) and channel.startswith(stream + "_"):
+        if (
+            word(event)
+            and event == kind
+            and word(channel)
+            and channel.startswith(stream + "_")
+            and channel != stream + "_"
+        ):
             symbol = channel[len(stream) + 1 :]
             if stream != "live_trades":
                 return _bitstamp_book(symbol, data, stream)
-            need(isinstance(data, dict) and data.get("type") in ("0", "1"))
-            stamp = whole(data.get("microtimestamp"))
-            return [
-                Said(
-                    "T",
-                    symbol,
-                    "B" if data["type"] == "0" else "A",
-                    units(data.get("price_str", data.get("price")), PRICE["bitstamp"]),
-                    size(data.get("amount_str", data.get("amount"))),
-                    LAST,
-                    whole(data.get("id")),
-                    stamp,
-                    stamp * 1000,
-                )
-            ]
-    need(isinstance(event, str) or "rest" in message or "life" in message)
+            need(isinstance(data, Object))
+            data.used("microtimestamp", "bids", "asks", "id", "type", "price", "price_str", "amount", "amount_str")
+            need({"id", "type"} <= set(data) and whole(data["type"]) < 2)
+            ts = _stamp(data) * 1000
+            paid = units(data.get("price_str", data.get("price")), PRICE["bitstamp"])
+            sold = size(data.get("amount_str", data.get("amount")))
+            side = "A" if whole(data["type"]) else "B"
+            return known(symbol, [Said("T", symbol, side, paid, sold, LAST, whole(data["id"]), 0, ts)])
+    need(word(event))
     return []
 
 
+def _stamp(data: Object) -> int:
+    made = whole(data.get("microtimestamp"))
+    need(made * 1000 < 2**63)
+    return made
+
+
 def _bitstamp_book(symbol: str, data: Any, stream: str) -> list[Said]:
-    need(0 < len(symbol.encode()) <= 32 and isinstance(data, dict) and "bids" in data and "asks" in data)
-    stamp = whole(data.get("microtimestamp"))
+    need(isinstance(data, Object) and "bids" in data and "asks" in data)
+    data.used("microtimestamp", "bids", "asks")
+    stamp = _stamp(data)
     flags = MBP if stream == "diff_order_book" else MBP | SNAPSHOT
-    blank = Said("M", symbol, flags=flags, channel_seq=stamp, ts_event=stamp * 1000)
-    made = both_sides("bitstamp", blank, data["bids"], data["asks"])
-    return ended(made) if stream == "diff_order_book" else snapshot(symbol, stamp, stamp * 1000, made)
+    said = Said("M", symbol, flags=flags, channel_seq=stamp, ts_event=stamp * 1000)
+    made = changes("bitstamp", said, data, "bids", "asks")
+    if flags & SNAPSHOT:
+        return known(symbol, whole_book(said, made))
+    return known(symbol, ended(made or [said._replace(action="N", flags=0)]))
 
 
 ORACLES: dict[str, Callable[[bytes], list[Said]]] = {"coinbase": coinbase, "kraken": kraken, "bitstamp": bitstamp}
@@ -264,7 +317,7 @@ class DictBook:
                 self.sides[said.side][said.price] = (said.size, said.price_text, said.size_text)
             else:
                 self.sides[said.side].pop(said.price, None)
-        elif said.action == "N" and said.order_id:
+        elif said.action == "N" and said.flags & MBP:
             for side in "BA":
                 if len(self.sides[side]) > said.size:
                     for kept in self.best(side)[said.size :]:
@@ -277,12 +330,17 @@ class DictBook:
         """Prices and sizes, the best first."""
         return [(p, s[0]) for p, s in sorted(self.sides[side].items(), reverse=side == "B")]
 
+    def top(self, side: str, count: int) -> list[tuple[int, int]]:
+        """As best(), the first of them."""
+        kept = self.sides[side]
+        pick = heapq.nlargest if side == "B" else heapq.nsmallest
+        return [(price, kept[price][0]) for price in pick(count, kept)]
+
     def checksum(self) -> int:
         """Kraken's, of the ten best of each side: crypto-l2.md."""
         words = []
         for side in "AB":
-            pick = heapq.nlargest if side == "B" else heapq.nsmallest
-            for best in pick(10, self.sides[side]):
+            for best, _ in self.top(side, 10):
                 words += [t.replace(".", "").lstrip("0") for t in self.sides[side][best][1:]]
         return zlib.crc32("".join(words).encode())
 

@@ -332,7 +332,7 @@ class Protocol:
         object.__setattr__(self, "by_name", {m.name: m for m in self.messages})
         if len(self.by_type) != len(self.messages) or len(self.by_name) != len(self.messages):
             raise TableError(f"{self.name}: two messages have the same type or the same name")
-        if self.price_exponent != PRICE_EXPONENT:
+        if self.price_exponent != PRICE_EXPONENT and self.text is None:
             raise TableError(f"{self.name}: price_exponent {self.price_exponent}; events carry prices in 1e-9")
         if len(self.venue) > 8:
             raise TableError(f"{self.name}: a venue has at most 8 characters: {self.venue!r}")

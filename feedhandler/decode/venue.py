@@ -123,26 +123,25 @@ class Instrument:
     symbol: str
     tick: Decimal | None = None  # smallest price step
     lot: Decimal | None = None  # smallest size step
-    price_decimals: int = 0  # as sent on the wire
-    size_decimals: int = 0
+    price_decimals: int | None = None  # as sent on the wire; None where only the wire tells
+    size_decimals: int | None = None
 
     def row(self, price_exponent: int) -> dict[str, Any]:
         """As it stands in an `instruments` text of the control line; `price_exponent` is what the venue's have.
 
         A finer tick or lot makes a finer exponent. The zeros that a venue sends behind a tick or lot count for nothing.
         """
-        tick = decimals(self.tick) if self.tick else self.price_decimals
-        lot = decimals(self.lot) if self.lot else self.size_decimals
+        tick = decimals(self.tick) if self.tick else self.price_decimals or 0
+        lot = decimals(self.lot) if self.lot else self.size_decimals or 0
         coarse = self.lot is not None and lot <= -SIZE_COARSE
-        return {
-            "symbol": self.symbol,
-            "tick": _plain(self.tick),
-            "lot": _plain(self.lot),
-            "price_decimals": self.price_decimals,
-            "size_decimals": self.size_decimals,
-            "price_exponent": min(price_exponent, -tick),
-            "size_exponent": SIZE_COARSE if coarse else min(SIZE_EXPONENT, -lot),
-        }
+        row: dict[str, Any] = {"symbol": self.symbol, "tick": _plain(self.tick), "lot": _plain(self.lot)}
+        if self.price_decimals is not None:
+            row["price_decimals"] = self.price_decimals
+        if self.size_decimals is not None:
+            row["size_decimals"] = self.size_decimals
+        row["price_exponent"] = min(price_exponent, -tick)
+        row["size_exponent"] = SIZE_COARSE if coarse else min(SIZE_EXPONENT, -lot)
+        return row
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class Kraken(Venue):
         for symbol, row in self._rows(feed, list(answer["result"].values()), "wsname").items():
             price, size = places(row.get("pair_decimals")), places(row.get("lot_decimals"))
             tick = decimal(row.get("tick_size")) or decimal(f"1e-{price}")
-            found.append(Instrument(symbol, tick, decimal(f"1e-{size}"), price, size))
+            found.append(Instrument(symbol, tick, decimal(f"1e-{size}")))  # the wire has more decimals than these
         return found
 
 

@@ -1,0 +1,7 @@
+from typing import final
+
+from feedhandler.decode._text import TextDecoder
+
+@final
+class ProtocolDecoder(TextDecoder):
+    """Texts of `feedhandler.decode.coinbase` into events."""
