@@ -9,7 +9,7 @@ The loop holds no GIL, allocates nothing and takes no lock. It reads a clock aft
 and otherwise only when it is idle; everything else depends on the packets and their `ts_recv` alone, so the same
 packets give the same events, whichever receiver brought them.
 """
-from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
@@ -18,13 +18,18 @@ from feedhandler._flags cimport fh_flag_load, fh_flag_store
 from feedhandler._records cimport (ACTION_NONE, ACTION_RESET, ACTION_STATUS, FLAG_LAST, FLAG_SNAPSHOT, FLAG_STALE,
                                    HISTOGRAM_RECEIVE_PUBLISH, HISTOGRAM_WIRE_RECEIVE, LINE_DOWN, MESSAGES_MAX, NO_LINE,
                                    PRICE_NONE, QUALITY_LIVE, SIDE_NONE, TRADING_CLOSED, Event, Packet, Run)
+from feedhandler._standby cimport Standby
 from feedhandler._seqlock cimport fh_pause
 from feedhandler._stages cimport EVENT_BATCH, TICK_PACKETS, WAIT_ADAPTIVE, WAIT_SPIN, Stages
 from feedhandler._walk cimport (WALK_DRAIN, WALK_ENDED, WALK_FINISH, WALK_LINES, WALK_PARSE, WALK_PASSED, WALK_POLL,
-                                WALK_POLLED, WALK_RELEASE, WALK_RUN, WALK_TICK, Step)
+                                WALK_POLLED, WALK_RELEASE, WALK_RUN, WALK_SWITCH, WALK_TICK, Step)
 from feedhandler._wire cimport fh_be16
 from feedhandler.book._book cimport Books
+from feedhandler.book._level_book cimport LevelBook
 from feedhandler.decode._decoder cimport Decoder
+from feedhandler.line._coverage cimport Notice
+from feedhandler.line._splicer cimport Splicer
+from feedhandler.line._holes cimport TAKE_CONNECTION, TAKE_INSTRUMENT, TAKE_STANDBY, TAKE_SWITCH
 from feedhandler.line._arbiter cimport (TAKE_END, TAKE_GAP, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_SESSION,
                                         TAKE_SNAPSHOT, Arbiter, Piece)
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH
@@ -57,16 +62,20 @@ cdef class Shard(Stages):
         while True:
             (<Framing> self.framings[packet.line]).parse(packet, &frame, self.messages, MESSAGES_MAX)
             if frame.kind == FRAME_BAD:
-                self.count_bad(packet.line)
+                self.count_bad(packet)
             elif frame.kind != FRAME_NONE:
                 (<Arbiter> self.arbiters[channel]).offer(&frame, self.messages, packet.ts_recv, packet.line)
                 self.drain(channel)
             if not frame.more:
                 return
 
-    cdef void count_bad(self, uint32_t line) noexcept nogil:
-        cdef uint64_t *counters = self.publisher.lines[line].counters
+    cdef void count_bad(self, const Packet *packet) noexcept nogil:
+        cdef uint64_t *counters = self.publisher.lines[packet.line].counters
+        cdef int channel = self.channel_of[packet.line]
         counters[LN_BAD_PACKETS] += 1
+        if self.spliced[channel]:           # no number will show what was in it
+            (<Arbiter> self.arbiters[channel]).line_broken(packet.line, packet.ts_recv)
+            self.drain(channel)
 
     cdef void drain(self, int channel) noexcept nogil:
         """All that the arbiter has to hand out."""
@@ -78,14 +87,26 @@ cdef class Shard(Stages):
                 self.deliver(channel, &run)
             elif what == TAKE_NOTHING:
                 return
+            elif what == TAKE_STANDBY:
+                self.stand_by(channel, &run)
+            elif what == TAKE_SWITCH:
+                self.switched = 0
+                while self.change_over(channel) > 0:
+                    pass
             else:
                 self.notice(channel, what)
+
+    cdef inline bint trusted(self, int channel) noexcept nogil:
+        """What follows is of a channel and a book that are right, as far as the line stage knows."""
+        cdef bint doubtful = (<Arbiter> self.arbiters[channel]).doubtful
+        (<Books> self.books[channel]).unproven = doubtful
+        return (<Arbiter> self.arbiters[channel]).quality == QUALITY_LIVE and not doubtful
 
     cdef void deliver(self, int channel, const Run *run) noexcept nogil:
         """A run of messages into events, books and the ring; the arbiter learns how many were good."""
         cdef int32_t done = 0, taken
         cdef int count, i
-        cdef bint live = (<Arbiter> self.arbiters[channel]).quality == QUALITY_LIVE
+        cdef bint live = self.trusted(channel)
         if self.witness is not None and not self.witness.batches:
             self.deliver_singly(channel, run, live)
             return
@@ -142,6 +163,10 @@ cdef class Shard(Stages):
         self.publisher.publish(self.events, count)
         self.last_event[channel] = self.events[count - 1].ts_event
         counters[CH_EVENTS] += count
+        if (<Books> self.books[channel]).lost != 0:
+            (<Arbiter> self.arbiters[channel]).book_lost((<Books> self.books[channel]).lost,
+                                                         (<Books> self.books[channel]).lost_reason, NO_LINE)
+            (<Books> self.books[channel]).lost = 0
         if self.witness is not None:
             self.witness.saw(channel, <Books> self.books[channel], self.events, count,
                              (<Arbiter> self.arbiters[channel]).quality)
@@ -158,6 +183,9 @@ cdef class Shard(Stages):
         event.side = SIDE_NONE
         event.line = NO_LINE
         event.flags = FLAG_LAST
+        if what == TAKE_INSTRUMENT or what == TAKE_CONNECTION:
+            self.notice_one(channel, what)
+            return
         if what != TAKE_SESSION and (<Arbiter> self.arbiters[channel]).quality != QUALITY_LIVE:
             event.flags |= FLAG_STALE
         if what == TAKE_SESSION:
@@ -177,6 +205,59 @@ cdef class Shard(Stages):
             event.size = TRADING_CLOSED
             event.channel_seq = (<Arbiter> self.arbiters[channel]).expected - 1
         self.flow(channel, 1)
+
+    cdef void notice_one(self, int channel, int what) noexcept nogil:
+        """What happens to one book, which is marked before its event is out, or to one line's connection."""
+        cdef const Notice *notice = &(<Splicer> self.arbiters[channel]).notice
+        cdef Event *event = &self.events[0]
+        event.action = ACTION_NONE
+        if what == TAKE_CONNECTION:
+            event.ts_event = notice.at
+            event.order_id = notice.cause
+            event.size = notice.connection
+            event.line = <uint8_t> notice.line
+        else:
+            event.instrument = notice.instrument
+            event.size = notice.count
+            event.channel_seq = (<Splicer> self.arbiters[channel]).spliced[notice.instrument].last
+            if notice.quality != QUALITY_LIVE or (<Splicer> self.arbiters[channel]).quality != QUALITY_LIVE:
+                event.flags |= FLAG_STALE
+            (<Books> self.books[channel]).mark(event.instrument, notice.quality, notice.reason, event.ts_recv)
+        self.flow(channel, 1)
+
+    # -- a second line of a feed without numbers ----------------------------------------------------------------------
+
+    cdef void stand_by(self, int channel, const Run *run) noexcept nogil:
+        """Messages for the standby book of their line."""
+        cdef void *books = <void *> (<Standby> self.standbys[run.line]).books
+        cdef int32_t done = 0, taken
+        cdef int count
+        while done < run.count:
+            count = (<Decoder> self.decoders[channel]).decode(run, done, self.events, EVENT_BATCH, &taken)
+            if count > 0:
+                (<LevelBook> books).apply(self.events, count, 0)
+            elif taken == 0:
+                break
+            done += taken
+        (<Arbiter> self.arbiters[channel]).settle(done)
+        if (<LevelBook> books).lost != 0:
+            (<Arbiter> self.arbiters[channel]).book_lost((<LevelBook> books).lost, (<LevelBook> books).lost_reason, run.line)
+            (<LevelBook> books).lost = 0
+
+    cdef int change_over(self, int channel) noexcept nogil:
+        """The book of an instrument goes on as the standby book of another line: the next events of that, 0 = all are out."""
+        cdef const Notice *notice = &(<Splicer> self.arbiters[channel]).notice
+        cdef int64_t ts_recv = self.last_recv if self.last_recv != INT64_MIN else 0
+        cdef int i, count = (<Standby> self.standbys[notice.line]).emit(notice.instrument, self.switched, notice.line, ts_recv,
+                                                                        self.events, EVENT_BATCH)
+        if count > 0:
+            self.switched += count
+            (<Books> self.books[channel]).unproven = False
+            if (<Arbiter> self.arbiters[channel]).quality != QUALITY_LIVE:
+                for i in range(count):
+                    self.events[i].flags |= FLAG_STALE
+            self.flow(channel, count)
+        return count
 
     # -- what recovery brings -----------------------------------------------------------------------------------------
 
@@ -261,7 +342,7 @@ cdef class Shard(Stages):
             self.take_answers()
         n = polled = self.receiver.poll(self.packets, most) if self.held == 0 else self.held
         self.held = 0
-        if self.recorded_streams:
+        if self.recorded_streams or self.splices:
             self.follow_connections()
         if n <= 0:
             return n
@@ -293,17 +374,22 @@ cdef class Shard(Stages):
             self.drain(channel)
 
     cdef void look_at_connections(self) noexcept nogil:
-        """Of streams that were recorded: another connection begins anew, and who has none brings nothing more.
+        """Of streams that were recorded, or have no numbers: another connection begins anew, and who has none brings nothing more.
 
-        Then drain. Live ones are reset by the control path, and looked at in tick(): here no clock passes but with packets.
+        Then drain. Other live ones are looked at in tick(): here no clock passes but with packets. What is live is reset
+        by the control path.
         """
         cdef int line
         for line in range(self.line_count):
             if not (<Framing> self.framings[line]).stream:
                 continue
+            if not self.recorded_streams and not self.spliced[self.channel_of[line]]:
+                continue
             if self.receiver.status[line].connections != self.connections[line]:
                 self.connections[line] = self.receiver.status[line].connections
-                (<Framing> self.framings[line]).reset()
+                if self.recorded_streams:
+                    (<Framing> self.framings[line]).reset()
+                (<Arbiter> self.arbiters[self.channel_of[line]]).line_begun(line, self.last_recv)
             if self.connections[line] > 0 and self.receiver.status[line].state == LINE_DOWN:
                 (<Arbiter> self.arbiters[self.channel_of[line]]).line_down(line, self.last_recv)
 
@@ -384,13 +470,22 @@ cdef class Shard(Stages):
                 n = (<Arbiter> self.arbiters[self.drained]).take(&self.hand)
                 if n == TAKE_RUN:
                     self.done = 0
-                    self.live = (<Arbiter> self.arbiters[self.drained]).quality == QUALITY_LIVE
+                    self.live = self.trusted(self.drained)
                     self.stage = WALK_RUN
                 elif n == TAKE_NOTHING:
                     self.stage = self.behind
+                elif n == TAKE_STANDBY:
+                    self.stand_by(self.drained, &self.hand)
+                elif n == TAKE_SWITCH:
+                    self.switched, self.stage = 0, WALK_SWITCH
                 else:
                     self.notice(self.drained, n)
                     return self.stepped(step, n != TAKE_QUALITY)
+            elif self.stage == WALK_SWITCH:
+                n = self.change_over(self.drained)
+                if n > 0:
+                    return self.stepped(step, n)
+                self.stage = WALK_DRAIN
             elif self.stage == WALK_PARSE:
                 self.parse(&self.packets[self.at])
             elif self.stage == WALK_PASSED:
@@ -409,7 +504,7 @@ cdef class Shard(Stages):
                 n = self.receiver.poll(self.packets, RECEIVE_BATCH) if self.held == 0 else self.held
                 self.held, self.polled = 0, n
                 self.stage = WALK_POLLED
-                if self.recorded_streams:
+                if self.recorded_streams or self.splices:
                     self.look_at_connections()
                     self.round, self.stage = 0, WALK_LINES
             elif self.stage == WALK_LINES:
@@ -447,7 +542,7 @@ cdef class Shard(Stages):
         (<Framing> self.framings[packet.line]).parse(packet, &self.frame, self.messages, MESSAGES_MAX)
         self.stage = self.behind = WALK_PARSE if self.frame.more else WALK_PASSED
         if self.frame.kind == FRAME_BAD:
-            self.count_bad(packet.line)
+            self.count_bad(packet)
         elif self.frame.kind != FRAME_NONE:
             self.drained = self.channel_of[packet.line]
             (<Arbiter> self.arbiters[self.drained]).offer(&self.frame, self.messages, packet.ts_recv, packet.line)

@@ -4,6 +4,8 @@ from feedhandler._marks cimport Marks
 from feedhandler._records cimport Event, Message, Packet
 from feedhandler._walk cimport Walk
 from feedhandler._witness cimport Witness
+from feedhandler.book._level_book cimport LevelBook
+from feedhandler.line._splicer cimport Splicer
 from feedhandler.publish._publisher cimport Publisher
 from feedhandler.receive._receiver cimport RECEIVE_BATCH, Receiver
 
@@ -22,6 +24,7 @@ cdef class Stages(Walk):
     cdef Receiver receiver
     cdef Publisher publisher
     cdef object kept
+    cdef list standing_by
     cdef void *framings[MAX_LINES]
     cdef int channel_of[MAX_LINES]
     cdef void *arbiters[MAX_CHANNELS]
@@ -36,6 +39,10 @@ cdef class Stages(Walk):
     cdef bint fixed_date[MAX_CHANNELS]      # the first session's date was given: the clock decides only from the second on
     cdef uint32_t connections[MAX_LINES]    # of a line that is a stream out of files: those whose bytes were taken
     cdef bint recorded_streams              # there are such lines
+    cdef bint spliced[MAX_CHANNELS]         # the channel's arbiter is a Splicer
+    cdef bint splices                       # some channel's is
+    cdef void *standbys[MAX_LINES]          # Standby of a line of a channel that has one; NULL: it has none
+    cdef uint32_t switched                  # walk(): events of the book that changes over, so far
     cdef readonly int line_count, channel_count
     cdef Packet packets[RECEIVE_BATCH]
     cdef int held                           # of them, polled by turns_before() and still to be taken: 1 or none
@@ -52,3 +59,4 @@ cdef class Stages(Walk):
 
     cdef int first_line_of(self, int channel) except -1
     cdef _set_days(self, int channel, days)
+    cdef _splice(self, int channel, Splicer splicer, LevelBook books)

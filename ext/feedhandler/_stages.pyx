@@ -4,12 +4,16 @@ from libc.stdlib cimport calloc, free
 
 from feedhandler._marks cimport Marks
 from feedhandler._flags cimport fh_flag_store
+from feedhandler._standby cimport Standby
 from feedhandler._records cimport MESSAGES_MAX, PART_DIRECTORY, LineRecord, Message
 from feedhandler._walk cimport WALK_ENDED, WALK_FINISH, WALK_POLL, Walk
 from feedhandler._witness cimport Witness
 from feedhandler.book._book cimport Books
+from feedhandler.book._level_book cimport LevelBook
 from feedhandler.decode._decoder cimport Decoder
+from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST
 from feedhandler.line._arbiter cimport Arbiter
+from feedhandler.line._splicer cimport Splicer
 from feedhandler.publish._publisher cimport Publisher
 from feedhandler.receive._receiver cimport Receiver
 from feedhandler.session._framing cimport Framing
@@ -42,6 +46,7 @@ cdef class Stages(Walk):
         self.line_count = len(lines)
         self.channel_count = len(channels)
         self.kept = (list(lines), list(channels))
+        self.standing_by = []
         self.waiting = _WAITING[wait]
         self.spin_ns = spin_us * 1000
         self.sample_every = latency_sample
@@ -67,6 +72,8 @@ cdef class Stages(Walk):
             self.decoders[i] = <void *> decoder
             self.books[i] = <void *> books
             self._set_days(i, days)
+            if isinstance(arbiter, Splicer):
+                self._splice(i, arbiter, books)
             if arbiter.recovery is not None:
                 self.answer_framings[i] = self.framings[self.first_line_of(i)]
                 self.recovers = True
@@ -76,6 +83,20 @@ cdef class Stages(Walk):
         free(self.messages)
         for i in range(MAX_CHANNELS):
             free(self.days[i])
+
+    cdef _splice(self, int channel, Splicer splicer, LevelBook books):
+        """Of feeds without numbers, each data line beside another has a standby book."""
+        cdef int line
+        cdef Standby standby
+        if not books.by_snapshot:
+            raise ValueError("a Splicer's books are LevelBooks that begin by_snapshot")
+        self.spliced[channel] = self.splices = True
+        if splicer.rule != RULE_SNAPSHOT_FIRST or splicer.lines < 2:
+            return
+        for line in range(splicer.first_line, splicer.first_line + splicer.lines):
+            standby = Standby(books)
+            self.standing_by.append(standby)
+            self.standbys[line] = <void *> standby
 
     cdef int first_line_of(self, int channel) except -1:
         cdef int line

@@ -15,6 +15,7 @@ cdef enum:                      # Walk.stage
     WALK_ENDED = 8
     WALK_LINES = 9              # streams: connections that began or ended with this poll; channel `round`
     WALK_POLLED = 10            # `polled` is what the poll gave
+    WALK_SWITCH = 11            # a book of channel `drained` goes on as another line's
 
 cdef struct Step:               # what took effect last
     const Event *events         # of one message or a part of it, or of the channel as a whole; valid until the next step

@@ -15,4 +15,5 @@ class LevelBook(Books):
         level_bytes: int | None = None,
         policy: int | None = None,
         crossed_ms: int = 1000,
+        by_snapshot: bool = ...,
     ) -> None: ...

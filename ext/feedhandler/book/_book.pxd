@@ -24,7 +24,8 @@ cdef enum:                      # faults that turn a book STALE, as bits of the 
     FAULT_PRICE_RANGE = 16
     FAULT_MALFORMED = 32        # an action that this kind of book does not know
     FAULT_CROSSED = 64          # crossed for crossed_ms of the exchange's time, while trading
-    FAULT_ALL = 127
+    FAULT_CHECKSUM = 128        # the feed's own checksum of the book is another
+    FAULT_ALL = 255
 
 cdef enum:
     BOOK_CROSSED = 1            # BookSlot.flags: the best bid reaches the best ask
@@ -49,6 +50,10 @@ cdef class Books:
     cdef uint16_t channel
     cdef int64_t crossed_ns
     cdef int64_t *crossed_since             # by instrument: exchange time at which it became crossed; INT64_MIN = it is not
+    cdef bint by_snapshot                   # a book begins with a snapshot, and only the line stage says that it is right
+    cdef bint unproven                      # by_snapshot: the snapshot at hand may lack what came after it
+    cdef uint32_t lost                      # by_snapshot: the book that turned STALE by a fault last; taken back to 0 by who mends it
+    cdef uint8_t lost_reason
 
     cdef void apply(self, Event *events, int count, uint64_t first_event) noexcept nogil
     cdef void clear(self, uint32_t first, uint32_t count, int64_t now) noexcept nogil

@@ -7,7 +7,7 @@ import numpy as np
 from feedhandler import errors, records
 from feedhandler._counters cimport CH_CROSSED
 from feedhandler._records cimport (ALL_INSTRUMENTS, CHANNEL_COUNTERS, FLAG_LAST, FLAG_STALE, PRICE_NONE, QUALITY_INIT,
-                                   QUALITY_LIVE, QUALITY_STALE, REASON_CROSSED, REASON_DUPLICATE_ORDER, REASON_FULL,
+                                   QUALITY_LIVE, QUALITY_STALE, REASON_CHECKSUM, REASON_CROSSED, REASON_DUPLICATE_ORDER, REASON_FULL,
                                    REASON_MALFORMED, REASON_NONE, REASON_OVER_EXECUTION, REASON_PRICE_RANGE,
                                    REASON_START, REASON_UNKNOWN_ORDER, TRADING_CLOSED, TRADING_HALTED,
                                    TRADING_PRE_OPEN, TRADING_TRADING, TRADING_UNKNOWN, BookSlot, Event,
@@ -18,7 +18,7 @@ cdef enum:
 
 FAULTS = {"UNKNOWN_ORDER": FAULT_UNKNOWN_ORDER, "OVER_EXECUTION": FAULT_OVER_EXECUTION,
           "DUPLICATE_ORDER": FAULT_DUPLICATE_ORDER, "FULL": FAULT_FULL, "PRICE_RANGE": FAULT_PRICE_RANGE,
-          "MALFORMED": FAULT_MALFORMED, "CROSSED": FAULT_CROSSED}
+          "MALFORMED": FAULT_MALFORMED, "CROSSED": FAULT_CROSSED, "CHECKSUM": FAULT_CHECKSUM}
 ALL_FAULTS = FAULT_ALL
 
 
@@ -35,6 +35,8 @@ cdef uint8_t _reason(uint32_t fault) noexcept nogil:
         return REASON_PRICE_RANGE
     if fault == FAULT_CROSSED:
         return REASON_CROSSED
+    if fault == FAULT_CHECKSUM:
+        return REASON_CHECKSUM
     return REASON_MALFORMED
 
 
@@ -167,6 +169,9 @@ cdef class Books:
             event.flags |= FLAG_STALE
             if slot.quality != QUALITY_STALE:
                 self.judge(slot, QUALITY_STALE, _reason(fault), event.ts_recv)
+                if self.by_snapshot:
+                    self.lost = event.instrument
+                    self.lost_reason = _reason(fault)
 
     cdef void tally(self, const Event *event, uint32_t fault) noexcept nogil:
         """Count the fault for its instrument, once a message."""

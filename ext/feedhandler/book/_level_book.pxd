@@ -33,6 +33,8 @@ cdef struct Draft:              # one book as it will be published at its next L
     bint open                   # the last update was not LAST: what stands here never stood at the exchange
     bint changed                # levels differ from the slot's
     bint lost                   # there was no room: levels are not kept until a reset
+    bint begun                  # a reset came that is not in the slot yet
+    bint faulty                 # a fault turned it STALE: until a reset it is not LIVE, whoever says so
     uint32_t fault              # the first since the last LAST
 
 cdef class LevelBook(Books):
@@ -42,5 +44,10 @@ cdef class LevelBook(Books):
     cdef void take(self, Event *event, Draft *draft) noexcept nogil
     cdef void publish(self, uint32_t instrument, Event *event, uint64_t position) noexcept nogil
     cdef void empty(self, uint32_t instrument, BookSlot *slot, int64_t now) noexcept nogil
+    cdef void clear_draft(self, Draft *draft) noexcept nogil
     cdef void outside(self, Event *event, uint64_t position) noexcept nogil
     cdef bint crosses(self, Draft *draft) noexcept nogil
+    cdef void cut(self, Draft *draft, uint64_t depth) noexcept nogil
+    cdef uint32_t checksum(self, uint32_t instrument) noexcept nogil
+    cdef uint32_t copy_out(self, uint32_t instrument, const Event *like, uint32_t at, Event *out, uint32_t room) noexcept nogil
+    cdef bint sound(self, uint32_t instrument) noexcept nogil

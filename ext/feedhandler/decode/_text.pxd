@@ -26,7 +26,7 @@ cdef enum:                      # Update.kind
     UPDATE_RECONNECT = 6        # the venue asks for a new connection; no events
 
 cdef enum:                      # Update.flags
-    UPDATE_NUMBERED = 1         # first and last are said
+    UPDATE_NUMBERED = 1         # first and last are said; of PASS: last is a number that rises with each trade of the instrument
     UPDATE_CHAINED = 2          # previous is said
     UPDATE_CONTROL = 4          # it has the form of our control line's texts: from any other line, refuse it
 

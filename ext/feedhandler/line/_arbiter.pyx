@@ -85,8 +85,8 @@ cdef class Arbiter(Sequence):
 
     def __cinit__(self, int lines=1, *, int first_line=0, int64_t reorder_us=1000, int64_t silence_ms=3000,
                   int64_t skew_ms=1000, uint32_t window_messages=8192, uint64_t window_bytes=0, bint offline=False,
-                  Decoder decoder=None, Recovery recovery=None):
-        """All arguments by name, so that a wrong one is refused; the layers below take theirs of the same."""
+                  Decoder decoder=None, Recovery recovery=None, object resyncs=None, uint64_t text_bytes=0):
+        """All arguments by name, so that a wrong one is refused; the layers below, and a Splicer above, take theirs of the same."""
 
     # -- in order -----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,10 @@ cdef enum:                      # what take() hands out next
     TAKE_END = 4                # end of session
     TAKE_QUALITY = 5            # the channel's quality or reason changed otherwise (silence, recovery over)
     TAKE_SNAPSHOT = 6           # a snapshot begins: books are to be cleared; `expected` is the number it goes on with
+    TAKE_INSTRUMENT = 7         # of a Splicer: one instrument's book has another quality; `notice` says which
+    TAKE_STANDBY = 8            # of a Splicer: messages for the standby book of their line; answer with settle()
+    TAKE_SWITCH = 9             # of a Splicer: the book of `notice.instrument` goes on with the standby book of `notice.line`
+    TAKE_CONNECTION = 10        # of a Splicer: a line's connection stands elsewhere; `notice` says where
 
 cdef enum:                      # Held.step: what the held frame waits for
     HELD_NOTHING = 0

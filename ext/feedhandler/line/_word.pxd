@@ -1,5 +1,5 @@
 """The channel's word: how far its books can be trusted, and why not further. One word in shared memory."""
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from feedhandler._records cimport ChannelRecord, Histogram, LineRecord
 from feedhandler.line._channel_records cimport Records
 from feedhandler.line._score cimport Score
@@ -26,6 +26,7 @@ cdef class Word:
     cdef bint resuming                      # ... the recording is over, and the live lines' own packets come
     cdef int64_t listening                  # silence counts from here at the earliest, ns since the Unix epoch
     cdef bint quality_due                   # the word has changed, and nothing else says so
+    cdef bint doubtful                      # a Splicer: what take() has given last is of a book that is not known to be right
     cdef Score score                        # of the lines
     cdef Suspicion suspicion                # of a restart
     cdef Records own                        # written to until bind()
@@ -34,6 +35,9 @@ cdef class Word:
     cdef void tick(self, int64_t now) noexcept nogil
     cdef void resume(self, int64_t now) noexcept nogil
     cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil
+    cdef void line_begun(self, uint32_t line, int64_t now) noexcept nogil
+    cdef void line_broken(self, uint32_t line, int64_t now) noexcept nogil
+    cdef void book_lost(self, uint32_t instrument, uint8_t reason, uint32_t line) noexcept nogil
     cdef void leave_fast_path(self) noexcept nogil
     cdef void fall_silent(self, uint32_t reason) noexcept nogil
     cdef void judge(self, uint32_t quality, uint32_t reason) noexcept nogil

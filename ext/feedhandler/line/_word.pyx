@@ -4,7 +4,7 @@ What the numbers say is one thing (`sequence_quality`); a channel on which nothi
 anew, is STALE whatever they say. The word is stored by release before anything later is handed out, so who has read a
 later event finds it.
 """
-from libc.stdint cimport INT64_MIN, int64_t, uint32_t
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t
 from feedhandler._records cimport (LINE_DOWN, LINE_SILENT, LINE_UP, QUALITY_INIT, QUALITY_LIVE, QUALITY_RECOVERING, QUALITY_STALE,
                                    REASON_CATCHING_UP, REASON_LINE_DOWN, REASON_RESTART, REASON_SILENT, REASON_START,
                                    ChannelRecord, Histogram, LineRecord)
@@ -90,6 +90,15 @@ cdef class Word:
                 return
         self.clock = now
         self.fall_silent(REASON_LINE_DOWN)
+
+    cdef void line_begun(self, uint32_t line, int64_t now) noexcept nogil:
+        """What the line brings from now on is of another connection. Then take(). Numbers show what that means: nothing."""
+
+    cdef void line_broken(self, uint32_t line, int64_t now) noexcept nogil:
+        """A frame of the line was refused. Then take(). Numbers show what was in it: nothing."""
+
+    cdef void book_lost(self, uint32_t instrument, uint8_t reason, uint32_t line) noexcept nogil:
+        """The books found this one to be wrong, or the standby book of a line. Then take(). One word for all: nothing."""
 
     cdef void leave_fast_path(self) noexcept nogil:
         self.plain = False

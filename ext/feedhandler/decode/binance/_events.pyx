@@ -258,6 +258,9 @@ cdef class BinanceDecoder(TextDecoder):
             self.update.ts_event = MILLISECOND * <int64_t> self.transaction_ms
         elif self.futures or self.kind == TYPE_DEPTH:   # no time stands in a snapshot of the spot market
             self.update.ts_event = MILLISECOND * <int64_t> self.event_ms
+        if self.kind == TYPE_TRADE:         # so that of two lines' copies one passes
+            self.update.first = self.update.last = self.trade_id
+            self.update.flags |= UPDATE_NUMBERED
         if self.name.len == 0:
             return fh_json_fail(&self.cursor)
         self.update.instrument = self.named(&self.name)
@@ -321,6 +324,7 @@ cdef class BinanceDecoder(TextDecoder):
             return -1
         if not fh_json_bool(&self.maker, &maker):
             return -1
+        self.update.last = self.update.first = 0        # of the book's row a trade has no number
         self.begin_row(run, ACTION_TRADE, SIDE_ASK if maker else SIDE_BID, FLAG_LAST, &row)
         if not fh_json_decimal(&self.price, row.price_exponent, &price) or not fh_json_decimal(&self.quantity, row.size_exponent, &quantity):
             return -1
