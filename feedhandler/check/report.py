@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feedhandler.recording.report import ChannelReport, LineReport, plain
+from feedhandler.venue_config import CONTROL, WEBSOCKET
 
 Severity = Literal["lost", "damage", "warning", "note"]
 
@@ -280,6 +281,8 @@ def _of_line(report: DayReport, channel: ChannelReport, line: LineReport) -> Ite
     def found(severity: Severity, text: str, at: int | None = None) -> Finding:
         return Finding(severity, text, channel.name, line.name, at)
 
+    if channel.session == WEBSOCKET and line.name == CONTROL:  # it speaks when there is something to say
+        return
     if not line.packets:
         yield found("warning", "brought nothing at all")
         return

@@ -8,7 +8,7 @@ does not fit is counted, by line, and said in file and manifest.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, Self
 from feedhandler import receive
 from feedhandler.closing import Closing
 from feedhandler.config import Config, Line
+from feedhandler.control import ControlThread
 from feedhandler.errors import FeedError, RecordingError
 from feedhandler.notes import Notes
 from feedhandler.receive import stream
-from feedhandler.record import frames, lines
+from feedhandler.record import frames, lines, websockets
 from feedhandler.record._encoder import (
     WHY_CONNECTION,
     WHY_END,
@@ -38,7 +39,7 @@ from feedhandler.record._intake import Intake
 from feedhandler.record.disk import BLOCK_BYTES, Disk
 from feedhandler.record.keepers import Keepers
 from feedhandler.record.periods import Periods
-from feedhandler.record.streams import RecordedStream
+from feedhandler.record.streams import RecordedStream, Streamed
 from feedhandler.recording._sequences import Sequences
 from feedhandler.recording.manifest import FileLine
 from feedhandler.records import TimestampKind
@@ -94,9 +95,9 @@ class Recorder(Closing):
         self._head = lines.head(self.lines, self._pcapng)
         self._periods = Periods(self.settings.zone, self.settings.rotate_s)
         self._threads: list[threading.Thread] = []
-        self.streams: list[RecordedStream] = []
+        self.streams: Sequence[Streamed] = []
         """Of a configuration of streams: its lines."""
-        self._control: StreamControl | None = None
+        self._control: ControlThread | None = None
         self._ended = threading.Event()
         self._keepers = Keepers(self.settings.books_s, config.books, self.notes.append)
         with ExitStack() as stack:
@@ -133,7 +134,9 @@ class Recorder(Closing):
     def new_sequences(self) -> Sequences:
         """What looks at numbers, and has seen none."""
         named = [(channel.name, channel.session, [line.name for line in channel.lines]) for channel in self.channels]
-        return Sequences(named, reorder_us=max(channel.reorder_us for channel in self.config.channels))
+        limits = {c.name: {"max_message_bytes": c.max_message_bytes} for c in self.config.channels if c.websocket}
+        reorder_us = max(channel.reorder_us for channel in self.config.channels)
+        return Sequences(named, reorder_us=reorder_us, framing_options=limits)
 
     def _given(self, receiver: "Receiver") -> "Receiver":
         """A receiver that was given: of datagrams, since a stream's connections are known to whom makes them alone."""
@@ -157,11 +160,23 @@ class Recorder(Closing):
         streams = [line.line.stream for line in self.lines]
         if all(streams):
             receiver = stream.receiver(len(wanted))
-            self.streams = [
+            venues = [channel.websocket for channel in config.channels]
+            if all(venues):
+                self.streams, self._control = websockets.controlled(
+                    config.channels, receiver, self.sequences, self._held, self.notes.append
+                )
+                return receiver, "stream"
+            if any(venues):
+                raise RecordingError(
+                    "a recorder takes either WebSocket channels or other streams, not both: give each kind its own "
+                    "configuration"
+                )
+            soup = [
                 RecordedStream(number, config, receiver, self._position(self.lines[number].channel, config), self._held)
                 for number, config in enumerate(wanted)
             ]
-            self._control = StreamControl(receiver, self.streams, self.notes)
+            self.streams = soup
+            self._control = StreamControl(receiver, soup, self.notes)
             return receiver, "stream"
         if any(streams):
             raise RecordingError(
@@ -402,6 +417,7 @@ class _Writer:
         """What the control thread is to know of its lines."""
         over = {line.channel for number, line in enumerate(self.r.lines) if self.encoder.ended(number)}
         for number, known in enumerate(self.r.streams):
+            known.collect()
             known.over = self.encoder.ended(number) or (self.r.lines[number].channel in over and known.down())
 
     def _flush(self) -> None:

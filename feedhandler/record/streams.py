@@ -6,11 +6,33 @@ down only when the writer has come to the end of its connection: what is asked f
 
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from feedhandler.config import Line
 from feedhandler.receive.stream import StreamReceiver
 from feedhandler.record.frames import Endpoint
 from feedhandler.session.stream_lines import StreamLine
+
+
+class Streamed(Protocol):
+    """What the writer knows of a line that is a stream, and tells it."""
+
+    receiver: StreamReceiver
+    position: tuple[str, int]
+    """Session and number to ask for next; after the start written by the writer at the end of each connection."""
+    written: int
+    """The connection whose end the writer has come to."""
+    over: bool
+    """The session is over: the writer's word."""
+
+    def ends(self, connection: int) -> tuple[Endpoint, Endpoint]:
+        """(server, client) of a connection."""
+
+    def down(self) -> bool:
+        """The connection handed over last has ended."""
+
+    def collect(self) -> None:
+        """Take what the line's framing wants said; on the writer's thread."""
 
 
 class RecordedStream(StreamLine):
@@ -41,6 +63,9 @@ class RecordedStream(StreamLine):
     def ends(self, connection: int) -> tuple[Endpoint, Endpoint]:
         """(server, client) of a connection."""
         return self._ends[connection]
+
+    def collect(self) -> None:
+        """A framing of SoupBinTCP answers nobody."""
 
     def received(self) -> int:
         """Runs of bytes received so far; it grows, too, while the disk keeps us from reading: that is not silence."""

@@ -1,6 +1,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
+from feedhandler.session import Framing
+
 class Runs:
     """The numbers that passed: runs, holes and gaps of each channel and its lines. Use `Sequences`."""
 
@@ -18,3 +20,5 @@ class Runs:
         step_ms: int = ...,
         framing_options: Mapping[str, Mapping[str, int]] | None = ...,
     ) -> Self: ...
+    def framing(self, line: int) -> Framing:
+        """The framing of a line."""

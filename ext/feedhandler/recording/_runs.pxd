@@ -82,6 +82,7 @@ cdef struct Notable:            # a silence, or a step of the clock
 
 cdef struct LineSeen:
     uint32_t channel
+    bint unnumbered             # its session has no numbers: a heartbeat is one, and an end is of the connection only
     uint64_t packets
     uint64_t bytes
     uint64_t heartbeats

@@ -76,6 +76,12 @@ cdef class Runs:
                        <size_t> self.pasts, <size_t> self.messages):
             free(<void *> <size_t> memory)
 
+    def framing(self, int line):
+        """The framing of a line."""
+        if not 0 <= line < self.lines:
+            raise ValueError(f"no line {line}: there are {self.lines}")
+        return <Framing> self.framings[line]
+
     cdef void *room(self, size_t count, size_t size) except NULL:
         cdef void *memory = calloc(count, size)
         if memory == NULL:
@@ -114,6 +120,7 @@ cdef class Runs:
             self.kept.append(framing)
             self.framings[line] = <void *> framing
             self.line_table[line].channel = channel
+            self.line_table[line].unnumbered = framing.name == "websocket"
         seen.has_send_time = framing.has_send_time
         seen.silence_ns = (silence_ms or HEARTBEATS_MISSED * framing.heartbeat_ms or SILENCE_MS) * 1_000_000
         seen.next_due = NEVER

@@ -95,6 +95,8 @@ cdef class Sequences(Runs):
                 self.say(SAW_BAD, channel, packet.line, 0, 0, 0, NULL)
             elif frame.kind == FRAME_UNSEQUENCED:
                 line.unsequenced += <uint64_t> frame.count
+            elif line.unnumbered:
+                line.heartbeats += frame.kind == FRAME_HEARTBEAT
             elif frame.kind != FRAME_NONE and frame.kind != FRAME_REJECTED:
                 memset(&placed, 0, sizeof(Placed))
                 self.number(channel, packet.line, &frame, ts, &placed)
