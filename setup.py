@@ -40,7 +40,11 @@ COLD_MODULES = re.compile(
 )
 SHARED = "feedhandler._shared"  # Cython's own code for memory views, once instead of in every module that has one ...
 NOT_SHARED = ("feedhandler._records", "feedhandler.book._book")  # ... but where Cython 3.3 then forgets their types
-LIBRARIES = {"feedhandler.receive._tls": ["ssl", "crypto"], "feedhandler.session._websocket": ["z"]}
+LIBRARIES = {"feedhandler.session._websocket": ["z"]}
+TLS = "feedhandler.receive._tls"
+# private: OpenSSL's archives are linked into the one module that uses it, where its memory functions can be set
+# whatever was imported first; shared: libssl.so, as the system keeps it; not said: private where there are archives
+OPENSSL = os.environ.get("FEEDHANDLER_OPENSSL", "")
 LINK: list[str] = []
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
@@ -55,7 +59,7 @@ DIRECTIVES = {
     "embedsignature": True,
     "freethreading_compatible": False,
 }
-SWITCHES, STAMP = f"{DEBUG} {HOT} {COLD} {FLAGS} {SHARED}\n", Path("build/.switches")
+SWITCHES, STAMP = f"{DEBUG} {HOT} {COLD} {FLAGS} {SHARED}{OPENSSL and ' ' + OPENSSL}\n", Path("build/.switches")
 
 
 def render_decoders() -> None:
@@ -76,21 +80,44 @@ def render_decoders() -> None:
             del sys.modules[name]
 
 
+def compiler() -> list[str]:
+    """The C compiler, as setuptools will call it."""
+    return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+
+
+def openssl_archives() -> list[str]:
+    """libssl.a and libcrypto.a, to be linked into one module; none where they are not wanted or not there."""
+    if OPENSSL == "shared":
+        return []
+    found = []
+    for name in ("libssl.a", "libcrypto.a"):
+        asked = subprocess.run([*compiler(), f"-print-file-name={name}"], text=True, capture_output=True, check=False)
+        found += [path for path in asked.stdout.split() if Path(path).is_file()]
+    if len(found) == 2:
+        return found
+    if OPENSSL == "private":
+        raise SystemExit("FEEDHANDLER_OPENSSL=private needs libssl.a and libcrypto.a: apt-get install libssl-dev")
+    return []
+
+
 def extension(name: str, source: Path) -> Extension:
     """One module."""
     cold = name == SHARED or COLD_MODULES.match(name) is not None
+    archives = openssl_archives() if name == TLS else []
     return Extension(
         name,
         [str(source)],
         include_dirs=["ext/include", np.get_include()],
-        depends=[str(h) for h in sorted(Path("ext/include").glob("*.h"))],
+        depends=[*(str(h) for h in sorted(Path("ext/include").glob("*.h"))), *archives],
         # FEEDHANDLER_CFLAGS, at the end of FLAGS, has the last word
         extra_compile_args=[*(COLD if cold else HOT), *FLAGS],
-        extra_link_args=LINK,
-        libraries=LIBRARIES.get(name, []),
+        extra_link_args=[*LINK, *(["-Wl,--exclude-libs,ALL"] if archives else [])],
+        extra_objects=archives,
+        libraries=["ssl", "crypto"] if name == TLS and not archives else LIBRARIES.get(name, []),
         define_macros=[
             ("CYTHON_USE_TYPE_SPECS", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            *([("FH_TLS_PRIVATE", "1")] if archives else []),
         ],
     )
 
@@ -107,13 +134,12 @@ def extensions() -> list[Extension]:
 
 def need_openssl() -> None:
     """End with one sentence where OpenSSL's headers are missing, before the compiler says it in a hundred lines."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
     probe = "#include <openssl/ssl.h>\n#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error\n#endif\n"
-    command = [*compiler, *shlex.split(os.environ.get("CFLAGS", "")), "-fsyntax-only", "-x", "c", "-"]
+    command = [*compiler(), *shlex.split(os.environ.get("CFLAGS", "")), "-fsyntax-only", "-x", "c", "-"]
     if subprocess.run(command, input=probe, text=True, capture_output=True, check=False).returncode:
         raise SystemExit(
             "feedhandler needs the headers of OpenSSL 3.0 or newer (openssl/ssl.h) to be built, and "
-            f"{shlex.join(compiler)} does not find them: apt-get install libssl-dev (Debian) or "
+            f"{shlex.join(compiler())} does not find them: apt-get install libssl-dev (Debian) or "
             "dnf install openssl-devel (Fedora)"
         )
 

@@ -11,8 +11,19 @@ ROOT = Path(__file__).resolve().parent.parent
 def build_inputs(root: Path) -> str:
     """A hash over the sources of the extensions, the tables, the build's switches, and the names of what was built."""
     digest = hashlib.sha256(sys.version.encode())
-    for name in ("CC", "CFLAGS", "LDFLAGS", "FEEDHANDLER_DEBUG", "FEEDHANDLER_SANITIZE", "FEEDHANDLER_CFLAGS"):
+    for name in (
+        "CC",
+        "CFLAGS",
+        "LDFLAGS",
+        "FEEDHANDLER_DEBUG",
+        "FEEDHANDLER_SANITIZE",
+        "FEEDHANDLER_CFLAGS",
+        "FEEDHANDLER_OPENSSL",
+    ):
         digest.update(f"{name}={os.environ.get(name, '')}\n".encode())
+    # linked into a module: when the system's update brings another OpenSSL, that is built again
+    for archive in sorted([*Path("/usr").glob("lib*/libcrypto.a"), *Path("/usr").glob("lib*/*/libcrypto.a")]):
+        digest.update(f"{archive} {archive.stat().st_mtime_ns} {archive.stat().st_size}\n".encode())
     sources = [root / "setup.py", root / "pyproject.toml"]
     sources += [path for path in root.joinpath("ext").rglob("*") if path.suffix in (".pyx", ".pxd", ".h", ".c")]
     sources += root.joinpath("feedhandler", "decode").rglob("*.py")

@@ -50,10 +50,13 @@ class Authority:
         self.ca.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
         self._made = 0
 
-    def identity(self, *names: str, expired: bool = False, early: bool = False, client: bool = False) -> Identity:
+    def identity(
+        self, *names: str, expired: bool = False, early: bool = False, client: bool = False, alternatives: bool = True
+    ) -> Identity:
         """A certificate for these names and IP addresses (default: localhost and both of its addresses).
 
         `expired`: it ran out yesterday. `early`: it begins tomorrow. `client`: of use to a client, not to a server.
+        `alternatives` False: the name is in the subject only, as thirty years ago.
         """
         names = names or ("localhost", "127.0.0.1", "::1")
         key = ec.generate_private_key(ec.SECP256R1())
@@ -67,7 +70,7 @@ class Authority:
         )
         usage = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
-        certificate = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]))
             .issuer_name(self._name)
@@ -75,12 +78,13 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(begin)
             .not_valid_after(end)
-            .add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
             .add_extension(issuer, critical=False)
-            .sign(self._key, hashes.SHA256())
         )
+        if alternatives:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_general(n) for n in names]), critical=False)
+        certificate = builder.sign(self._key, hashes.SHA256())
         self._made += 1
         made = Identity(self.folder / f"{self._made}.pem", self.folder / f"{self._made}.key")
         made.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

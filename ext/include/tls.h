@@ -3,7 +3,8 @@
  *     socket ──recv──► OpenSSL's record buffer ──decrypt in place──► SSL_read copies into the line's fixed buffer
  *     line's outboxes ──SSL_write──► OpenSSL's write buffer ──send──► socket
  *
- * Both buffers of OpenSSL's are taken at the handshake and kept (no SSL_MODE_RELEASE_BUFFERS). The BIO is ours, because
+ * Both buffers of OpenSSL's are taken at the handshake and kept (no SSL_MODE_RELEASE_BUFFERS); the little that it takes for
+ * each record is from tls_memory.h. The BIO is ours, because
  * OpenSSL's own makes two receive calls a record (header, body) and one more to hear EAGAIN: with read-ahead this one makes a
  * single call a turn, as large as the record buffer, and all whole records of it are decrypted in that turn.
  *
@@ -11,12 +12,18 @@
  * BIO (`blocked`), and the queue only when a connection is over, and emptied then. */
 #ifndef FH_TLS_H
 #define FH_TLS_H
+#ifdef FH_TLS_PRIVATE
+enum { FH_TLS_IS_PRIVATE = 1 };
+#else
+enum { FH_TLS_IS_PRIVATE = 0 };
+#endif
 #include <errno.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <sys/socket.h>
+#include "tls_memory.h"
 #include "tls_state.h"
 
 enum { FH_TLS_READ_BUFFER = 65536 };    /* of ciphertext, a connection; at least one record, 16 KiB and its frame */
@@ -71,6 +78,16 @@ static long fh_tls_bio_ctrl(BIO *bio, int command, long number, void *argument)
     return command == BIO_CTRL_FLUSH;
 }
 
+/* Start OpenSSL. A private copy has no use for the system's configuration: what that loads is of the shared one. */
+static int fh_tls_start(void)
+{
+#ifdef FH_TLS_PRIVATE
+    return OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL);
+#else
+    return OPENSSL_init_ssl(0, NULL);
+#endif
+}
+
 static BIO_METHOD *fh_tls_bio_method(void)
 {
     BIO_METHOD *method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "feedhandler socket");
@@ -110,16 +127,20 @@ static SSL_SESSION *fh_tls_take_session(struct fh_tls *t)
 static void fh_tls_info(const SSL *ssl, int where, int value)
 {
     struct fh_tls *t = SSL_get_app_data(ssl);
+    if (where & SSL_CB_LOOP)
+        fh_tls_hot = 0;                         /* a handshake message: what it takes lives long */
+    if (where == SSL_CB_READ_ALERT)
+        t->alert = value & 0xff;
     if (where == SSL_CB_WRITE_ALERT && (value & 0xff) == SSL_AD_NO_RENEGOTIATION)
         t->refused++;
 }
 
-/* A call gave nothing and must not be repeated: why. */
+/* A call gave nothing and must not be repeated: why. (A fatal alert sets SSL_RECEIVED_SHUTDOWN too.) */
 static void fh_tls_over(struct fh_tls *t)
 {
     if (t->error) {
         t->end = FH_TLS_SOCKET;
-    } else if (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) {
+    } else if ((SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) && t->alert == SSL_AD_CLOSE_NOTIFY) {
         t->end = FH_TLS_CLOSED;
     } else if (t->eof) {
         t->end = FH_TLS_TRUNCATED;
@@ -127,7 +148,7 @@ static void fh_tls_over(struct fh_tls *t)
     } else {
         t->end = FH_TLS_PROTOCOL;
         t->error = EPROTO;
-        t->failure = ERR_peek_error();
+        t->failure = ERR_peek_last_error();       /* TLS's own word; the cipher's stands before it */
     }
     ERR_clear_error();
 }
@@ -146,7 +167,9 @@ static int64_t fh_tls_receive(struct fh_tls *t, uint8_t *out, uint32_t room)
     while (total < room && t->end == FH_TLS_OPEN) {
         int got;
         t->blocked = 0;
+        fh_tls_hot = 1;
         got = SSL_read(t->ssl, out + total, (int)(room - total));
+        fh_tls_hot = 0;
         if (got > 0) {
             total += (uint32_t)got;
         } else if (fh_tls_waits(t)) {
@@ -166,7 +189,9 @@ static int64_t fh_tls_send(struct fh_tls *t, const uint8_t *data, uint32_t lengt
     if (t->end != FH_TLS_OPEN)
         return -1;
     t->blocked = 0;
+    fh_tls_hot = 1;
     put = SSL_write(t->ssl, data, (int)length);
+    fh_tls_hot = 0;
     if (put > 0)
         return put;
     if (fh_tls_waits(t))

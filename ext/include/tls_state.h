@@ -22,6 +22,7 @@ struct fh_tls {
     int received;                       /* ... and this turn has made its own */
     int blocked;                        /* the socket had nothing, or no room */
     int eof;
+    int alert;                          /* the last that the other side sent; 0 is close_notify */
     int more;                           /* plain bytes may wait inside: look again without waiting for the socket */
     int end;                            /* enum fh_tls_end */
     int error;                          /* errno for LineStatus: 0, ECONNABORTED (truncated), EPROTO, the socket's own */

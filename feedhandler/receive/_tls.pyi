@@ -1,6 +1,15 @@
 import os
 import socket
-from typing import Literal, Self
+from typing import Literal, Self, TypedDict
+
+class _Library(TypedDict):
+    version: str
+    private: bool
+    hooked: bool
+    missed: int
+
+def library() -> _Library:
+    """Which OpenSSL this is, and where it has its memory from."""
 
 class Tls:
     """One client connection over TLS 1.2 or 1.3: handshake, then read and write; always verified."""

@@ -9,6 +9,6 @@ receiver.connect(line, sock.fileno(), head, tls)        # the polling thread's f
 """
 
 from feedhandler.errors import TlsError
-from feedhandler.receive._tls import Tls
+from feedhandler.receive._tls import Tls, library
 
-__all__ = ["Tls", "TlsError"]
+__all__ = ["Tls", "TlsError", "library"]
