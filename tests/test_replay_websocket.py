@@ -22,6 +22,8 @@ from feedhandler.replay.websocket import WebSocketReplay
 from tests.authority import Authority
 from tests.test_import import DIFF, NOON, SNAPSHOT, seconds
 
+LOGS = ("binance/cf-BINANCE.ws.1.0", "bitstamp/BITSTAMP.ws.1.0", "coinbase/COINBASE.ws.28.0")
+
 
 @contextmanager
 def serving(replay: WebSocketReplay) -> Iterator[WebSocketReplay]:
@@ -59,7 +61,9 @@ def taken(url: str, **options: object) -> tuple[list[bytes], int]:
             return found, closed.rcvd.code if closed.rcvd else 1006
 
 
-@pytest.mark.parametrize("log", ["binance/cf-BINANCE.ws.1.0.gz", "binance/cf-BINANCE_FUTURES.ws.1.0.gz"])
+@pytest.mark.parametrize(
+    "log", ["binance/cf-BINANCE.ws.1.0.gz", "bitstamp/BITSTAMP.ws.1.0.gz", "coinbase/COINBASE.ws.28.0.gz"]
+)
 def test_clients_get_every_text_as_it_came(shared_data: Path, tmp_path: Path, log: str) -> None:
     path = shared_data / "crypto" / log
     (day,) = import_logs([path], tmp_path)

@@ -169,3 +169,25 @@ def test_conversions_have_the_events_of_the_ring(day: Path, tmp_path: Path) -> N
         result = CliRunner().invoke(cli.app, ["convert", str(day), str(tmp_path / target), "--kind", kind])
         assert result.exit_code == 0, result.output
         assert (tmp_path / target).stat().st_size > 100
+
+
+def test_logs_of_every_venue_become_books_twice_the_same(shared_data: Path, tmp_path: Path) -> None:
+    """Coinbase, Kraken, Bitstamp and Binance's futures: every text is good, and events are the same at every pass."""
+    for name, logs, least in (
+        ("coinbase", ["coinbase/COINBASE.ws.28.0.gz"], 8000),
+        ("kraken", ["kraken/KRAKEN.ws.50.0.gz"], 2800),
+        ("bitstamp", ["bitstamp/BITSTAMP.ws.1.0.gz", "bitstamp/BITSTAMP.http.0.0.gz"], 500),
+        ("binance_usdm", ["binance/cf-BINANCE_FUTURES.ws.1.0.gz", "binance/cf-BINANCE_FUTURES.http.0.0.gz"], 1500),
+    ):
+        (made,) = import_logs([shared_data / "crypto" / log for log in logs], tmp_path / name)
+        assert made.channels == (name,)
+        with Listing(made.folder) as listing:
+            faults = [entry.fault for entry in listing if entry.fault]
+            assert not faults and listing.read >= least, (name, faults[:3])
+        passes = []
+        for _ in range(2):
+            with open_recording(Recording(made.folder), **SIZES) as handler:  # type: ignore[arg-type]
+                assert play(handler) is None
+                assert sum(handler.types.values()) >= least
+                passes.append(events(handler))
+        assert passes[0] == passes[1]

@@ -98,22 +98,22 @@ class Report:
             for stage, colour in zip((*STAGES, WHOLE), LINES, strict=False):
                 ordered = np.maximum(np.sort(load.of(stage)), 1)
                 where = np.unique(np.linspace(0, len(ordered) - 1, 2000).astype(int))
-                middle, far = (duration(each) for each in np.percentile(ordered, (50, 99)))
                 slower = 1 - where / len(ordered)
-                name = f"{stage}: p50 {middle}, p99 {far}"
+                name = f"{stage} {duration(float(np.median(ordered)))}"
                 width = 2.4 if stage == WHOLE else 1.2
                 series.append(Series(name, ordered[where], slower, colour, "step", width=width))
             limits = a_decade(20.0, float(max(np.percentile(load.of(WHOLE), 99.9), 1000)))
             what = f"{load.rate:,.0f} a second, one by one" if load.rate else "as fast as they are taken"
             panels.append(
                 Panel(
-                    Axis("time of a text", "duration", limits),
+                    Axis(f"time of a text: {load.name} load, {what}, {load.per_second:,.0f}/s", "duration", limits),
                     Axis("share of the texts that take longer", "log share"),
                     series,
-                    f"{load.name} load: {what}; {load.per_second:,.0f} texts a second",
                 )
             )
-        return Picture(f"{self.levels} + {self.levels} levels, TLS to book, stage by stage", panels, self.sentences())
+        return Picture(
+            f"{self.levels} + {self.levels} levels, TLS to book, stage by stage (medians)", panels, self.sentences()
+        )
 
     def sentences(self) -> list[str]:
         """What stands under the table."""
