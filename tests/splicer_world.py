@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -116,9 +117,12 @@ class World:
         return int(self.books.book(self.index(symbol))[0]["channel_seq"])
 
     def book(self, symbol: str) -> tuple[dict[int, int], dict[int, int]]:
-        """Price to size of both sides, as far as they are published."""
-        _, bids, asks = self.books.book(self.index(symbol))
-        return _levels(bids), _levels(asks)
+        """Price (in 1e-9) to size (in 1e-8) of both sides, as far as they are published."""
+        index = self.index(symbol)
+        entry = self.segment.directory[index]
+        units = Fraction(10) ** (9 + int(entry["price_exponent"])), Fraction(10) ** (8 + int(entry["size_exponent"]))
+        _, bids, asks = self.books.book(index)
+        return _levels(bids, *units), _levels(asks, *units)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -142,5 +146,5 @@ class World:
         return self.segment.slots[first : head + 1].copy()
 
 
-def _levels(levels: Iterable[Any]) -> dict[int, int]:
-    return {int(level["price"]): int(level["size"]) for level in levels}
+def _levels(levels: Iterable[Any], price: Fraction, size: Fraction) -> dict[int, int]:
+    return {int(int(level["price"]) * price): int(int(level["size"]) * size) for level in levels}

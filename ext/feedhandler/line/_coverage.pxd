@@ -22,7 +22,6 @@ cdef enum:                      # Spliced.wish, Follow.wish
 cdef struct Spliced:            # one instrument's book
     uint64_t last               # it is whole to this number
     uint64_t trade              # the last trade that was handed out
-    uint64_t refused            # STAMPS: number of a snapshot that nothing proved
     uint64_t wanted             # the snapshot must be of this number or later
     uint64_t gap                # numbers that are told missing
     int64_t hole_since          # what waits stands behind a hole since then; INT64_MIN = it does not

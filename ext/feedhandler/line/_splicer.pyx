@@ -21,8 +21,8 @@ book; the others feed standby books of their own (_standby.pyx), and when the fi
 
 *Proof.* A snapshot of REST is right as of its number, but whether changes between it and the first one we saw are missing
 it does not say. It is proven when some connection has shown a change that begins at or before the number behind it. Not
-proven, it is shown, and STALE, until a change continues it. (Stamps cannot continue: there it is refused, unless a second
-one is the same and nothing has changed meanwhile.)
+proven, it is shown, and STALE, until a change continues it. (Stamps cannot continue: there it is refused, and the next one
+asked for; a pair on which nothing happens has no book until something does.)
 
 *Loss.* A lost connection takes away what it covered. A book which no connection covers any more is DOUBTED: STALE until a
 change continues it or a snapshot comes. An unreadable text is a loss for all the books that only its line covers.
@@ -301,13 +301,11 @@ cdef class Splicer(Coverage):
         """Some connection has shown a change that begins no later than behind `last`: nothing can be between."""
         cdef uint32_t line
         cdef uint64_t first
-        cdef bint seen = False
         for line in range(<uint32_t> self.lines):
             first = self.follow(line, k).first
-            seen = seen or first != 0
             if first != 0 and first <= last + (self.rule != RULE_STAMPS):
                 return True
-        return self.rule == RULE_STAMPS and not seen and self.spliced[k].refused == last
+        return False
 
     cdef int judge_snapshot(self, const Message *message, Run *run) noexcept nogil:
         """A whole book with a number: of REST, or on a line that brings nothing else."""
@@ -337,7 +335,6 @@ cdef class Splicer(Coverage):
             return self.refuse_snapshot(book.last)
         self.given_proves = self.proven(k, last)
         if self.rule == RULE_STAMPS and not self.given_proves:
-            book.refused = last
             return self.refuse_snapshot(0)
         return self.hand_out(message, run, self.offered_ts, self.offered_line)
 
@@ -426,13 +423,12 @@ cdef class Splicer(Coverage):
             self.draining = k
 
     cdef void took_snapshot(self) noexcept nogil:
-        cdef uint32_t k = self.head.instrument, line = self.given_line - <uint32_t> self.first_line, i
+        cdef uint32_t k = self.head.instrument, line = self.given_line - <uint32_t> self.first_line
         cdef Spliced *book = &self.spliced[k]
         cdef Follow *follow
         self.channel.counters[CH_SNAPSHOTS] += 1
         self.channel.counters[CH_SPANNED] += book.gap
         book.last = self.head.last
-        book.refused = 0
         book.hole_since = INT64_MIN
         self.held_texts.rows[k].dropped = 0
         if self.rule == RULE_SNAPSHOT_FIRST:
@@ -442,11 +438,6 @@ cdef class Splicer(Coverage):
             follow.wish = WISH_NONE
         elif line < <uint32_t> self.lines and not book.changes:
             self.follow(line, k).first = self.follow(line, k).latest = book.last
-        elif self.rule == RULE_STAMPS:
-            for i in range(<uint32_t> self.lines):      # twice the same, and no change: all that is up is in step
-                follow = self.follow(i, k)
-                if follow.first == 0 and (self.alive | self.serving) >> i & 1:
-                    follow.first = follow.latest = book.last
         if self.given_proves:
             book.state = BOOK_WHOLE
             self.over(k)

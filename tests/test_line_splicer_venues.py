@@ -1,0 +1,207 @@
+"""The line stage on feeds without numbers: stamps that rise, snapshots on the socket, checksums, standby books."""
+
+import zlib
+from typing import Any
+
+from splicer_world import World
+
+from feedhandler.line._resyncs import RESYNC_SNAPSHOT, RESYNC_SUBSCRIBE
+from feedhandler.records import Flag, Quality, Reason
+
+LIVE = (Quality.LIVE, Reason.NONE)
+PRICE, SIZE = 10**9, 10**8
+
+
+def coinbase(product: str, kind: str, *levels: list[str]) -> dict[str, Any]:
+    """A snapshot, or an update of changes [side, price, size]."""
+    if kind == "snapshot":
+        bids = [level[1:] for level in levels if level[0] == "buy"]
+        asks = [level[1:] for level in levels if level[0] == "sell"]
+        return {"type": "snapshot", "product_id": product, "bids": bids, "asks": asks}
+    return {
+        "type": "l2update",
+        "product_id": product,
+        "changes": list(levels),
+        "time": "2026-11-22T15:00:00.000001Z",
+    }
+
+
+def stamp(last: int, channel: str = "diff_order_book_btcusd", size: int | None = None) -> dict[str, Any]:
+    data = {
+        "timestamp": "1700000000",
+        "microtimestamp": str(last),
+        "bids": [["100.0", str(last if size is None else size)]],
+        "asks": [],
+    }
+    return {"event": "data", "channel": channel, "data": data}
+
+
+def rest(last: int) -> dict[str, Any]:
+    body = {"timestamp": "1700000000", "microtimestamp": str(last), "bids": [["100.0", str(last)]], "asks": []}
+    return {"rest": "depth", "symbol": "btcusd", "body": body}
+
+
+def kraken(
+    levels: dict[str, list[list[str]]], crc: int | None = None, pair: str = "XBT/USD", depth: int = 10
+) -> list[Any]:
+    parts: list[Any] = [{side: rows} for side, rows in levels.items()]
+    if crc is not None:
+        parts[-1]["c"] = str(crc)
+    elif "as" in levels:
+        parts = [levels]
+    return [336, *parts, f"book-{depth}", pair]
+
+
+def crc(asks: list[list[str]], bids: list[list[str]]) -> int:
+    """Kraken's checksum, plainly."""
+    digits = [text.replace(".", "").lstrip("0") for level in [*asks, *bids] for text in level[:2]]
+    return zlib.crc32("".join(digits).encode())
+
+
+def test_the_second_line_stands_by_with_a_book_of_its_own_and_takes_over_whole() -> None:
+    world = World("coinbase", 2)
+    whole = coinbase("BTC-USD", "snapshot", ["buy", "100", "1"], ["buy", "99", "2"], ["sell", "101", "3"])
+    world.say(0, whole)
+    world.say(1, whole)
+    assert world.state("BTC-USD") == LIVE
+    world.say(0, coinbase("BTC-USD", "l2update", ["buy", "100", "5"]))
+    world.say(
+        1, coinbase("BTC-USD", "l2update", ["buy", "100", "5"]), coinbase("BTC-USD", "l2update", ["sell", "101", "0"])
+    )
+    assert world.book("BTC-USD") == ({100 * PRICE: 5 * SIZE, 99 * PRICE: 2 * SIZE}, {101 * PRICE: 3 * SIZE})
+    world.events()
+    world.cut(0)
+    assert world.book("BTC-USD") == ({100 * PRICE: 5 * SIZE, 99 * PRICE: 2 * SIZE}, {})
+    assert world.state("BTC-USD") == LIVE and world.counts["switches"] == 1
+    events = world.events()
+    assert [chr(a) for a in events["action"]] == ["R", "M", "M"]
+    assert events["flags"].tolist() == [
+        Flag.SNAPSHOT | Flag.TOB,
+        Flag.SNAPSHOT | Flag.MBP | Flag.TOB,
+        Flag.SNAPSHOT | Flag.MBP | Flag.LAST,
+    ] and set(events["line"].tolist()) == {1}
+    world.connect(0)
+    world.say(0, coinbase("BTC-USD", "l2update", ["buy", "100", "7"]))  # no snapshot of this connection yet
+    world.say(1, coinbase("BTC-USD", "l2update", ["buy", "100", "8"]))
+    assert world.book("BTC-USD")[0][100 * PRICE] == 8 * SIZE
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "9"]))
+    world.life(1, "DISCONNECTED", "LOST")
+    assert world.book("BTC-USD") == ({100 * PRICE: 9 * SIZE}, {}) and world.counts["switches"] == 2
+
+
+def test_without_a_second_line_a_lost_connection_is_stale_until_another_snapshot() -> None:
+    world = World("coinbase")
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "1"]))
+    world.cut(0)
+    assert world.state("BTC-USD") == (Quality.STALE, Reason.LINE_DOWN)
+    world.connect(0)
+    world.say(0, coinbase("BTC-USD", "l2update", ["buy", "100", "7"]))
+    assert world.state("BTC-USD")[0] == Quality.STALE and world.counts["outdated"] == 1
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "2"]))
+    assert world.state("BTC-USD") == LIVE and world.book("BTC-USD") == ({100 * PRICE: 2 * SIZE}, {})
+
+
+def test_a_malformed_update_of_a_feed_without_numbers_wants_a_new_subscription() -> None:
+    world = World("coinbase")
+    world.say(
+        0, coinbase("BTC-USD", "snapshot", ["buy", "100", "1"]), coinbase("ETH-USD", "snapshot", ["buy", "9", "1"])
+    )
+    world.say(0, coinbase("BTC-USD", "l2update", ["buy", "x", "1"]))
+    assert world.state("BTC-USD") == (Quality.STALE, Reason.MALFORMED) and world.state("ETH-USD") == LIVE
+    [wish] = world.wishes()
+    assert (wish.kind, wish.line, wish.instrument) == (RESYNC_SUBSCRIBE, 0, world.index("BTC-USD"))
+
+
+def test_krakens_checksum_is_verified_on_every_update_and_the_book_is_cut_to_its_depth() -> None:
+    world = World("kraken")
+    asks = [[f"{5000 + i}.10000", "1.00000000", "1"] for i in range(10)]
+    bids = [[f"{4999 - i}.10000", "2.50000000", "1"] for i in range(10)]
+    world.say(0, kraken({"as": asks, "bs": bids}))
+    assert world.state("XBT/USD") == LIVE
+    bids = [["4999.50000", "0.00100000", "2"], *bids[:9]]
+    world.say(0, kraken({"b": [bids[0]]}, crc(asks, bids)))
+    assert world.state("XBT/USD") == LIVE and len(world.book("XBT/USD")[0]) == 10
+    world.say(0, kraken({"a": [["5000.10000", "0.00000000", "3"]]}, 1))
+    assert world.state("XBT/USD") == (Quality.STALE, Reason.CHECKSUM) and world.counts["checksum"] == 1
+    [wish] = world.wishes()
+    assert (wish.kind, wish.line, wish.reason) == (RESYNC_SUBSCRIBE, 0, Reason.CHECKSUM)
+    world.say(0, kraken({"as": asks, "bs": bids}))
+    assert world.state("XBT/USD") == LIVE
+
+
+def test_a_wrong_checksum_changes_over_to_a_standby_that_is_right() -> None:
+    world = World("kraken", 2)
+    asks, bids = [["5001.10000", "1.00000000", "1"]], [["5000.10000", "2.00000000", "1"]]
+    for line in (0, 1):
+        world.say(line, kraken({"as": asks, "bs": bids}))
+    new = [["5000.20000", "3.00000000", "2"], *bids]
+    world.say(1, kraken({"b": [new[0]]}, crc(asks, new)))
+    world.say(0, kraken({"b": [new[0]]}, 7))
+    assert world.state("XBT/USD") == LIVE and world.counts["switches"] == 1
+    assert max(world.book("XBT/USD")[0]) == 5000_200_000_000
+    [wish] = world.wishes()
+    assert (wish.kind, wish.line) == (RESYNC_SUBSCRIBE, 0)
+
+
+def test_stamps_rise_and_a_snapshot_must_be_younger_than_the_first_change() -> None:
+    world = World("bitstamp")
+    world.say(0, stamp(50), stamp(60))
+    assert [w.kind for w in world.wishes()] == [RESYNC_SNAPSHOT]
+    world.control(rest(40))
+    assert world.state("btcusd")[0] == Quality.INIT and [w.kind for w in world.wishes()] == [RESYNC_SNAPSHOT]
+    world.control(rest(55))
+    assert world.state("btcusd") == LIVE and world.book("btcusd")[0] == {100 * PRICE: 60 * SIZE}
+    world.say(0, stamp(60, size=1), stamp(59, size=1), stamp(61))
+    assert world.book("btcusd")[0] == {100 * PRICE: 61 * SIZE} and world.line_counts(0)["duplicates"] == 2
+
+
+def test_a_line_ahead_of_the_others_waits_until_one_in_step_has_passed_it_by() -> None:
+    world = World("bitstamp", 2)
+    world.say(0, stamp(50))
+    world.say(1, stamp(50))
+    world.control(rest(50))
+    world.cut(1)
+    world.say(0, stamp(60))
+    world.connect(1)
+    world.say(1, stamp(80))  # 70 was lost on this line
+    assert world.book("btcusd")[0] == {100 * PRICE: 60 * SIZE} and world.state("btcusd") == LIVE
+    world.say(0, stamp(70))
+    assert world.book("btcusd")[0] == {100 * PRICE: 70 * SIZE}
+    world.say(0, stamp(80))
+    world.say(1, stamp(90))
+    assert world.book("btcusd")[0] == {100 * PRICE: 90 * SIZE} and world.counts["gaps"] == 0
+
+
+def test_with_no_line_in_step_it_is_a_gap() -> None:
+    world = World("bitstamp", 2)
+    world.say(0, stamp(50))
+    world.control(rest(50))
+    world.say(1, stamp(80))
+    world.cut(0)
+    world.pass_time(10)
+    assert world.state("btcusd")[0] == Quality.STALE
+    world.control(rest(85))
+    assert world.state("btcusd") == LIVE
+    world.say(1, stamp(90))
+    assert world.book("btcusd")[0] == {100 * PRICE: 90 * SIZE}
+
+
+def test_a_quiet_pair_has_no_book_until_something_happens() -> None:
+    """REST answers may be older than the subscription: two that are the same prove nothing."""
+    world = World("bitstamp")
+    world.life(0, "CONNECTED")
+    world.control(rest(50), rest(50))
+    assert world.state("btcusd")[0] == Quality.INIT
+    world.say(0, stamp(51))
+    world.control(rest(50))
+    assert world.state("btcusd")[0] == Quality.INIT
+    world.control(rest(51))
+    assert world.state("btcusd") == LIVE
+
+
+def test_whole_books_on_the_line_need_no_snapshot() -> None:
+    world = World("bitstamp")
+    for last in (10, 20, 15):
+        world.say(0, stamp(last, "order_book_btcusd"))
+    assert world.state("btcusd") == LIVE and world.book("btcusd")[0] == {100 * PRICE: 20 * SIZE}
+    assert world.wishes() == []
