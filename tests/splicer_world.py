@@ -41,6 +41,8 @@ def packed(message: Any) -> bytes:
 class World:
     """`lines` connections and the control line. Times are milliseconds from the beginning."""
 
+    LEVEL_BYTES: int | None = None
+
     def __init__(self, venue: str, lines: int = 1, **options: Any) -> None:
         self.lines = lines
         self.segment = Segment.anonymous(depth=DEPTH, instruments=16, lines=lines + 1)
@@ -52,7 +54,7 @@ class World:
         self.splicer = Splicer(
             lines + 1, decoder=decoder, resyncs=self.resyncs, window_messages=64, **{"reorder_us": 5_000, **options}
         )
-        self.books = LevelBook(self.segment.books, depth=DEPTH, by_snapshot=True)
+        self.books = LevelBook(self.segment.books, depth=DEPTH, by_snapshot=True, level_bytes=self.LEVEL_BYTES)
         self.receiver = PacketQueue(lines + 1)
         self.shard = Shard(
             self.receiver,
