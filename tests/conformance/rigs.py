@@ -9,6 +9,7 @@ RIGS = {
     "af_xdp native": "tests.conformance.network:AfXdpNative",
     "af_xdp generic": "tests.conformance.network:AfXdpGeneric",
     "stream": "tests.conformance.files:Stream",
+    "stream, TLS": "tests.conformance.tls:StreamTls",
     "capture": "tests.conformance.files:Capture",
     "capture, zstd": "tests.conformance.files:PackedCapture",
     "recording, followed": "tests.conformance.files:Followed",
