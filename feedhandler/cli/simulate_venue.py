@@ -102,11 +102,11 @@ def tell(venue: str, outcome: Mapping[str, Any]) -> None:
         talk("faults: " + ", ".join(f"{count:,} {kind}" for kind, count in outcome["faults"].items()))
 
 
-def configuration(server: "VenueServer", name: str = "") -> str:
-    """The configuration of a handler that follows this venue over two lines; `name`: of its segment, if it can be."""
+def configuration(server: "VenueServer", name: str = "", lines: int = 2) -> str:
+    """The configuration of a handler that follows this venue; `name`: of its segment, if it can be."""
     name = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else server.dialect.name
     symbols = ", ".join(f'"{symbol}"' for symbol in server.symbols)
-    lines = [
+    text = [
         "[shm]",
         f'name = "{name}"',
         "",
@@ -116,6 +116,8 @@ def configuration(server: "VenueServer", name: str = "") -> str:
         f"symbols = [{symbols}]",
         f'rest = "{server.rest}"',
     ]
-    for line, url in zip("AB", server.urls, strict=False):
-        lines += ["", "[[channel.line]]", f'name = "{line}"', f'url = "{url}"', f'ca = "{server.ca}"']
-    return "\n".join(lines) + "\n"
+    if server.dialect.name == "binance":
+        text.append("depth = 1000  # of a snapshot: 5000 levels weigh five times as much with the venue's limit")
+    for line, url in zip("ABCD"[:lines], server.urls, strict=False):
+        text += ["", "[[channel.line]]", f'name = "{line}"', f'url = "{url}"', f'ca = "{server.ca}"']
+    return "\n".join(text) + "\n"

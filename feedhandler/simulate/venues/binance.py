@@ -220,6 +220,7 @@ class Binance(Dialect):
             "baseAssetPrecision": 8,
             "quoteAsset": quote,
             "quotePrecision": 8,
+            "quoteAssetPrecision": 8,
             **self._precision(market),
             "filters": [
                 {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": "1000000.00000000", "tickSize": tick},

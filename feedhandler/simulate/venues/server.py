@@ -27,7 +27,7 @@ from feedhandler.simulate.venues.dialect import Dialect, Out
 from feedhandler.simulate.venues.faults import Bucket, Dice, VenueFaults
 from feedhandler.simulate.venues.flow import Flow
 from feedhandler.simulate.venues.kraken import Kraken
-from feedhandler.simulate.venues.market import Reference, Step
+from feedhandler.simulate.venues.market import Book, Reference, Step
 from feedhandler.simulate.venues.play import Log
 from feedhandler.simulate.venues.rest import serve_rest
 
@@ -49,6 +49,7 @@ class VenueServer:
     ca       the certificate of its authority, a file in PEM ("" without TLS)
     symbols  what it trades
     stats    counts, for people and for tests to wait on
+    watch    called with a book and its number after each step, before anybody is told; in the venue's thread
     finished set when the last text of the logs that are played was sent
     """
 
@@ -77,6 +78,7 @@ class VenueServer:
             raise ConfigError(f"simulate: unknown venue {venue!r}; known are {', '.join(VENUES)}")
         self.script = faults or VenueFaults()
         self.script.check(venue)
+        self.watch: Callable[[Book, int], None] | None = None
         self._log = Log(venue, [Path(path) for path in logs]) if logs else None
         self.dialect = VENUES[venue](self._log.symbols if self._log is not None else symbols, batch_ms)
         self.symbols = tuple(self.dialect.books)
@@ -276,7 +278,10 @@ class VenueServer:
 
     def _happen(self, step: Step) -> None:
         self.stats["steps"] += 1
-        self._send(self.dialect.changed(step, time.time_ns(), self._wanted()))
+        outs = self.dialect.changed(step, time.time_ns(), self._wanted())
+        if self.watch is not None:
+            self.watch(self.dialect.books[step.symbol], self.dialect.numbers[step.symbol])
+        self._send(outs)
 
     def _send(self, outs: Iterable[Out]) -> None:
         for out in outs:
