@@ -26,7 +26,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +39,6 @@ KINDS = {"plain_200": (200, False), "plain_1500": (1500, False), "tls_200": (200
 BASE = "picows, Python callback"
 _open = ExitStack()  # servers, sockets: as long as the contestant's process
 atexit.register(_open.close)
-
-
-def no_client() -> str:
-    """What keeps our public client from running here."""
-    return "" if find_spec("feedhandler.websocket") else "not in this checkout"
 
 
 def built(name: str) -> Any:
@@ -302,17 +296,16 @@ def contest(kind: str) -> harness.Contest:
         name: str,
         setup: Callable[..., harness.Round],
         package: str | None = None,
-        lacks: Callable[[], str] = str,
         **more: Any,
     ) -> None:
-        enters = here.contestant(name, package=package, cpu=cpu, lacks=lacks)
+        enters = here.contestant(name, package=package, cpu=cpu)
         enters(lambda messages: setup(size, tls, messages, **more))
 
     if not tls:
         here.contestant("recv alone", cpu=cpu)(lambda messages: raw(size, messages))
     enter("feedhandler, handler in C", ours)
     enter("feedhandler, Python callback", ours, handler=count)
-    enter("feedhandler.websocket, batches", public, lacks=no_client)
+    enter("feedhandler.websocket, batches", public)
     enter("picows, Cython listener", with_picows, "picows", compiled=True)
     enter(BASE, with_picows, "picows", compiled=False)
     enter("aiohttp", with_aiohttp, "aiohttp")

@@ -29,7 +29,7 @@ def test_a_short_run_as_json_and_as_a_picture(tmp_path: Path) -> None:
         assert load["texts"] >= 200 and load["events"] == 10 * load["texts"] and load["others"] == 0
         assert load["channel_seq"] >= venue.FIRST + load["texts"]
         if "LD_PRELOAD" not in os.environ:  # a sanitizer counts for itself
-            assert isinstance(load["allocations"], int)
+            assert load["allocations"] == 0, load
     assert "TLS to book" in path.read_text()
 
 
