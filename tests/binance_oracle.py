@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import Any
 
 from crypto_oracles import LAST, MBP, SNAPSHOT, MalformedError, Number, Said, ended, levels, need, size, units, whole
 
-UNIT = Decimal(10) ** 9
+UNIT = -9
 LATEST = (2**63 - 1) // 10**6
 ONCE = ("e", "E", "s", "U", "u", "pu", "T", "t", "b", "a", "p", "q", "m")
 NUMBERS = ("E", "U", "u", "pu", "T", "t")

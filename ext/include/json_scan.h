@@ -380,7 +380,8 @@ static inline int fh_json_decimal_slow(fh_json *c, int32_t exponent, int64_t *un
 /* Most decimals are texts of at most 8 digits on either side of the point. These are read without a loop: where the quote
  * and the point stand from masks of 16 bytes at once, each side's digits together by three multiplications. */
 typedef struct {
-    uint64_t whole, fraction;   /* units in 1, and in 1e-8; 0 = fh_decimal_text() cannot do it */
+    uint64_t whole, fraction;   /* units in 1, and in 1e-8; whole 0 = fh_decimal_text() cannot do it */
+    uint64_t most;              /* the greatest fraction, in 1e-8, that is whole units */
 } fh_decimal_scale;
 
 enum { FH_DECIMAL_WINDOW = 32 };
@@ -388,10 +389,11 @@ enum { FH_DECIMAL_WINDOW = 32 };
 static inline fh_decimal_scale fh_decimal_scale_of(int32_t exponent)
 {
     static const uint64_t power[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000, 10000000000};
-    fh_decimal_scale scale = {0, 0};
+    fh_decimal_scale scale = {0, 0, 0};
     if (exponent <= 0 && exponent >= -10) {
         scale.whole = power[-exponent];
         scale.fraction = exponent <= -8 ? power[-exponent - 8] : 0;
+        scale.most = exponent <= -8 ? 99999999 : 0;
     }
     return scale;
 }
@@ -404,6 +406,19 @@ static inline uint64_t fh_eight_digits(uint64_t text)       /* the first one low
 }
 
 #if defined(__SSE2__)
+/* Two of these at once. */
+static inline void fh_both_digits(uint64_t first, uint64_t second, uint64_t *low, uint64_t *high)
+{
+    __m128i x = _mm_unpacklo_epi64(_mm_cvtsi64_si128((long long)first), _mm_cvtsi64_si128((long long)second));
+    x = _mm_and_si128(x, _mm_set1_epi8(15));
+    x = _mm_add_epi16(_mm_mullo_epi16(_mm_and_si128(x, _mm_set1_epi16(255)), _mm_set1_epi16(10)), _mm_srli_epi16(x, 8));
+    x = _mm_madd_epi16(x, _mm_set1_epi32(100 | 1 << 16));
+    x = _mm_packs_epi32(x, x);
+    x = _mm_madd_epi16(x, _mm_set1_epi32(10000 | 1 << 16));
+    *low = (uint32_t)_mm_cvtsi128_si32(x);
+    *high = (uint64_t)_mm_cvtsi128_si64(x) >> 32;
+}
+
 /* The decimal that begins at `p` and ends before a quote: its length, 0 = it must be read the long way. FH_DECIMAL_WINDOW
  * bytes from `p` on may be read. */
 static inline uint32_t fh_decimal_text(const uint8_t *p, fh_decimal_scale scale, int64_t *units)
@@ -414,8 +429,9 @@ static inline uint32_t fh_decimal_text(const uint8_t *p, fh_decimal_scale scale,
     uint32_t quotes = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, quote));
     uint32_t points = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(x, point));
     uint32_t digits = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(d, nine), d));
-    uint32_t length, at, places;
-    uint64_t whole, fraction = 0;
+    static const uint64_t leading[8] = {0, 10, 100, 1000, 10000, 100000, 1000000, 10000000};   /* less: a zero is first */
+    uint32_t length, at, places, bad;
+    uint64_t whole, fraction;
     if (FH_UNLIKELY(quotes == 0)) {
         x = _mm_loadu_si128((const __m128i *)(p + 16));
         d = _mm_sub_epi8(x, zero);
@@ -428,23 +444,26 @@ static inline uint32_t fh_decimal_text(const uint8_t *p, fh_decimal_scale scale,
     length = (uint32_t)__builtin_ctz(quotes);
     quotes = (1u << length) - 1;                /* now ones for all bytes before it */
     points &= quotes;
-    at = points ? (uint32_t)__builtin_ctz(points) : length;
     /* all are digits but one point at most, with digits on both sides; no zero stands before another digit */
-    if (FH_UNLIKELY(((digits | (points & -points)) & quotes) != quotes || at - 1 >= 8 || (*p == '0' && at > 1)))
-        return 0;
-    whole = fh_eight_digits(fh_le64(p) << (64 - 8 * at));
+    bad = ((digits | (points & -points)) & quotes) ^ quotes;
     if (points) {
+        at = (uint32_t)__builtin_ctz(points);
         places = length - at - 1;
-        if (FH_UNLIKELY(places - 1 >= 8))
+        bad |= (at - 1) >> 3 | (places - 1) >> 3;
+        if (FH_UNLIKELY(bad))
             return 0;
-        fraction = fh_eight_digits(fh_le64(p + at + 1) << (64 - 8 * places) >> (64 - 8 * places));
-        if (FH_UNLIKELY(scale.fraction == 0 && fraction))
+        fh_both_digits(fh_le64(p) << (64 - 8 * at), fh_le64(p + at + 1) << (64 - 8 * places) >> (64 - 8 * places), &whole,
+                       &fraction);
+        if (FH_UNLIKELY((whole < leading[at - 1]) | (fraction > scale.most)))
             return 0;
+        *units = (int64_t)(whole * scale.whole + fraction * scale.fraction);
+        return length;
     }
-    if (FH_UNLIKELY(scale.whole == 0))
+    if (FH_UNLIKELY(bad | (length - 1) >> 3))
         return 0;
-    *units = (int64_t)(whole * scale.whole + fraction * scale.fraction);
-    return length;
+    whole = fh_eight_digits(fh_le64(p) << (64 - 8 * length));
+    *units = (int64_t)(whole * scale.whole);
+    return whole < leading[length - 1] ? 0 : length;
 }
 #endif
 
@@ -453,6 +472,8 @@ static inline uint32_t fh_decimal_before(const uint8_t *p, const uint8_t *end, f
 {
 #if defined(__SSE2__)
     uint8_t window[FH_DECIMAL_WINDOW];
+    if (FH_UNLIKELY(scale.whole == 0))
+        return 0;
     if (FH_UNLIKELY(end - p < FH_DECIMAL_WINDOW)) {
         memset(window, 0, sizeof window);
         memcpy(window, p, (size_t)(end - p));
@@ -585,32 +606,53 @@ typedef struct {
     int32_t price_exponent, size_exponent;
 } fh_json_row;
 
+enum { FH_LEVEL_WINDOW = 80 };  /* bytes that a usual level, what follows it, and the reading of its decimals take at most */
+
 /* As many levels as stand there in the usual form, ["price","size"],["price","size"],…; the cursor stands before one. */
 static inline uint32_t fh_json_levels_usual(fh_json *c, const fh_json_row *row, uint64_t *event, uint32_t room)
 {
+#if defined(__SSE2__)
     fh_decimal_scale prices = fh_decimal_scale_of(row->price_exponent), sizes = fh_decimal_scale_of(row->size_exponent);
     const uint8_t *at = c->at, *end = c->end;
     uint32_t n = 0, length;
     int64_t price, size;
+    const __m128i *from = (const __m128i *)row->words;
+    const __m128i first = _mm_loadu_si128(from), second = _mm_loadu_si128(from + 1), last = _mm_loadu_si128(from + 3);
+    if (prices.whole == 0 || sizes.whole == 0)
+        return 0;
     for (; n < room; n++) {
-        const uint8_t *p = at;
-        if (end - p < 12 || fh_le16(p) != ('[' | '"' << 8))             /* 12: of the shortest level and what ends it */
-            break;
-        length = fh_decimal_before(p + 2, end, prices, &price);
-        p += 2 + length;
-        if (length == 0 || end - p < 8 || (fh_le32(p) & 0xffffff) != ('"' | ',' << 8 | '"' << 16))
-            break;
-        length = fh_decimal_before(p + 3, end, sizes, &size);
-        p += 3 + length;
-        if (length == 0 || end - p < 4 || fh_le16(p) != ('"' | ']' << 8))
-            break;
-        for (int i = 0; i < 8; i++)
-            event[i] = row->words[i];
-        event[4] = (uint64_t)price;
-        event[5] = (uint64_t)size;
+        const uint8_t *p = at + 2;
+        if (FH_LIKELY(end - at >= FH_LEVEL_WINDOW)) {
+            if (fh_le16(at) != ('[' | '"' << 8))
+                break;
+            length = fh_decimal_text(p, prices, &price);
+            p += length;
+            if (length == 0 || fh_le16(p + 1) != (',' | '"' << 8))
+                break;
+            p += 3;
+            length = fh_decimal_text(p, sizes, &size);
+            p += length;
+            if (length == 0 || p[1] != ']')
+                break;
+        } else {                                /* near the end of the text: 12 bytes are the shortest level's and its end's */
+            if (end - at < 12 || fh_le16(at) != ('[' | '"' << 8))
+                break;
+            length = fh_decimal_before(p, end, prices, &price);
+            p += length;
+            if (length == 0 || end - p < 8 || fh_le16(p + 1) != (',' | '"' << 8))
+                break;
+            p += 3;
+            length = fh_decimal_before(p, end, sizes, &size);
+            p += length;
+            if (length == 0 || end - p < 4 || p[1] != ']')
+                break;
+        }
+        _mm_storeu_si128((__m128i *)event, first);
+        _mm_storeu_si128((__m128i *)event + 1, second);
+        _mm_storeu_si128((__m128i *)event + 2, _mm_set_epi64x(size, price));
+        _mm_storeu_si128((__m128i *)event + 3, last);
         event += 8;
-        at = p + 2;
-        c->at = at;
+        c->at = at = p + 2;                     /* behind the last level that was read */
         c->first = 0;
         if (fh_le16(at) != (',' | '[' << 8)) {
             n++;
@@ -619,6 +661,9 @@ static inline uint32_t fh_json_levels_usual(fh_json *c, const fh_json_row *row, 
         at++;
     }
     return n;
+#else
+    return 0;
+#endif
 }
 
 /* [[price, size, …], …], each as a number or a text, into events of 64 bytes; what follows the size is skipped.

@@ -23,4 +23,4 @@ class TextDecoder(Decoder):
         """The events of a list of texts up to the first that is malformed, dtype EVENT."""
 
     def decode_lines(self, buffer: Any, ts_recv: int = 0) -> tuple[int, int, int]:
-        """Look at and decode texts that stand one a line, into a reused batch: (texts, events, malformed ones left out)."""
+        """Look at and decode texts that stand one a line: (texts, events, malformed ones left out)."""

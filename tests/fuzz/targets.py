@@ -29,6 +29,7 @@ from feedhandler.session import framing, framings
 from tests.fuzz.engine import Target, ViolationError
 from tests.fuzz.frames import frame_target
 from tests.fuzz.packets import LONGEST, Wire, pack, parse
+from tests.fuzz.texts import text_target
 from tests.fuzz.websocket import websocket_target
 
 FOLDER = Path(tempfile.mkdtemp(prefix="feedhandler-fuzz-", dir="/dev/shm"))
@@ -315,6 +316,7 @@ def targets() -> list[Target]:
     found = [frame_target()]
     found += [framing_target(name) for name in framings()]
     found += [decoder_target(name) for name in tabled()]
+    found += [text_target(name) for name, table in protocols().items() if table.text]
     found += [capture_target(kind) for kind in ("pcap", "pcapng")]
     return [*found, websocket_target(), book_target(), handler_target()]
 

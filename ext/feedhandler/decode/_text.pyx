@@ -392,7 +392,7 @@ cdef class TextDecoder(Decoder):
 
 
     def decode_lines(self, const uint8_t[::1] buffer not None, int64_t ts_recv=0):
-        """Look at and decode texts that stand one a line, into a reused batch: (texts, events, malformed ones left out)."""
+        """Look at and decode texts that stand one a line: (texts, events, malformed ones left out)."""
         cdef Event[BATCH] events
         cdef Message one
         cdef Update head

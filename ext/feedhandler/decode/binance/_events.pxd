@@ -14,12 +14,6 @@ cdef class BinanceDecoder(TextDecoder):
     cdef uint64_t event_ms, transaction_ms, trade_id
     cdef fh_text name
     cdef fh_json bids, asks, price, quantity, maker         # where the values stand
-    cdef bint members(self) noexcept nogil
-    cdef bint member(self, uint64_t key) noexcept nogil
-    cdef bint number(self, uint32_t bit, uint64_t *value) noexcept nogil
-    cdef bint keep(self, uint32_t bit, fh_json *where) noexcept nogil
-    cdef bint event_name(self) noexcept nogil
-    cdef bint judge(self) noexcept nogil
     cdef int64_t levels(self, const Run *run, uint32_t side, fh_json *c, Event *out, uint32_t room, int64_t made) noexcept nogil
     cdef int64_t depth(self, const Run *run, Event *out, uint32_t room) noexcept nogil
     cdef int64_t trade(self, const Run *run, Event *out) noexcept nogil

@@ -102,169 +102,7 @@ cdef class BinanceDecoder(TextDecoder):
                 self.update.kind = UPDATE_PASS
                 self.update.type = TYPE_UNKNOWN
                 return fh_json_skip(c)
-        return fh_json_object(c) and self.members() and self.judge()
-
-    cdef bint members(self) noexcept nogil:
-        """Read on to the levels of a text that has said who it is, or to its end."""
-        cdef fh_json *c = &self.cursor
-        cdef fh_text key
-        cdef uint64_t word
-        while True:
-            if not fh_json_key(c, &key):
-                if c.bad:
-                    return False
-                if not self.inside:
-                    return True
-                self.inside = False
-                continue
-            word = fh_text_word(&key)
-            if not self.inside and word == KEY_DATA and not self.answer.len and fh_json_peek(c) == 123:
-                if self.seen & SEEN_DATA:
-                    return fh_json_fail(c)
-                self.seen |= SEEN_DATA
-                self.inside = True
-                fh_json_object(c)
-            elif not self.inside and (self.seen & SEEN_DATA or word == KEY_STREAM):
-                fh_json_skip(c)
-            else:
-                if self.kind == TYPE_SNAPSHOT:
-                    word = snapshot_key(&key, word)
-                if not self.member(word):
-                    return False
-                if self.side:
-                    return True
-
-    cdef bint member(self, uint64_t key) noexcept nogil:
-        """The value of one key of an event."""
-        cdef fh_json *c = &self.cursor
-        if key == 98:           # b
-            return self.keep(SEEN_BIDS, &self.bids)
-        if key == 97:           # a
-            return self.keep(SEEN_ASKS, &self.asks)
-        if key == 101:          # e
-            return self.event_name()
-        if key == 69:           # E
-            return self.number(SEEN_TIME, &self.event_ms)
-        if key == 115:          # s
-            if self.seen & SEEN_SYMBOL or fh_json_peek(c) != 34:
-                return fh_json_fail(c)
-            self.seen |= SEEN_SYMBOL
-            return fh_json_text(c, &self.name)
-        if key == 85:           # U
-            return self.number(SEEN_FIRST, &self.update.first)
-        if key == 117:          # u
-            return self.number(SEEN_LAST, &self.update.last)
-        if key == KEY_PU:
-            return self.number(SEEN_PREVIOUS, &self.update.previous)
-        if key == 84:           # T
-            return self.number(SEEN_TRANSACTION, &self.transaction_ms)
-        if key == 116:          # t
-            return self.number(SEEN_TRADE, &self.trade_id)
-        if key == 112:          # p
-            return self.keep(SEEN_PRICE, &self.price)
-        if key == 113:          # q
-            return self.keep(SEEN_QUANTITY, &self.quantity)
-        if key == 109:          # m
-            return self.keep(SEEN_MAKER, &self.maker)
-        if key == 66:           # B
-            self.seen |= SEEN_BID_SIZE
-        elif key == 65:         # A
-            self.seen |= SEEN_ASK_SIZE
-        elif key == KEY_RESULT or key == KEY_ID:
-            self.seen |= SEEN_ANSWER
-        return fh_json_skip(c)
-
-    cdef bint number(self, uint32_t bit, uint64_t *value) noexcept nogil:
-        """A number that may be met once; another kind of value belongs to an event that we do not know."""
-        cdef fh_json *c = &self.cursor
-        cdef int first = fh_json_peek(c)
-        if first < 48 or first > 57:
-            return fh_json_skip(c)
-        if self.seen & bit:
-            return fh_json_fail(c)
-        self.seen |= bit
-        return fh_json_uint(c, value)
-
-    cdef bint keep(self, uint32_t bit, fh_json *where) noexcept nogil:
-        """Note where a value stands, or stop before it: levels of a text that has said who it is."""
-        cdef fh_json *c = &self.cursor
-        if self.seen & bit:
-            return fh_json_fail(c)
-        self.seen |= bit
-        if bit & LEVELS and (self.kind == TYPE_DEPTH or self.kind == TYPE_SNAPSHOT) and self.complete & ~self.seen == 0:
-            self.side = bit
-            return True
-        where[0] = c[0]
-        return fh_json_skip(c)
-
-    cdef bint event_name(self) noexcept nogil:
-        cdef fh_text name
-        if self.seen & SEEN_EVENT:
-            return fh_json_fail(&self.cursor)
-        if fh_json_peek(&self.cursor) != 34:
-            return fh_json_skip(&self.cursor)
-        self.seen |= SEEN_EVENT
-        if not fh_json_text(&self.cursor, &name) or self.kind == TYPE_SNAPSHOT:
-            return not self.cursor.bad
-        if fh_text_is(&name, b"depthUpdate", 11):
-            self.kind = TYPE_DEPTH
-        elif fh_text_is(&name, b"trade", 5):
-            self.kind = TYPE_TRADE
-        elif fh_text_is(&name, b"aggTrade", 8):
-            self.kind = TYPE_AGGREGATE
-        elif fh_text_is(&name, b"bookTicker", 10):
-            self.kind = TYPE_TICKER
-        elif fh_text_is(&name, b"kline", 5):
-            self.kind = TYPE_KLINE
-        else:
-            self.kind = TYPE_UNKNOWN
-        return True
-
-    cdef bint judge(self) noexcept nogil:
-        """What this text is, and whether it has what a text of its type must have."""
-        cdef uint32_t needed = 0
-        if self.kind == 0:
-            if self.seen & TICKER == TICKER:
-                self.kind = TYPE_TICKER
-            elif self.seen & SEEN_ANSWER:
-                self.kind = TYPE_ANSWER
-            else:
-                self.kind = TYPE_UNKNOWN
-        self.update.type = self.kind
-        self.update.kind = UPDATE_PASS
-        if self.kind == TYPE_DEPTH:
-            self.update.kind = UPDATE_CHANGE
-            self.update.flags |= UPDATE_NUMBERED | (UPDATE_CHAINED if self.futures else 0)
-            needed = IDENTITY | (SEEN_PREVIOUS if self.futures else 0)
-        elif self.kind == TYPE_SNAPSHOT:
-            self.update.kind = UPDATE_SNAPSHOT
-            self.update.flags |= UPDATE_NUMBERED
-            self.update.first = self.update.last
-            self.name = self.symbol
-            needed = SEEN_LAST
-        elif self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:
-            needed = SOLD | (SEEN_TRADE if self.kind == TYPE_TRADE else SEEN_ASKS)
-        if self.update.kind == UPDATE_PASS:
-            self.update.first = self.update.last = self.update.previous = 0
-            if needed == 0:
-                return True
-        elif not self.side:
-            needed |= LEVELS
-        if needed & ~self.seen or self.update.first > self.update.last:
-            return fh_json_fail(&self.cursor)
-        if self.event_ms > LATEST or self.transaction_ms > LATEST:
-            return fh_json_fail_as(&self.cursor, FH_JSON_RANGE)
-        if self.seen & SEEN_TRANSACTION and (self.futures or self.update.kind == UPDATE_PASS):
-            self.update.ts_event = MILLISECOND * <int64_t> self.transaction_ms
-        elif self.futures or self.kind == TYPE_DEPTH:   # no time stands in a snapshot of the spot market
-            self.update.ts_event = MILLISECOND * <int64_t> self.event_ms
-        if self.kind == TYPE_TRADE:         # so that of two lines' copies one passes
-            self.update.first = self.update.last = self.trade_id
-            self.update.flags |= UPDATE_NUMBERED
-        if self.name.len == 0:
-            return fh_json_fail(&self.cursor)
-        self.update.instrument = self.named(&self.name)
-        return True
+        return fh_json_object(c) and members(self) and judge(self)
 
     cdef int64_t body(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
         if self.update.kind != UPDATE_PASS:
@@ -295,7 +133,7 @@ cdef class BinanceDecoder(TextDecoder):
         while self.side and made >= 0:
             made = self.levels(run, self.side, &self.cursor, out, room, made)
             self.side = 0
-            if not self.members():
+            if not members(self):
                 return -1
         if made < 0 or LEVELS & ~self.seen or not fh_json_done(&self.cursor):
             return -1
@@ -318,10 +156,7 @@ cdef class BinanceDecoder(TextDecoder):
         """The aggressor sold where the buyer was the maker."""
         cdef fh_json_row row
         cdef int64_t price = 0, quantity = 0
-        cdef uint64_t number = self.trade_id
         cdef int maker = 0
-        if self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.asks, &number):       # `a`: the aggregate's number
-            return -1
         if not fh_json_bool(&self.maker, &maker):
             return -1
         self.update.last = self.update.first = 0        # of the book's row a trade has no number
@@ -330,8 +165,180 @@ cdef class BinanceDecoder(TextDecoder):
             return -1
         if quantity < 0:
             return -1
-        row.words[3] = number
+        row.words[3] = self.trade_id
         row.words[4] = <uint64_t> price
         row.words[5] = <uint64_t> quantity
         memcpy(out, row.words, sizeof(Event))
         return 1
+
+
+# Functions, not methods: they are called for each key, and nobody replaces them.
+
+cdef bint members(BinanceDecoder self) noexcept nogil:
+    """Read on to the levels of a text that has said who it is, or to its end."""
+    cdef fh_json *c = &self.cursor
+    cdef fh_text key
+    cdef uint64_t word
+    while True:
+        if not fh_json_key(c, &key):
+            if c.bad:
+                return False
+            if not self.inside:
+                return True
+            self.inside = False
+            continue
+        word = fh_text_word(&key)
+        if not self.inside and word == KEY_DATA and not self.answer.len and fh_json_peek(c) == 123:
+            if self.seen & SEEN_DATA:
+                return fh_json_fail(c)
+            self.seen |= SEEN_DATA
+            self.inside = True
+            fh_json_object(c)
+        elif not self.inside and (self.seen & SEEN_DATA or word == KEY_STREAM):
+            fh_json_skip(c)
+        else:
+            if self.kind == TYPE_SNAPSHOT:
+                word = snapshot_key(&key, word)
+            if not member(self, word):
+                return False
+            if self.side:
+                return True
+
+
+cdef bint member(BinanceDecoder self, uint64_t key) noexcept nogil:
+    """The value of one key of an event."""
+    cdef fh_json *c = &self.cursor
+    if key == 98:           # b
+        return keep(self, SEEN_BIDS, &self.bids)
+    if key == 97:           # a
+        return keep(self, SEEN_ASKS, &self.asks)
+    if key == 101:          # e
+        return event_name(self)
+    if key == 69:           # E
+        return number(self, SEEN_TIME, &self.event_ms)
+    if key == 115:          # s
+        if self.seen & SEEN_SYMBOL or fh_json_peek(c) != 34:
+            return fh_json_fail(c)
+        self.seen |= SEEN_SYMBOL
+        return fh_json_text(c, &self.name)
+    if key == 85:           # U
+        return number(self, SEEN_FIRST, &self.update.first)
+    if key == 117:          # u
+        return number(self, SEEN_LAST, &self.update.last)
+    if key == 84:           # T
+        return number(self, SEEN_TRANSACTION, &self.transaction_ms)
+    if key == 116:          # t
+        return number(self, SEEN_TRADE, &self.trade_id)
+    if key == 112:          # p
+        return keep(self, SEEN_PRICE, &self.price)
+    if key == 113:          # q
+        return keep(self, SEEN_QUANTITY, &self.quantity)
+    if key == 109:          # m
+        return keep(self, SEEN_MAKER, &self.maker)
+    if key == KEY_PU:
+        return number(self, SEEN_PREVIOUS, &self.update.previous)
+    if key == 66:           # B
+        self.seen |= SEEN_BID_SIZE
+    elif key == 65:         # A
+        self.seen |= SEEN_ASK_SIZE
+    elif key == KEY_RESULT or key == KEY_ID:
+        self.seen |= SEEN_ANSWER
+    return fh_json_skip(c)
+
+
+cdef inline bint number(BinanceDecoder self, uint32_t bit, uint64_t *value) noexcept nogil:
+    """A number that may be met once; another kind of value belongs to an event that we do not know."""
+    cdef fh_json *c = &self.cursor
+    cdef int first = fh_json_peek(c)
+    if first < 48 or first > 57:
+        return fh_json_skip(c)
+    if self.seen & bit:
+        return fh_json_fail(c)
+    self.seen |= bit
+    return fh_json_uint(c, value)
+
+
+cdef inline bint keep(BinanceDecoder self, uint32_t bit, fh_json *where) noexcept nogil:
+    """Note where a value stands, or stop before it: levels of a text that has said who it is."""
+    cdef fh_json *c = &self.cursor
+    if self.seen & bit:
+        return fh_json_fail(c)
+    self.seen |= bit
+    if bit & LEVELS and (self.kind == TYPE_DEPTH or self.kind == TYPE_SNAPSHOT) and self.complete & ~self.seen == 0:
+        self.side = bit
+        return True
+    where[0] = c[0]
+    return fh_json_skip(c)
+
+
+cdef bint event_name(BinanceDecoder self) noexcept nogil:
+    cdef fh_text name
+    if self.seen & SEEN_EVENT:
+        return fh_json_fail(&self.cursor)
+    if fh_json_peek(&self.cursor) != 34:
+        return fh_json_skip(&self.cursor)
+    self.seen |= SEEN_EVENT
+    if not fh_json_text(&self.cursor, &name) or self.kind == TYPE_SNAPSHOT:
+        return not self.cursor.bad
+    if fh_text_is(&name, b"depthUpdate", 11):
+        self.kind = TYPE_DEPTH
+    elif fh_text_is(&name, b"trade", 5):
+        self.kind = TYPE_TRADE
+    elif fh_text_is(&name, b"aggTrade", 8):
+        self.kind = TYPE_AGGREGATE
+    elif fh_text_is(&name, b"bookTicker", 10):
+        self.kind = TYPE_TICKER
+    elif fh_text_is(&name, b"kline", 5):
+        self.kind = TYPE_KLINE
+    else:
+        self.kind = TYPE_UNKNOWN
+    return True
+
+
+cdef bint judge(BinanceDecoder self) noexcept nogil:
+    """What this text is, and whether it has what a text of its type must have."""
+    cdef uint32_t needed = 0
+    if self.kind == 0:
+        if self.seen & TICKER == TICKER:
+            self.kind = TYPE_TICKER
+        elif self.seen & SEEN_ANSWER:
+            self.kind = TYPE_ANSWER
+        else:
+            self.kind = TYPE_UNKNOWN
+    self.update.type = self.kind
+    self.update.kind = UPDATE_PASS
+    if self.kind == TYPE_DEPTH:
+        self.update.kind = UPDATE_CHANGE
+        self.update.flags |= UPDATE_NUMBERED | (UPDATE_CHAINED if self.futures else 0)
+        needed = IDENTITY | (SEEN_PREVIOUS if self.futures else 0)
+    elif self.kind == TYPE_SNAPSHOT:
+        self.update.kind = UPDATE_SNAPSHOT
+        self.update.flags |= UPDATE_NUMBERED
+        self.update.first = self.update.last
+        self.name = self.symbol
+        needed = SEEN_LAST
+    elif self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:
+        needed = SOLD | (SEEN_TRADE if self.kind == TYPE_TRADE else SEEN_ASKS)
+    if self.update.kind == UPDATE_PASS:
+        self.update.first = self.update.last = self.update.previous = 0
+        if needed == 0:
+            return True
+    elif not self.side:
+        needed |= LEVELS
+    if needed & ~self.seen or self.update.first > self.update.last:
+        return fh_json_fail(&self.cursor)
+    if self.event_ms > LATEST or self.transaction_ms > LATEST:
+        return fh_json_fail_as(&self.cursor, FH_JSON_RANGE)
+    if self.seen & SEEN_TRANSACTION and (self.futures or self.update.kind == UPDATE_PASS):
+        self.update.ts_event = MILLISECOND * <int64_t> self.transaction_ms
+    elif self.futures or self.kind == TYPE_DEPTH:   # no time stands in a snapshot of the spot market
+        self.update.ts_event = MILLISECOND * <int64_t> self.event_ms
+    if self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:      # numbered, so that of two lines' copies one passes
+        if self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.asks, &self.trade_id):    # its number is `a`
+            return fh_json_fail_as(&self.cursor, self.asks.bad)
+        self.update.first = self.update.last = self.trade_id
+        self.update.flags |= UPDATE_NUMBERED
+    if self.name.len == 0:
+        return fh_json_fail(&self.cursor)
+    self.update.instrument = self.named(&self.name)
+    return True
