@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from feedhandler import decode, receive, session
 from feedhandler._handler import Shard
@@ -23,10 +23,13 @@ from feedhandler.book import FAULTS, LevelBook, OrderBook
 from feedhandler.capture_config import CaptureOptions
 from feedhandler.closing import Closing
 from feedhandler.config import RecoverySettings
+from feedhandler.control import ControlThread
 from feedhandler.counters import CHANNEL
+from feedhandler.decode._text import TextDecoder
 from feedhandler.decode.session_date import date_of, session_date, start_of
+from feedhandler.decode.venue import venue
 from feedhandler.errors import BackendError, CaptureError, FeedError
-from feedhandler.line import Arbiter, Recovery
+from feedhandler.line import Arbiter, Recovery, Resyncs, Splicer
 from feedhandler.notes import Notes
 from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.receive import stream
@@ -34,8 +37,8 @@ from feedhandler.recording import ALL, Recording, Window, books
 from feedhandler.recording.lines import framing_of
 from feedhandler.records import Quality, Reason, TimestampKind
 from feedhandler.recovery import Ladder, RecoveryControl, Sentences, Transports, transports
-from feedhandler.session.stream_lines import StreamControl
-from feedhandler.streams import HandledStream
+from feedhandler.session.websocket_control import WebSocketControl
+from feedhandler.streams import framing_for, stream_controls
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +96,9 @@ class Handler(Closing):
         self._live = receiver is None or handover is not None
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
-        self._streams: StreamControl | None = None
+        self._streams: list[ControlThread] = []
+        self._websockets: WebSocketControl | None = None
+        self._resyncs: dict[int, Resyncs] = {}
         self._housekeeper: threading.Thread | None = None
         self._sentences, self._details = Sentences(self.notes.append), Sentences(self.notes.append)
         self._transports = transports
@@ -151,7 +156,7 @@ class Handler(Closing):
         return choice.receiver, choice.backend
 
     def _more_framings(self) -> list[session.Framing]:
-        return [framing_of(channel) for channel in self.config.channels for _ in channel.lines]
+        return [framing_for(channel, line) for channel in self.config.channels for line in channel.lines]
 
     def _make_segment(self, anonymous: bool) -> Segment:
         config = self.config
@@ -192,7 +197,14 @@ class Handler(Closing):
         protocol = decode.protocol(channel.protocol)
         decoder = decode.decoder(channel.protocol, self.instruments, number, channel.venue)
         first = int(self.segment.channels[number]["first_line"])
-        silence_ms = channel.silence_ms or 3 * self._framings[first].heartbeat_ms or NEVER_MS
+        silence_ms = channel.silence_ms or 3 * self._heartbeat_ms(channel, first) or NEVER_MS
+        if channel.websocket:
+            return (
+                self._spliced(number, channel, decoder, silence_ms),
+                decoder,
+                self._level_book(True),
+                _days(protocol, moment),
+            )
         recovery, window_messages = self._recover(number, channel, silence_ms)
         arbiter = Arbiter(
             len(channel.lines),
@@ -207,19 +219,53 @@ class Handler(Closing):
         )
         books: Books
         sizes = self.config.books
-        policy = sum(FAULTS[fault.upper()] for fault in set(sizes.stale_on)) | FAULTS["MALFORMED"]
         if protocol.book == "orders":
             books = OrderBook(
                 self.segment.books,
                 depth=sizes.depth,
                 orders=sizes.orders,
-                policy=policy,
+                policy=self._policy(),
                 crossed_ms=sizes.crossed_ms,
                 price_quantum=10 ** (-protocol.price_exponent - protocol.price_decimals),
             )
         else:
-            books = LevelBook(self.segment.books, depth=sizes.depth, policy=policy, crossed_ms=sizes.crossed_ms)
+            books = self._level_book()
         return arbiter, decoder, books, _days(protocol, moment)
+
+    def _policy(self) -> int:
+        """The faults that turn a book STALE."""
+        return sum(FAULTS[fault.upper()] for fault in set(self.config.books.stale_on)) | FAULTS["MALFORMED"]
+
+    def _level_book(self, by_snapshot: bool = False) -> LevelBook:
+        sizes = self.config.books
+        return LevelBook(
+            self.segment.books,
+            depth=sizes.depth,
+            policy=self._policy(),
+            crossed_ms=sizes.crossed_ms,
+            by_snapshot=by_snapshot,
+        )
+
+    def _heartbeat_ms(self, channel: Channel, first: int) -> int:
+        """Something is heard of a line of the channel at least so often; 0 = nobody says."""
+        if channel.websocket:
+            return round(1000 * max(1.0, venue(channel.protocol).heartbeat.every_s))
+        return self._framings[first].heartbeat_ms
+
+    def _spliced(self, number: int, channel: Channel, decoder: Decoder, silence_ms: int) -> Arbiter:
+        """The line stage of a channel of JSON texts, whose last line is the control line."""
+        assert isinstance(decoder, TextDecoder)
+        if self._live:
+            self._resyncs[number] = Resyncs()
+        splicer = Splicer(
+            len(channel.lines),
+            first_line=int(self.segment.channels[number]["first_line"]),
+            reorder_us=channel.reorder_us,
+            silence_ms=silence_ms,
+            decoder=decoder,
+            resyncs=self._resyncs.get(number),
+        )
+        return cast("Arbiter", splicer)  # in all that a shard asks of one
 
     def _recover(self, number: int, channel: Channel, silence_ms: int) -> tuple[Recovery | None, int]:
         """The hot thread's end of a channel's recovery, if it has one, and the messages that may wait."""
@@ -272,9 +318,9 @@ class Handler(Closing):
             self.notes.append(receive.starved(run.wait, run.cpu))
         self._stack.enter_context(Waker(self.segment, run.wake_us))
         if self._live and self._is_stream():
-            self._streams = StreamControl(self._stream_receiver(), self._stream_lines(), self.notes)
+            self._make_streams()
             if self.handover is None:
-                self._streams.start()
+                self._connect()
         if self.ladders and self._transports is None:
             self._recovery = RecoveryControl(self.ladders, self.notes.append)
             self._recovery.start()
@@ -289,8 +335,11 @@ class Handler(Closing):
     def _went_live(self) -> None:
         """The recording is over, and packets are those of the lines: their latency means something."""
         self.shard.measure(self.config.handler.latency_sample)
-        if self._streams is not None:
-            self._streams.start()
+        self._connect()
+
+    def _connect(self) -> None:
+        for control in self._streams:
+            control.start()
 
     def _sessions(self) -> list[str]:
         """The session of each line's channel."""
@@ -345,13 +394,21 @@ class Handler(Closing):
         assert isinstance(receiver, stream.StreamReceiver)
         return receiver
 
-    def _stream_lines(self) -> list[HandledStream]:
-        receiver, segment = self._stream_receiver(), self.segment
-        lines = [(number, line) for number, channel in enumerate(self.config.channels) for line in channel.lines]
-        return [
-            HandledStream(i, line, receiver, self._framings[i], segment.channels[number], segment.lines[i])
-            for i, (number, line) in enumerate(lines)
-        ]
+    def _make_streams(self) -> None:
+        """The control threads: one of all sessions that log in, one of all WebSockets."""
+        wishes = {number: resyncs.take for number, resyncs in self._resyncs.items()}
+        made = stream_controls(
+            self.config,
+            self._stream_receiver(),
+            self._framings,
+            self.segment,
+            self.instruments,
+            wishes,
+            self.notes,
+            self._sentences,
+        )
+        self._streams = made
+        self._websockets = next((control for control in made if isinstance(control, WebSocketControl)), None)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the end of the hot thread: True when it has ended. Raises what ended it, if that was an error."""
@@ -371,8 +428,8 @@ class Handler(Closing):
         self.shard.stop()
         if self.handover is not None:
             self.handover.stop()
-        if self._streams is not None:
-            self._streams.stop()
+        for control in self._streams:
+            control.stop()
         if self._recovery is not None:
             self._recovery.stop()
         for thread in (self._thread, self._housekeeper):
@@ -410,6 +467,7 @@ class Handler(Closing):
             "priority": self.config.handler.priority,
             "lines": lines,
             "recovery": {ladder.name: {"rung": ladder.rung.value, **ladder.stats} for ladder in self.ladders},
+            "connections": self._websockets.status() if self._websockets is not None else {},
             "handover": asdict(self.handover.progress()) if self.handover is not None else None,
             "notes": list(self.notes),
         }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from feedhandler.counters import CHANNEL, LINE, by_name
 from feedhandler.figures import COLOURS, SHORT, amount, duration, rate, table, visible, word
 from feedhandler.read import Feed
-from feedhandler.records import Quality, Reason, TimestampKind
+from feedhandler.records import Cause, Connection, Quality, Reason, TimestampKind
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LINE_STATES = ("DOWN", "UP", "SILENT", "ENDED")
 LINE_COLOURS = {"UP": "green", "SILENT": "yellow", "DOWN": "red", "ENDED": "dim"}
+CONNECTION_COLOURS = {"CONNECTED": "green", "STALE": "yellow", "SYNCHRONIZING": "yellow"}  # else red
 LIFE_REASONS = {"STOPPED": Reason.STOPPED, "FROZEN": Reason.SILENT}
 USUAL = ("messages", "events", "sessions")  # every other counter of a channel is worth a word as soon as it is not 0
 
@@ -45,6 +46,10 @@ class LineView:
     lead_p50: int = 0
     lead_p99: int = 0
     counters: Mapping[str, int] = field(default_factory=dict)
+    connection: str = "NONE"
+    """Where a line that is a WebSocket stands; its `cause` says why, `connection_since` when it came there."""
+    cause: str = "NONE"
+    connection_since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +145,9 @@ def _line(row: Any, channel: str, won_by_all: int, lead: Any) -> LineView:
         lead_p50=lead.percentile(50),
         lead_p99=lead.percentile(99),
         counters=counters,
+        connection=Connection(int(row["connection"])).name,
+        cause=Cause(int(row["connection_reason"])).name,
+        connection_since=int(row["connection_since"]),
     )
 
 
@@ -222,6 +230,26 @@ def draw_traffic(lines: Sequence[LineView], taken: int, before: Sequence[LineVie
             duration(max(0, taken - line.last_packet)) if line.last_packet else "never",
             line.timestamps.lower(),
         )
+    return made
+
+
+def connections(lines: Sequence[LineView]) -> list[LineView]:
+    """The lines that are WebSockets."""
+    return [line for line in lines if line.connection != "NONE"]
+
+
+def draw_connections(lines: Sequence[LineView], taken: int) -> "Table":
+    """Where each WebSocket stands, why, and for how long."""
+    made = table("connection<", "state<", "why<", "for", "reconnects")
+    for line, name in zip(lines, _names(lines), strict=True):
+        if line.connection != "NONE":
+            made.add_row(
+                name,
+                word(line.connection, {line.connection: CONNECTION_COLOURS.get(line.connection, "red")}),
+                "" if line.cause == "NONE" else line.cause.lower().replace("_", " "),
+                duration(max(0, taken - line.connection_since)) if line.connection_since else "",
+                amount(line.counters.get("reconnects", 0)),
+            )
     return made
 
 

@@ -1,23 +1,41 @@
-"""Stream lines of a handler: what the arbiter of their channel needs next, and what their framing makes of it."""
+"""Stream lines of a handler: what the arbiter of their channel needs next, and what their framing makes of it.
+
+And its channels of JSON over WebSockets: where their books stand, and what the hot thread wishes for them.
+"""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from feedhandler import records, session
 from feedhandler.counters import LINE
-from feedhandler.session.stream_lines import StreamLine
+from feedhandler.decode.venue import Feed, venue
+from feedhandler.recording.lines import framing_of
+from feedhandler.recovery.rest import HttpTransport, RestQueue
+from feedhandler.session._websocket import WebSocketFraming
+from feedhandler.session.resync import Wish
+from feedhandler.session.stream_lines import StreamControl, StreamLine
+from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl
+from feedhandler.session.websocket_lines import VenueLine
+from feedhandler.venue_config import CONTROL
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from feedhandler.config import Line
+    from feedhandler._instruments import Instruments
+    from feedhandler.config import Channel, Config, Line
+    from feedhandler.control import ControlThread
+    from feedhandler.publish import Segment
     from feedhandler.receive.stream import StreamReceiver
     from feedhandler.session import Framing
 
 BAD_PACKETS = [counter.name for counter in LINE].index("bad_packets")
 LOOKS = 1000  # at a session's name and number, which change within nanoseconds
+TEXT_MAX = 4 << 20  # of a text of the control line: a whole book as REST answers it
 LINE_ENDED = 3  # LineRecord.state: the server has said that the session is over
 
 
@@ -63,3 +81,142 @@ class HandledStream(StreamLine):
     def ended(self) -> bool:
         """The server has said that the session is over."""
         return bool(self._record["state"] == LINE_ENDED)
+
+
+def framing_for(channel: Channel, line: Line) -> Framing:
+    """What cuts a line's packets into messages; of a WebSocket, within the size that is configured."""
+    if channel.websocket:
+        largest = TEXT_MAX if line.name == CONTROL else channel.max_message_bytes
+        return session.framing(channel.session, max_message_bytes=largest)
+    return framing_of(channel)
+
+
+class HandledVenueLine(VenueLine):
+    """A WebSocket line of a handler."""
+
+    books: Books
+
+    def prepare(self, sock: socket.socket) -> None:
+        """The framing begins with the head of the response."""
+        self.framing.begin_connection()
+
+    def whole(self) -> bool:
+        return self.books.whole()
+
+
+class Books:
+    """Where a channel's books stand, for the control thread: copies of single words, taken without a lock."""
+
+    def __init__(self, channel: Channel, feed: Feed, segment: Segment, instruments: Instruments) -> None:
+        self._channel, self._feed, self._segment, self._instruments = channel, feed, segment, instruments
+        self._quality = int(records.BOOK.fields["quality"][1])  # type: ignore[index]
+        self._wanted = any(stream in venue(channel.protocol).books for stream in feed.streams)
+
+    def whole(self) -> bool:
+        """Every book is LIVE; of a channel without books, never: what confirms it is the venue's word."""
+        return self._wanted and all(self._stands(symbol) == records.Quality.LIVE for symbol in self._feed.symbols)
+
+    def missing(self) -> list[str]:
+        """The symbols of which no book has begun."""
+        if not self._wanted:
+            return []
+        return [symbol for symbol in self._feed.symbols if self._stands(symbol) == records.Quality.INIT]
+
+    def symbol(self, instrument: int) -> str:
+        """Of an instrument of the directory, "" of another channel's."""
+        found = self._instruments.symbol(instrument)
+        return found if found in self._feed.symbols else ""
+
+    def _stands(self, symbol: str) -> int:
+        number = self._instruments.lookup(symbol, self._channel.venue)
+        return int(self._segment.books[number, self._quality]) if number else int(records.Quality.INIT)
+
+
+class RestServices:
+    """One queue for each REST service, however many channels ask it: its limits are those of all."""
+
+    def __init__(self) -> None:
+        self._queues: dict[str, RestQueue] = {}
+
+    def of(self, channel: Channel) -> RestQueue:
+        """The queue of a channel's service. The authorities that the lines trust are trusted there, too."""
+        known = venue(channel.protocol)
+        url = channel.rest or known.rest
+        if url not in self._queues:
+            ca = tuple(dict.fromkeys(line.ca for line in channel.lines if line.ca))
+            self._queues[url] = RestQueue(HttpTransport(ca), known.rest_limit)
+        return self._queues[url]
+
+
+def channel_control(
+    number: int,
+    channel: Channel,
+    receiver: StreamReceiver,
+    framings: Sequence[Framing],
+    segment: Segment,
+    instruments: Instruments,
+    rest: RestQueue,
+    wishes: Callable[[], Sequence[Wish]],
+    note: Callable[[str], None],
+) -> ChannelControl:
+    """The control of one channel of a handler; `number` is the receiver's of its first line."""
+    known = venue(channel.protocol)
+    feed = known.feed(channel.symbols, channel.streams, channel.depth)
+    books = Books(channel, feed, segment, instruments)
+    lines = []
+    for index in range(len(channel.lines) - 1):
+        made = framings[index]
+        assert isinstance(made, WebSocketFraming)
+        line = HandledVenueLine(number + index, index, channel, receiver, made, known, feed)
+        line.books = books
+        lines.append(line)
+    last = len(channel.lines) - 1
+    return ChannelControl(
+        channel.name,
+        known,
+        feed,
+        lines,
+        ControlLine(number + last, receiver, framings[last]),
+        rest,
+        rest_url=channel.rest,
+        wishes=wishes,
+        symbol_of=books.symbol,
+        missing=books.missing,
+        beat_s=channel.silence_ms / 1000,
+        note=note,
+    )
+
+
+def stream_controls(
+    config: Config,
+    receiver: StreamReceiver,
+    framings: Sequence[Framing],
+    segment: Segment,
+    instruments: Instruments,
+    wishes: Mapping[int, Callable[[], Sequence[Wish]]],
+    notes: list[str],
+    sentences: Callable[[str], None],
+) -> list[ControlThread]:
+    """The control threads of a handler's stream lines: one of all sessions that log in, one of all WebSockets.
+
+    `wishes`, by the number of the channel: takes what its hot thread wants.
+    """
+    services = RestServices()
+    sessions: list[HandledStream] = []
+    venues: list[ChannelControl] = []
+    for number, channel in enumerate(config.channels):
+        first = int(segment.channels[number]["first_line"])
+        own = framings[first : first + len(channel.lines)]
+        if channel.websocket:
+            rest = services.of(channel)
+            take = wishes[number]
+            venues.append(channel_control(first, channel, receiver, own, segment, instruments, rest, take, sentences))
+            continue
+        for i, (line, framing) in enumerate(zip(channel.lines, own, strict=True), first):
+            sessions.append(HandledStream(i, line, receiver, framing, segment.channels[number], segment.lines[i]))
+    made: list[ControlThread] = []
+    if sessions:
+        made.append(StreamControl(receiver, sessions, notes, alone=not venues))
+    if venues:
+        made.append(WebSocketControl(receiver, venues, notes.append))
+    return made

@@ -15,7 +15,9 @@ from feedhandler.read.views import FAULTS
 from feedhandler.scoreboard import (
     ChannelView,
     LineView,
+    connections,
     draw_channels,
+    draw_connections,
     draw_scores,
     draw_traffic,
     draw_troubles,
@@ -148,6 +150,8 @@ def draw(view: View, earlier: View | None = None, rows: int = 0, width: int = 80
     channels = draw_channels(view.channels, view.taken, earlier.channels if earlier else (), span)
     lines = draw_traffic(view.lines, view.taken, earlier.lines if earlier else (), span)
     parts: list[RenderableType] = [_head(view, earlier), _way(view), "", channels, "", lines]
+    if connections(view.lines):
+        parts += ["", draw_connections(view.lines, view.taken)]
     fit, scores, latencies = _fit(view, height) if height else (0, True, True)
     if scores:
         parts += ["", draw_scores(view.lines, view.taken)]
@@ -169,6 +173,7 @@ BOOKS_WANTED = 7  # before anything else is shown beside them but channels and l
 def _fit(view: View, height: int) -> tuple[int, bool, bool]:
     """On a terminal of `height` lines: how many books are shown, at least one, and whether scores and latencies are."""
     rows = height - 10 - len(view.channels) - len(draw_troubles(view.channels)) - len(view.lines) - len(_faulty(view))
+    rows -= len(connections(view.lines)) + 2 if connections(view.lines) else 0
     spoken = sum(1 for latency in view.latency if latency.count)
     taken = spoken + 2 if spoken else 0
     latencies = rows - taken >= BOOKS_WANTED
