@@ -5,14 +5,15 @@ SHELL := /bin/bash
 
 PY := .venv/bin/python
 SECONDS ?=
+FEED ?=
 MINUTES ?= 10
 
 # The demo says how long it took from here to the first book.
 export FEEDHANDLER_STARTED := $(or $(FEEDHANDLER_STARTED),$(shell date +%s.%N))
 
-demo:               ## an exchange, a handler, a strategy and a live view; SECONDS=10 ends by itself
+demo:               ## an exchange, a handler, a strategy and a live view; SECONDS=10 ends by itself, FEED=crypto
 	@scripts/setup
-	@$(PY) scripts/demo.py $(if $(SECONDS),--seconds $(SECONDS))
+	@$(PY) scripts/demo.py $(if $(FEED),--feed $(FEED)) $(if $(SECONDS),--seconds $(SECONDS))
 
 test:               ## lint, types, stubs, every test, the sanitizer part, a minute of fuzzing
 	@scripts/setup test

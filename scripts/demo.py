@@ -1,5 +1,8 @@
 """`make demo`: an exchange, a handler, a strategy, each a process of its own, and a live view of what they do.
 
+FEED=crypto: four crypto venues instead, on loopback over TLS, each followed over two connections, of which one is cut
+now and then.
+
 On a terminal the view is redrawn in place; elsewhere it is a line a second. Ctrl-C, or --seconds, ends all of them in
 order, and a summary follows. Exit code 0 when every process ended well and books were live.
 """
@@ -51,6 +54,14 @@ group = "{b}"
 port = {port}
 interface = "lo"
 """
+VENUES = ("binance", "coinbase", "kraken", "bitstamp")
+FAULTS = """
+[[fault]]
+kind = "cut"
+at = 2000
+every = 4000
+"""
+COMMAND = (sys.executable, "-m", "feedhandler")
 PR_SET_PDEATHSIG = 1
 
 
@@ -112,29 +123,20 @@ class StopDemo(BaseException):
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=0.0, help="end by itself; 0 = on Ctrl-C")
-    parser.add_argument("--symbols", type=int, default=200)
-    parser.add_argument("--rate", type=int, default=20_000, help="messages per second")
+    parser.add_argument("--feed", choices=("itch", "crypto"), default="itch")
+    parser.add_argument("--symbols", type=int, help="200; crypto: 3 of each venue")
+    parser.add_argument("--rate", type=int, help="messages per second: 20,000; crypto: 200 of each venue")
     parser.add_argument("--name", default="demo", help="of the shared segment")
     options = parser.parse_args(arguments)
 
     signal.signal(signal.SIGTERM, _raise_stop)
     signal.signal(signal.SIGINT, _raise_stop)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    pid = os.getpid()
-    groups = [f"239.{192 + pid % 60}.{pid // 60 % 256}.{last}" for last in (1, 2)]
-    config = FOLDER / f"{options.name}.toml"
-    config.write_text(CONFIG.format(name=options.name, a=groups[0], b=groups[1], port=26400).lstrip())
     parts: list[Part] = []
     last: View | None = None
     ended_well, stopped = True, False
     try:
-        command = (sys.executable, "-m", "feedhandler")
-        parts.append(Part("handler", *command, "run", config))
-        feed = _attach(options.name, parts[0])
-        parts.append(Part("strategy", sys.executable, "examples/strategy.py", options.name))
-        flow = ("--symbols", options.symbols, "--rate", options.rate, "--messages", 10**9, "--skew-us", 20)
-        lines = [word for group in groups for word in ("--group", f"{group}:26400")]
-        parts.append(Part("simulator", *command, "simulate", *map(str, flow), *lines))
+        feed = (_crypto if options.feed == "crypto" else _itch)(options, parts)
         _first_book(feed, parts)
         for view in _views(feed, parts, options.seconds):
             last = view
@@ -151,6 +153,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ended_well = False
             print(f"demo: {name} ended with code {code}; what it said: build/demo/{name}.log", file=sys.stderr)
     return 0 if (_summary(last, parts) or (stopped and last is None)) and ended_well else 1
+
+
+def _itch(options: argparse.Namespace, parts: list[Part]) -> "Feed":
+    """A handler of two multicast lines, a strategy, and the exchange last, so that nothing is missed."""
+    pid = os.getpid()
+    groups = [f"239.{192 + pid % 60}.{pid // 60 % 256}.{last}" for last in (1, 2)]
+    config = FOLDER / f"{options.name}.toml"
+    config.write_text(CONFIG.format(name=options.name, a=groups[0], b=groups[1], port=26400).lstrip())
+    parts.append(Part("handler", *COMMAND, "run", config))
+    feed = _attach(options.name, parts[0])
+    parts.append(Part("strategy", sys.executable, "examples/strategy.py", options.name))
+    symbols, rate = options.symbols or 200, options.rate or 20_000
+    flow = ("--symbols", symbols, "--rate", rate, "--messages", 10**9, "--skew-us", 20)
+    lines = [word for group in groups for word in ("--group", f"{group}:26400")]
+    parts.append(Part("simulator", *COMMAND, "simulate", *map(str, flow), *lines))
+    return feed
+
+
+def _crypto(options: argparse.Namespace, parts: list[Part]) -> "Feed":
+    """The venues first, for they say where they are; then one handler of all of them, and a strategy."""
+    faults = FOLDER / f"{options.name}-faults.toml"
+    faults.write_text(FAULTS)
+    configs = {venue: FOLDER / f"{options.name}-{venue}.toml" for venue in VENUES}
+    flow = ("--symbols", str(options.symbols or 3), "--rate", str(options.rate or 200), "--faults", str(faults))
+    for venue, config in configs.items():
+        config.unlink(missing_ok=True)
+        there = ("--config", str(config), "--certificates", str(FOLDER / f"{options.name}-{venue}"))
+        parts.append(Part(f"simulator-{venue}", *COMMAND, "simulate", "--venue", venue, *flow, *there))
+    end = time.monotonic() + 30
+    while not all(config.exists() for config in configs.values()):
+        _dead(parts)
+        if time.monotonic() > end:
+            raise RuntimeError("no venue within 30 s; see build/demo/*.log")
+        time.sleep(0.02)
+    config = FOLDER / f"{options.name}.toml"
+    channels = [one.read_text()[one.read_text().index("[[channel]]") :] for one in configs.values()]
+    config.write_text("\n".join([f'[shm]\nname = "{options.name}"\n\n[books]\ninstruments = 64\n', *channels]))
+    handler = Part("handler", *COMMAND, "run", config)
+    parts.append(handler)
+    feed = _attach(options.name, handler)
+    parts.append(Part("strategy", sys.executable, "examples/strategy.py", options.name))
+    return feed
 
 
 def _raise_stop(number: int, frame: FrameType | None) -> None:
@@ -196,11 +240,12 @@ def _views(feed: "Feed", parts: Sequence[Part], seconds: float) -> Iterator["Vie
     """Show and yield a view of the feed again and again: until the time is up or the simulator has ended."""
     from feedhandler.top import take
 
-    strategy, simulator = parts[1], parts[2]
+    strategy = next(part for part in parts if part.name == "strategy")
+    simulators = [part for part in parts if part.name.startswith("simulator")]
     end = time.monotonic() + seconds if seconds else float("inf")
     before = take(feed)
     with _screen(strategy) as show:
-        while time.monotonic() < end and simulator.alive:
+        while time.monotonic() < end and all(part.alive for part in simulators):
             time.sleep(min(show.period, max(0.0, end - time.monotonic())))
             _dead(parts)
             view = take(feed)
