@@ -233,8 +233,9 @@ class Handler(Closing):
         return arbiter, decoder, books, _days(protocol, moment)
 
     def _policy(self) -> int:
-        """The faults that turn a book STALE."""
-        return sum(FAULTS[fault.upper()] for fault in set(self.config.books.stale_on)) | FAULTS["MALFORMED"]
+        """The faults that turn a book STALE: those chosen, and what cannot be chosen away."""
+        always = FAULTS["MALFORMED"] | FAULTS["CHECKSUM"]
+        return sum(FAULTS[fault.upper()] for fault in set(self.config.books.stale_on)) | always
 
     def _level_book(self, by_snapshot: bool = False) -> LevelBook:
         sizes = self.config.books
