@@ -25,12 +25,15 @@ class Printer(fh.Strategy):
         bid, bid_size, ask, ask_size = book.top()
         if bid is not None and ask is not None:
             state = f"{book.seen_state.name} {book.trading.name}"
-            self.say(f"{book.symbol:<8} {bid / 1e9:>10.4f} × {bid_size:<6} {ask / 1e9:>10.4f} × {ask_size:<6} {state}")
+            price, size = self.units(book.instrument)
+            best = f"{bid * price:>10.4f} × {bid_size * size:<6g} {ask * price:>10.4f} × {ask_size * size:<6g}"
+            self.say(f"{book.symbol:<8} {best} {state}")
 
     def on_trade(self, event: Any) -> None:
         self.trades += 1
         symbol = self.feed.symbol(event["instrument"])
-        self.say(f"{symbol:<8} {event['price'] / 1e9:>10.4f} × {event['size']:<6} traded")
+        price, size = self.units(event["instrument"])
+        self.say(f"{symbol:<8} {event['price'] * price:>10.4f} × {event['size'] * size:<6g} traded")
 
     def on_stale(self, book: fh.Book, reason: fh.Reason) -> None:
         self.say(f"{book.symbol:<8} {book.state.name}: {reason.name}")
@@ -43,6 +46,11 @@ class Printer(fh.Strategy):
 
     def on_stop(self, feed: fh.Feed) -> None:
         print(f"strategy: {self.books} book updates, {self.trades} trades, {self.lost} events missed", flush=True)
+
+    def units(self, instrument: int) -> tuple[float, float]:
+        """What one of a price and of a size is worth."""
+        record = self.feed.instrument(instrument)
+        return 10.0 ** int(record["price_exponent"]), 10.0 ** int(record["size_exponent"])
 
     def say(self, text: str) -> None:
         """Print, but no more than a person can read."""
