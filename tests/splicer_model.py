@@ -17,6 +17,7 @@ class Model:
     waiting: dict[int, int] = field(default_factory=dict)
     seen: dict[int, int] = field(default_factory=dict)  # line: the number before its connection's first change
     since: int | None = None
+    shown: bool = False  # doubted, because nothing has proven the snapshot yet
 
     def change(self, line: int, before: int, last: int, now: int) -> None:
         self.seen.setdefault(line, before)
@@ -28,6 +29,8 @@ class Model:
         elif last > self.last:
             self.last, self.state = last, "whole"
             self._drain(now)
+        elif self.state == "doubted" and self.shown:
+            self.state = "whole"
 
     def snapshot(self, number: int, now: int) -> None:
         behind = [before for last, before in sorted(self.waiting.items()) if last > number]
@@ -37,16 +40,17 @@ class Model:
             return
         proven = any(before <= number for before in self.seen.values())
         self.last, self.since, self.state = number, None, "whole" if proven else "doubted"
+        self.shown = not proven
         self._drain(now)
 
     def lost(self, line: int) -> None:
         self.seen.pop(line, None)
         if not self.seen and self.state == "whole":
-            self.state, self.since = "doubted", None
+            self.state, self.since, self.shown = "doubted", None, False
 
     def tick(self, now: int) -> None:
         if self.since is not None and now - self.since >= self.reorder_ms and self.state == "whole":
-            self.state, self.since = "doubted", None
+            self.state, self.since, self.shown = "doubted", None, False
 
     def _drain(self, now: int) -> None:
         for last, before in sorted(self.waiting.items()):

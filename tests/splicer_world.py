@@ -45,7 +45,7 @@ class World:
 
     def __init__(self, venue: str, lines: int = 1, **options: Any) -> None:
         self.lines = lines
-        self.segment = Segment.anonymous(depth=DEPTH, instruments=16, lines=lines + 1)
+        self.segment = Segment.anonymous(depth=DEPTH, instruments=32, lines=lines + 1)
         directory = Instruments(self.segment.directory, self.segment.symbols, self.segment.part("directory"))
         decoder = decode.decoder(venue, directory, 0, venue[:8].upper())
         assert isinstance(decoder, TextDecoder)

@@ -1,4 +1,4 @@
-"""Connections cut at any byte, lagging snapshots, lines out of step: a book that is LIVE is what a lossless run has there.
+"""Connections cut at any byte, lagging snapshots, lines out of step: a LIVE book is what a lossless run has there.
 
 Every change sets one level of the book and, at price 1, its own number: so the book itself says how far it has come.
 """
@@ -14,7 +14,7 @@ from feedhandler.line._resyncs import RESYNC_OVER, RESYNC_SUBSCRIBE
 from feedhandler.records import Quality
 
 PRICE, SIZE = 10**9, 10**8
-SYMBOLS = {"binance": "BTCUSDT", "bitstamp": "btcusd", "coinbase": "BTC-USD", "kraken": "XBT/USD"}
+SYMBOLS = {"binance": "BTCUSDT", "bitstamp": "btcusd", "coinbase": "BTC-USD"}
 
 
 class Venue:
@@ -42,10 +42,6 @@ class Venue:
         if self.name == "bitstamp":
             data = {"timestamp": "1", "microtimestamp": str(10 * number), "bids": rows, "asks": []}
             return packed({"event": "data", "channel": "diff_order_book_btcusd", "data": data})
-        if self.name == "kraken":
-            return packed(
-                [336, {"b": [[price, size, "1.000000"] for price, size in rows], "c": "0"}, "book-1000", self.symbol]
-            )
         changes = [["buy", *row] for row in rows]
         return packed(
             {"type": "l2update", "product_id": self.symbol, "changes": changes, "time": "2026-11-22T15:00:00.000001Z"}
@@ -139,7 +135,7 @@ class Story:
                 assert bids.get(PRICE, 0) * 10 == self.model.last * SIZE
 
     def end(self) -> None:
-        """All lines come back, something happens, snapshots are to be had: then every book is LIVE, and the present one."""
+        """All lines come back, something happens, snapshots are to be had: then the book is LIVE, and the present."""
         for line in range(len(self.at)):
             self.connect(line)
         for _ in range(4):

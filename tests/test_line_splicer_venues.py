@@ -186,17 +186,26 @@ def test_with_no_line_in_step_it_is_a_gap() -> None:
     assert world.book("btcusd")[0] == {100 * PRICE: 90 * SIZE}
 
 
-def test_a_quiet_pair_has_no_book_until_something_happens() -> None:
+def test_a_quiet_pair_is_stale_until_something_happens() -> None:
     """REST answers may be older than the subscription: two that are the same prove nothing."""
     world = World("bitstamp")
     world.life(0, "CONNECTED")
     world.control(rest(50), rest(50))
-    assert world.state("btcusd")[0] == Quality.INIT
+    assert world.state("btcusd") == (Quality.STALE, Reason.SNAPSHOT)
     world.say(0, stamp(51))
     world.control(rest(50))
-    assert world.state("btcusd")[0] == Quality.INIT
+    assert world.state("btcusd") == (Quality.STALE, Reason.SNAPSHOT)
     world.control(rest(51))
     assert world.state("btcusd") == LIVE
+
+
+def test_a_change_that_the_snapshot_has_in_it_already_proves_it() -> None:
+    world = World("bitstamp")
+    world.control(rest(50))
+    world.say(0, stamp(49))
+    assert world.state("btcusd") == LIVE
+    world.say(0, stamp(51))
+    assert world.book("btcusd")[0] == {100 * PRICE: 51 * SIZE}
 
 
 def test_whole_books_on_the_line_need_no_snapshot() -> None:

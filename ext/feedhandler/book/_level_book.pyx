@@ -34,6 +34,7 @@ fh_crc32_begin()
 
 cdef enum:
     SPREAD = 18                 # powers of ten that fit
+    SNAPSHOT_BYTES = 67108864
 
 cdef uint64_t[SPREAD + 1] TENS
 for _i in range(SPREAD + 1):
@@ -44,14 +45,16 @@ for _i in range(SPREAD + 1):
 cdef class LevelBook(Books):
     """Books of price levels with full int64 prices, to any depth, in bounded memory.
 
-    level_bytes  memory for all levels, 16 bytes each before rounding up; default 4 KiB a book. A book for which there
+    level_bytes  memory for all levels, 16 bytes each before rounding up; default 4 KiB a book, and by_snapshot 64 MiB
+                 more: a snapshot of 5,000 levels a side needs half a MiB. A book for which there
                  is no room gives up its levels and is STALE (FULL) until a reset.
     by_snapshot  a book is LIVE when its snapshot is whole, and when the line stage says so; never of itself
     """
     def __cinit__(self, slots, *, level_bytes=None, bint by_snapshot=False, **_):
         cdef uint32_t i
         self.by_snapshot = by_snapshot
-        level_bytes = 4096 * self.instruments if level_bytes is None else level_bytes
+        if level_bytes is None:
+            level_bytes = 4096 * self.instruments + (SNAPSHOT_BYTES if by_snapshot else 0)
         if not 0 <= level_bytes < 1 << 38:
             raise errors.ConfigError(f"level_bytes is {level_bytes}: expected 0 to 2**38")
         self.levels.room = level_bytes // sizeof(fh_wide_level)

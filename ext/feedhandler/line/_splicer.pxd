@@ -32,6 +32,8 @@ cdef class Splicer(Coverage):
     cdef int judge_on_socket(self, const Message *message, Run *run) noexcept nogil
     cdef void judge_life(self) noexcept nogil
     cdef bint in_step(self, uint32_t instrument, uint64_t last) noexcept nogil
+    cdef void prove(self, uint32_t instrument) noexcept nogil
+    cdef bint seen(self, uint32_t instrument) noexcept nogil
     cdef bint proven(self, uint32_t instrument, uint64_t last) noexcept nogil
     cdef int keep_text(self, const Message *message) noexcept nogil
     cdef int refuse_snapshot(self, uint64_t number) noexcept nogil

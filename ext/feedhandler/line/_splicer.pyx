@@ -21,8 +21,8 @@ book; the others feed standby books of their own (_standby.pyx), and when the fi
 
 *Proof.* A snapshot of REST is right as of its number, but whether changes between it and the first one we saw are missing
 it does not say. It is proven when some connection has shown a change that begins at or before the number behind it. Not
-proven, it is shown, and STALE, until a change continues it. (Stamps cannot continue: there it is refused, and the next one
-asked for; a pair on which nothing happens has no book until something does.)
+proven, it is shown, and STALE, until a change continues it, or repeats what it has in it. (Stamps cannot continue: a first
+change behind it shows that it was too old, and the next one is asked for.)
 
 *Loss.* A lost connection takes away what it covered. A book which no connection covers any more is DOUBTED: STALE until a
 change continues it or a snapshot comes. An unreadable text is a loss for all the books that only its line covers.
@@ -256,6 +256,8 @@ cdef class Splicer(Coverage):
         if book.state == BOOK_WHOLE or book.state == BOOK_DOUBTED:
             if last <= book.last:
                 record.counters[LN_DUPLICATES] += 1
+                if book.state == BOOK_DOUBTED and book.reason == REASON_SNAPSHOT:
+                    self.prove(k)                       # it began before the snapshot: all behind that comes here
                 return 0
             if self.rule == RULE_STAMPS:
                 if book.state == BOOK_WHOLE and follow.first <= book.last:
@@ -297,6 +299,14 @@ cdef class Splicer(Coverage):
                 return True
         return False
 
+    cdef bint seen(self, uint32_t k) noexcept nogil:
+        """Some connection has shown a change."""
+        cdef uint32_t line
+        for line in range(<uint32_t> self.lines):
+            if self.follow(line, k).first != 0:
+                return True
+        return False
+
     cdef bint proven(self, uint32_t k, uint64_t last) noexcept nogil:
         """Some connection has shown a change that begins no later than behind `last`: nothing can be between."""
         cdef uint32_t line
@@ -334,8 +344,8 @@ cdef class Splicer(Coverage):
         if book.state != BOOK_NEW and last < book.last:
             return self.refuse_snapshot(book.last)
         self.given_proves = self.proven(k, last)
-        if self.rule == RULE_STAMPS and not self.given_proves:
-            return self.refuse_snapshot(0)
+        if self.rule == RULE_STAMPS and not self.given_proves and (book.state == BOOK_WHOLE or self.seen(k)):
+            return self.refuse_snapshot(0)              # the first change comes behind it: something may be between
         return self.hand_out(message, run, self.offered_ts, self.offered_line)
 
     cdef int refuse_snapshot(self, uint64_t number) noexcept nogil:
@@ -415,12 +425,16 @@ cdef class Splicer(Coverage):
             return
         book.last = self.head.last
         if book.state == BOOK_DOUBTED:
-            book.state = BOOK_WHOLE
             self.channel.counters[CH_RECOVERED] += book.gap
-            self.over(k)
-            self.tell(k, QUALITY_LIVE, REASON_NONE)
+            self.prove(k)
         if self.held_texts.rows[k].first != <uint64_t> -1:
             self.draining = k
+
+    cdef void prove(self, uint32_t k) noexcept nogil:
+        """Nothing is missing any more, nor was."""
+        self.spliced[k].state = BOOK_WHOLE
+        self.over(k)
+        self.tell(k, QUALITY_LIVE, REASON_NONE)
 
     cdef void took_snapshot(self) noexcept nogil:
         cdef uint32_t k = self.head.instrument, line = self.given_line - <uint32_t> self.first_line
