@@ -192,7 +192,7 @@ def test_status_and_top_say_where_connections_stand(wait_for: Callable[..., Any]
         assert status["rest"]["breaker"] == "closed"
         command = [sys.executable, "-m", "feedhandler", "top", run.handler.config.shm.name, "--once"]
         shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-        assert len(re.findall(r"CONNECTED", shown)) == 2
+        assert len(re.findall(r"CONNECTED", shown)) == 2 and "DOWN" not in shown
 
 
 def test_run_follows_a_venue(tmp_path: Path, processes: Any, wait_for: Callable[..., Any]) -> None:

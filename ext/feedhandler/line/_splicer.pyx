@@ -34,7 +34,7 @@ from feedhandler._counters cimport (CH_HELD_FULL, CH_MALFORMED, CH_MESSAGES, CH_
                                     CH_SPANNED, CH_UNKNOWN_INSTRUMENT, LN_AHEAD, LN_DUPLICATES, LN_HEARTBEATS,
                                     LN_MALFORMED, LN_MESSAGES, LN_REFUSED, LN_WON)
 from feedhandler._records cimport (CONNECTION_AUTHENTICATING, CONNECTION_CONNECTED, CONNECTION_CONNECTING, CONNECTION_DEAD,
-                                   CONNECTION_DISCONNECTED, NO_LINE, QUALITY_LIVE, REASON_GAP, REASON_LINE_DOWN,
+                                   CONNECTION_DISCONNECTED, LINE_UP, NO_LINE, QUALITY_LIVE, REASON_GAP, REASON_LINE_DOWN,
                                    REASON_MALFORMED, REASON_NONE, REASON_SNAPSHOT, LineRecord, Message, Run)
 from feedhandler.decode._text cimport (RULE_CHAIN, RULE_SNAPSHOT_FIRST, RULE_STAMPS, UPDATE_CHANGE, UPDATE_CONTROL,
                                        UPDATE_LIFE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT, UPDATE_SNAPSHOT)
@@ -70,6 +70,9 @@ cdef class Splicer(Coverage):
                 self.line_records[line].counters[LN_HEARTBEATS] += 1
             elif frame.kind == FRAME_END:
                 self.lose(self.offered_line, REASON_LINE_DOWN)
+        else:
+            self.line_records[line].last_packet = ts_recv
+            self.line_records[line].state = LINE_UP
         if frame.kind == FRAME_UNSEQUENCED or frame.kind == FRAME_DATA:
             self.offered = messages
             self.offered_at = 0
