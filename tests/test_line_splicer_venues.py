@@ -143,6 +143,22 @@ def test_a_wrong_checksum_changes_over_to_a_standby_that_is_right() -> None:
     assert (wish.kind, wish.line) == (RESYNC_SUBSCRIBE, 0)
 
 
+def test_a_standby_book_without_room_is_never_shown_as_live() -> None:
+    class Cramped(World):
+        LEVEL_BYTES = 1024  # of all books of a side of the house: a snapshot of 200 levels does not go in
+
+    world = Cramped("coinbase", 2)
+    rows = [[f"{100 + n}.00", "1.00"] for n in range(200)]
+    for line in (0, 1):
+        world.say(line, {"type": "snapshot", "product_id": "BTC-USD", "bids": [["99.00", "1.00"]], "asks": rows})
+    assert world.state("BTC-USD")[0] == Quality.STALE
+    world.cut(0)
+    assert world.state("BTC-USD")[0] == Quality.STALE
+    world.say(1, {"type": "l2update", "product_id": "BTC-USD", "changes": [["buy", "98.00", "2.00"]],
+                  "time": "2021-04-17T16:43:37.000000Z"})  # fmt: skip
+    assert world.state("BTC-USD")[0] == Quality.STALE
+
+
 def test_stamps_rise_and_a_snapshot_must_be_younger_than_the_first_change() -> None:
     world = World("bitstamp")
     world.say(0, stamp(50), stamp(60))

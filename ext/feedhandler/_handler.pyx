@@ -248,12 +248,13 @@ cdef class Shard(Stages):
         """The book of an instrument goes on as the standby book of another line: the next events of that, 0 = all are out."""
         cdef const Notice *notice = &(<Splicer> self.arbiters[channel]).notice
         cdef int64_t ts_recv = self.last_recv if self.last_recv != INT64_MIN else 0
+        cdef bint sound = (<Standby> self.standbys[notice.line]).books.sound(notice.instrument)
         cdef int i, count = (<Standby> self.standbys[notice.line]).emit(notice.instrument, self.switched, notice.line, ts_recv,
                                                                         self.events, EVENT_BATCH)
         if count > 0:
             self.switched += count
-            (<Books> self.books[channel]).unproven = False
-            if (<Arbiter> self.arbiters[channel]).quality != QUALITY_LIVE:
+            (<Books> self.books[channel]).unproven = not sound      # it had no room: what is left of it is shown, and STALE
+            if not sound or (<Arbiter> self.arbiters[channel]).quality != QUALITY_LIVE:
                 for i in range(count):
                     self.events[i].flags |= FLAG_STALE
             self.flow(channel, count)
