@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -49,8 +51,8 @@ class Outcome:
 
 
 # seconds; "tests" with two minutes for the ways past the kernel (a guest, networks) and three for recordings (crashes,
-# hand-overs, other programs that read them), two for JSON venues; "asan" with its own build, "fuzz" with its start
-BUDGETS = {"build": 300, "tests": 360 + 120 + 180 + 120, "asan": 240 + 240, "fuzz": 60 + 15}
+# hand-overs, other programs that read them), five for JSON venues; "asan" with its own build, "fuzz" with its start
+BUDGETS = {"build": 300, "tests": 360 + 120 + 180 + 300, "asan": 330 + 330, "fuzz": 60 + 15}
 PARTS = (
     Part("lint", ("-m", "ruff", "check", "--quiet", ".")),
     Part("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
@@ -88,14 +90,25 @@ def run(part: Part, output: IO[str] | None = None) -> Outcome:
 
 
 def run_all(parts: Sequence[Part]) -> list[Outcome]:
-    """One part after the other; those of BESIDE meanwhile on the other core, their output at the end."""
-    beside = sorted((part for part in parts if part.name in BESIDE), key=lambda part: BESIDE.index(part.name))
+    """One part after the other; those of BESIDE meanwhile on the other core, and on both once the others are done.
+
+    The other core's output is shown at the end.
+    """
+    beside = deque(sorted((part for part in parts if part.name in BESIDE), key=lambda part: BESIDE.index(part.name)))
     ahead = [part for part in parts if part not in beside]
-    if not ahead:
-        return [run(part) for part in beside]
+    outcomes: list[Outcome] = []
+
+    def work(output: IO[str] | None) -> None:
+        with suppress(IndexError):
+            while True:
+                outcomes.append(run(beside.popleft(), output))
+
     with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as other_core:
-        later = [other_core.submit(run, part, output) for part in beside]
-        outcomes = [run(part) for part in ahead] + [outcome.result() for outcome in later]
+        later = other_core.submit(work, output) if ahead else None
+        outcomes += [run(part) for part in ahead]
+        work(None)
+        if later is not None:
+            later.result()
         output.seek(0)
         print(output.read(), end="", flush=True)
     return outcomes

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -46,7 +46,7 @@ def logs(data: Path, pattern: str) -> list[Path]:
     return found
 
 
-@cache
+@lru_cache(maxsize=2)
 def read(path: Path) -> tuple[Line, ...]:
     """All lines of one log, in the order of the file."""
     with gzip.open(path) as file:

@@ -117,7 +117,7 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     for arguments, words in [
         (["latency", str(capture)], "takes no capture"),
         (["decode"], "give its file"),
-        (["decode", str(capture), "--plot", "x.png"], "only latency is drawn"),
+        (["decode", str(capture), "--plot", "x.png"], "only latency and websocket are drawn"),
     ]:
         result = CliRunner().invoke(app, ["bench", *arguments])
         assert result.exit_code == 2

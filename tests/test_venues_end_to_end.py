@@ -167,7 +167,7 @@ def test_books_are_right_or_say_that_they_are_stale(name: str, lines: int, wait_
                 own = settled(venue)
                 for book in books:
                     wait_for(lambda book=book: shown(book, markets[book.symbol]) == own[book.symbol], 5, "its book")
-                    assert book.state is Quality.LIVE
+                    wait_for(lambda book=book: book.state is Quality.LIVE, 15, "a LIVE book")
             assert handler.error is None
         assert not truth.wrong, truth.wrong[0]
         assert truth.live > 50
