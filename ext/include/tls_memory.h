@@ -1,6 +1,6 @@
 /* Where OpenSSL has its memory from while the polling thread reads and writes records.
  *
- * OpenSSL 3.0 takes and gives back 40 to 56 bytes for each TLS 1.3 record (WPACKET's sub-packet: one to read, two to write);
+ * OpenSSL 3.0 takes and gives back 40 to 56 bytes for each TLS 1.3 record (WPACKET's sub-packets: one to read, three to write);
  * everything else of a record lives in buffers kept since the handshake. So its memory functions are ours: inside
  * fh_tls_receive() and fh_tls_send() small pieces come from a fixed set of slots; everything else, and what finds no slot
  * (`missed`), from the C library as ever. A piece may be given back on another thread; a slot is taken by one atomic
