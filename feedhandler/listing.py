@@ -11,7 +11,7 @@ from feedhandler import decode
 from feedhandler.closing import Closing
 from feedhandler.decode import interpret
 from feedhandler.decode.spec import ById, Protocol
-from feedhandler.errors import ConfigError
+from feedhandler.errors import ConfigError, RecordingError
 from feedhandler.receive._receiver import Receiver
 from feedhandler.recording import ALL, RecordedLine, Recording, Window
 from feedhandler.recording.lines import framing_of
@@ -66,8 +66,9 @@ class Listing(Closing):
 
     `window`, `channels` and `follow` as of `Recording.receiver`; with `follow`, None comes where nothing waits.
     The symbol of a message that carries only the feed's id is the one the recording gave that id before, or, where the
-    window begins later, at its beginning. `types` counts the messages read by type, `refused` the packets that their
-    session's framing does not take. Messages of unknown protocols are left out.
+    window begins later, at its beginning. Of streams all is read, and what came before the window left out. `types`
+    counts the messages read by type, `refused` the packets that their session's framing does not take. Messages of
+    unknown protocols are left out.
 
     Raises CaptureError when a file is damaged, after every whole message; ConfigError when no protocol is recognised,
     or `wanted` names what is not there.
@@ -91,6 +92,9 @@ class Listing(Closing):
         """Names of the lines by number; of several channels, CHANNEL/LINE."""
         self.channels = [line.channel for line in lines]
         self._tables = list({table.name: table for table in self.protocols}.values())
+        self._start: int | None = None
+        if any(line.stream for line in lines):  # whose numbers and messages follow from the beginning
+            self._start, window = window.start, Window(None, window.end)
         self._receiver = recording.receiver(window, follow=follow, channels=names)
         self._sieve = self._made(self._receiver, lines, names)
         self._texts = {table.name: Texts(table) for table in self._tables if table.text is not None}
@@ -150,7 +154,11 @@ class Listing(Closing):
                 yield seq, ts_recv, line, wire
 
     def measure(self, measures: Measures, progress: Callable[[int], None]) -> None:
-        """Have all messages that are wanted measured. Raises as iterating does."""
+        """Have all that is wanted measured. Raises as iterating does, and RecordingError for a part of a stream."""
+        if self._start is not None:
+            raise RecordingError(
+                "a stream is measured from its beginning: leave the start open (no --from), or choose other channels"
+            )
         for number, table in enumerate(self._tables):
             clock = table.clock
             for message in table.messages:
@@ -182,7 +190,7 @@ class Listing(Closing):
     def _taken(self) -> Iterator[tuple[int, int, int, bytes, bytes] | None]:
         while not self._sieve.ended:
             found = self._sieve.take(AT_ONCE)
-            yield from found
+            yield from found if self._start is None else [each for each in found if each[1] >= self._start]
             if not found:
                 yield None
         if self._receiver.error is not None:

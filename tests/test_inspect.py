@@ -156,6 +156,16 @@ def test_a_stream_goes_on_with_a_whole_message_in_its_next_connection(tmp_path: 
             assert listing.types == {"Y": count}
 
 
+def test_a_window_of_a_stream_is_what_came_in_it(tmp_path: Path) -> None:
+    recording = Recording(broken_off(tmp_path / "x.pcap", "between messages"))
+    with Listing(recording) as listing:
+        every = list(listing)
+    start, end = every[20].ts_recv, every[40].ts_recv
+    with Listing(recording, window=Window(start, end)) as listing:
+        part = list(listing)
+    assert part == [entry for entry in every if start <= entry.ts_recv < end] and 0 < len(part) < len(every)
+
+
 def test_conditions_say_what_is_wrong_with_them() -> None:
     for text, words in (
         ("shares", "is no condition: a field, one of == != < <= > >=, a value"),
