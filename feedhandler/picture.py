@@ -1,5 +1,6 @@
 """Pictures for people, by matplotlib, which is an extra of its own. `command` is who asks, as errors name it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,16 @@ def figures(command: str, option: str = OPTION) -> Any:
     return Figure
 
 
-def writable(path: str | Path, command: str, option: str = OPTION) -> None:
-    """Say before the long work what would stop save(): ConfigError for an ending it does not know, or no folder."""
+def writable(path: str | Path, asked: str, endings: Sequence[str] = ENDINGS) -> None:
+    """Say before the long work what would stop save(): ConfigError for another ending, or where there is no folder.
+
+    `asked` is who asks for it with what, as errors name it: "check: --plot".
+    """
     path = Path(path)
-    if path.suffix not in ENDINGS:
-        raise ConfigError(f"{command}: {option} {path}: name it {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}")
+    if path.suffix not in endings:
+        raise ConfigError(f"{asked} {path}: name it {', '.join(endings[:-1])} or {endings[-1]}")
     if not path.resolve().parent.is_dir():
-        raise ConfigError(f"{command}: {option} {path}: there is no folder {path.parent}; make it first")
+        raise ConfigError(f"{asked} {path}: there is no folder {path.parent}; make it first")
 
 
 def save(figure: Any, path: str | Path, command: str, option: str = OPTION) -> None:

@@ -76,7 +76,7 @@ def check(
     if plot is not None or html is not None:
         drawing.figures()
     if plot is not None:
-        picture.writable(plot, drawing.COMMAND)
+        picture.writable(plot, "check: --plot")
     found = checking.recordings(day, common.known_protocol(protocol))
     if plot is not None and len(found) > 1:
         raise typer.BadParameter(

@@ -56,7 +56,7 @@ def rehearse(
 
     if plot is not None:
         drawing.figures()
-        picture.writable(plot, "rehearse")
+        picture.writable(plot, "rehearse: --plot")
     script = Faults.default() if faults is None else Faults.load(faults)
     if capture == "simulate":
         source = rehearsal.from_simulation(symbols=symbols, messages=messages, seed=seed, rate=rate)

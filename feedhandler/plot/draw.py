@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from feedhandler import decode
+from feedhandler import decode, picture
 from feedhandler.decode.session_date import date_of, midnight
 from feedhandler.errors import CaptureError, ConfigError
 from feedhandler.listing import Listing, Wanted, between
@@ -22,7 +22,7 @@ from feedhandler.research import backtest
 from feedhandler.research._measures import Measures
 
 KINDS = ("depth", *PICTURES)
-PICTURE_FILES = (".png", ".svg", ".pdf", ".html")
+PICTURE_FILES = (*picture.ENDINGS, ".html")
 DAY_NS = 86_400 * 10**9
 BINS, BINS_OF_ALL = 400, 1600  # over time, of one line and of all together: what bounds the memory
 
@@ -63,10 +63,7 @@ def draw(
 
 def writable(path: Path) -> None:
     """Say what would stop save() before the long work. Raises ConfigError."""
-    if path.suffix not in PICTURE_FILES:
-        raise ConfigError(f"plot: {path}: name it {', '.join(PICTURE_FILES[:-1])} or {PICTURE_FILES[-1]}")
-    if not path.resolve().parent.is_dir():
-        raise ConfigError(f"plot: {path}: there is no folder {path.parent}; make it first")
+    picture.writable(path, "plot:", PICTURE_FILES)
 
 
 def save(made: Picture, path: Path) -> None:
