@@ -12,7 +12,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -99,9 +98,12 @@ def run_all(parts: Sequence[Part]) -> list[Outcome]:
     outcomes: list[Outcome] = []
 
     def work(output: IO[str] | None) -> None:
-        with suppress(IndexError):
-            while True:
-                outcomes.append(run(beside.popleft(), output))
+        while True:
+            try:
+                part = beside.popleft()
+            except IndexError:
+                return
+            outcomes.append(run(part, output))
 
     with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as other_core:
         later = other_core.submit(work, output) if ahead else None
