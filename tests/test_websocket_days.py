@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 import feedhandler as fh
 from feedhandler import cli
+from feedhandler.convert.columns import Names
 from feedhandler.errors import ConfigError
 from feedhandler.handler import Handler, open_recording, play
 from feedhandler.listing import Listing, Wanted
@@ -169,6 +170,36 @@ def test_conversions_have_the_events_of_the_ring(day: Path, tmp_path: Path) -> N
         result = CliRunner().invoke(cli.app, ["convert", str(day), str(tmp_path / target), "--kind", kind])
         assert result.exit_code == 0, result.output
         assert (tmp_path / target).stat().st_size > 100
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(("name", "log"), [("coinbase", "COINBASE.ws.28.0.gz"), ("kraken", "KRAKEN.ws.50.0.gz")])
+def test_conversions_have_the_prices_of_every_venue_in_one_unit(
+    name: str, log: str, shared_data: Path, tmp_path: Path
+) -> None:
+    (made,) = import_logs([shared_data / "crypto" / name / log], tmp_path)
+    with open_recording(Recording(made.folder), **{**SIZES, "ring_events": 1 << 18}) as handler:  # type: ignore[arg-type]
+        play(handler)
+        slots = ring(handler)
+        units = 10 ** (9 + handler.segment.directory["price_exponent"].astype(np.int64)[slots["instrument"]])
+        expected = np.where(slots["price"] == PRICE_NONE, PRICE_NONE, slots["price"] * units)
+    assert (units.max() == 10) == (name == "coinbase")
+    prices = fh.load(made.folder, kind="events", engine="arrow")["price"].cast("int64").to_pylist()
+    assert [PRICE_NONE if price is None else price for price in prices] == expected.tolist()
+    bars = fh.load(made.folder, kind="bars", sample="1s", engine="arrow")
+    assert set(bars["close"].cast("int64").drop_null().to_pylist()) <= set(prices)
+
+
+def test_a_unit_finer_than_what_is_written_is_refused() -> None:
+    names = Names(units=[1, 0], by_index=[("", ""), ("TINY", "X")])
+    with pytest.raises(ConfigError, match="unit of TINY's prices is finer than 1e-9"):
+        names.in_one_unit({"instrument": np.array([1], np.uint32), "price": np.array([5], np.int64)})
+
+
+def test_prices_that_do_not_fit_become_nulls_and_are_counted() -> None:
+    names = Names(units=[1, 10], by_index=[("", ""), ("BIG", "X")])
+    block = {"instrument": np.full(3, 1, np.uint32), "price": np.array([7, 2**62, PRICE_NONE], np.int64)}
+    assert names.in_one_unit(block)["price"].tolist() == [70, PRICE_NONE, PRICE_NONE] and names.unfit == 1
 
 
 def test_logs_of_every_venue_become_books_twice_the_same(shared_data: Path, tmp_path: Path) -> None:

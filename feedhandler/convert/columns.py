@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from feedhandler.convert.optional import library
+from feedhandler.errors import ConfigError
 from feedhandler.records import PRICE_NONE, SIZE_REST, Quality, Reason, Trading
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ WORDS: dict[str, list[str]] = {
 }
 """Columns whose numbers have names, in the order of the numbers."""
 LETTERS = {"action": ACTIONS, "side": SIDES}
-PRICE = {"price_exponent": "-9", "none": "null"}
+PRICE_EXPONENT = -9
+PRICE = {"price_exponent": str(PRICE_EXPONENT), "none": "null"}
 SCHEMA = "1"
 
 
@@ -73,6 +75,10 @@ class Names:
     """Of each instrument."""
     by_index: list[tuple[str, str]] = field(default_factory=lambda: [("", "")])
     """(symbol, venue) of each instrument."""
+    units: list[int] = field(default_factory=lambda: [1])
+    """Of each instrument: its unit of price in 1e-9; 0: it is finer than that."""
+    unfit: int = 0
+    """Prices that int64 cannot hold in 1e-9, which became nulls."""
 
     def update(self, segment: Segment) -> None:
         """Take what the directory has more by now."""
@@ -80,10 +86,34 @@ class Names:
         for record in segment.directory[self.used : used]:
             symbol, venue = record["symbol"].decode("latin1"), record["venue"].decode("latin1")
             self.by_index.append((symbol, venue))
+            finer = int(record["price_exponent"]) - PRICE_EXPONENT
+            self.units.append(10**finer if finer >= 0 else 0)
             self.channel_of.append(int(record["channel"]))
             self.symbols.append(symbol)
             self.venues.append(venue)
         self.used = max(used, self.used)
+
+    def in_one_unit(self, block: Block) -> Block:
+        """The block with the prices of all instruments in 1e-9; as it is where they are.
+
+        Raises ConfigError for rows of an instrument whose unit is finer.
+        """
+        units = np.array(self.units, np.int64)
+        if np.all(units == 1):
+            return block
+        of_row = units[block["instrument"]]
+        if not np.all(of_row):
+            symbol, _ = self.by_index[int(block["instrument"][np.argmin(of_row)])]
+            raise ConfigError(f"convert: the unit of {symbol}'s prices is finer than 1e-9, which is what is written")
+        made = dict(block)
+        for name, values in block.items():
+            if name == "vwap":
+                made[name] = values * of_row
+            elif is_price(name):
+                fits = np.abs(values) <= np.iinfo(np.int64).max // of_row
+                self.unfit += int(np.count_nonzero(~fits & (values != PRICE_NONE)))
+                made[name] = np.where(fits & (values != PRICE_NONE), values * np.where(fits, of_row, 1), PRICE_NONE)
+        return made
 
 
 def is_price(name: str) -> bool:

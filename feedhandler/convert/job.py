@@ -143,7 +143,7 @@ def convert_one(
             if stopping():  # a slow format has many blocks between two looks at the input
                 raise Stopped
             names.update(handler.segment)
-            pump.put(sink.prepare(block))
+            pump.put(sink.prepare(names.in_one_unit(block)))
 
         collects = collector(options, handler, put)
         handler.shard.watch(collects)
@@ -174,6 +174,8 @@ def convert_one(
                 report.notes.append(
                     f"there is no {symbol!r} among the {names.used - 1:,} instruments of {report.inputs[0]}"
                 )
+        if names.unfit:
+            report.notes.append(f"{names.unfit:,} prices do not fit int64 in 1e-9, and are nulls")
         report.notes += complaints(handler.segment) + list(sink.notes)
         if damage is not None:
             report.notes.append(f"damaged: {damage}; everything before that was converted")
