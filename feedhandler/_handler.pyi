@@ -1,6 +1,6 @@
-from feedhandler._stages import Stages
+from feedhandler._delivery import Delivery
 
-class Shard(Stages):
+class Shard(Delivery):
     """One hot thread's share: a receiver, its lines and channels, and the way into one segment."""
 
     def run(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a shard is made of, and all of it that no packet passes through. The way of a packet is in _handler.pyx."""
+"""What a shard is made of, and all of it that no packet passes through. The way of a packet is in _handler.pyx and _delivery.pyx."""
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from feedhandler._marks cimport Marks
 from feedhandler._records cimport Event, Message, Packet
@@ -42,7 +42,7 @@ cdef class Stages(Walk):
     cdef bint spliced[MAX_CHANNELS]         # the channel's arbiter is a Splicer
     cdef bint splices                       # some channel's is
     cdef void *standbys[MAX_LINES]          # Standby of a line of a channel that has one; NULL: it has none
-    cdef uint32_t switched                  # walk(): events of the book that changes over, so far
+    cdef uint32_t switched                  # events of the book that changes over, so far
     cdef readonly int line_count, channel_count
     cdef Packet packets[RECEIVE_BATCH]
     cdef int held                           # of them, polled by turns_before() and still to be taken: 1 or none

@@ -1,0 +1,4 @@
+from feedhandler._stages import Stages
+
+class Delivery(Stages):
+    """What a Shard does with what its arbiters hand out."""
