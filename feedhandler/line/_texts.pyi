@@ -4,6 +4,4 @@ from typing import final
 class Texts:
     """Texts that wait for what stands before them: copies, in memory taken once."""
 
-    waiting: int
-    lost: int
     def __init__(self, instruments: int, capacity: int) -> None: ...

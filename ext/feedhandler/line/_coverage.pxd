@@ -5,9 +5,6 @@ from feedhandler.line._arbiter cimport Arbiter
 from feedhandler.line._resyncs cimport Resyncs
 from feedhandler.line._texts cimport Text, Texts
 
-cdef enum:
-    NO_BOOK_LINE = 255          # Spliced.line: no line feeds it
-
 cdef enum:                      # Spliced.state
     BOOK_NEW = 0                # no snapshot yet
     BOOK_WHOLE = 1
@@ -29,7 +26,7 @@ cdef struct Spliced:            # one instrument's book
     uint8_t state
     uint8_t reason
     uint8_t wish
-    uint8_t line                # SNAPSHOT_FIRST: the line that feeds it
+    uint8_t line                # SNAPSHOT_FIRST: the line that feeds it; NO_LINE = none
     bint changes                # changes have been seen: a whole book on a line is not all there is
 
 cdef struct Follow:             # what one line's present connection has shown of one instrument
@@ -53,8 +50,8 @@ cdef class Coverage(Arbiter):
     cdef readonly Resyncs resyncs           # None: nobody is asked
     cdef Texts held_texts
     cdef uint32_t instruments               # capacity of the directory
-    cdef readonly uint32_t control                   # the shard's number of the control line
-    cdef Spliced *spliced                     # by instrument
+    cdef readonly uint32_t control          # the shard's number of the control line
+    cdef Spliced *spliced                   # by instrument
     cdef Follow *follows                    # by line, then by instrument
     cdef uint64_t serving                   # lines whose connection is known to be subscribed to all, as bits
     cdef uint64_t alive                     # lines on whose present connection something came
@@ -73,7 +70,7 @@ cdef class Coverage(Arbiter):
     cdef void forget(self, uint32_t line) noexcept nogil
     cdef void begin_sweep(self, uint8_t reason) noexcept nogil
     cdef void go_on_sweeping(self) noexcept nogil
-    cdef void tend(self, uint32_t instrument) noexcept nogil
+    cdef void tend(self, uint32_t instrument, uint8_t reason) noexcept nogil
     cdef bint covered(self, uint32_t instrument) noexcept nogil
     cdef bint hole_is_due(self, int64_t since) noexcept nogil
     cdef void tell(self, uint32_t instrument, uint8_t quality, uint8_t reason) noexcept nogil

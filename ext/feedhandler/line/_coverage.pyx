@@ -38,7 +38,7 @@ cdef class Coverage(Arbiter):
             raise MemoryError()
         for i in range(self.instruments):
             self.spliced[i].hole_since = INT64_MIN
-            self.spliced[i].line = NO_BOOK_LINE
+            self.spliced[i].line = NO_LINE
         self.hole_first = INT64_MAX
         self.plain = False
 
@@ -108,14 +108,14 @@ cdef class Coverage(Arbiter):
         cdef uint32_t end = self.end()
         while self.sweep < end:
             self.sweep += 1
-            self.tend(self.sweep - 1)
+            self.tend(self.sweep - 1, self.sweep_reason)
             if self.telling:
                 return
         self.sweep = 0
         self.spoilt = 0
 
-    cdef void tend(self, uint32_t instrument) noexcept nogil:
-        """What is due for one book, at most one notice."""
+    cdef void tend(self, uint32_t instrument, uint8_t reason) noexcept nogil:
+        """What is due for one book, at most one notice; one that lost what covers it says `reason`."""
         cdef Spliced *book = &self.spliced[instrument]
         cdef const Text *text
         cdef uint32_t line
@@ -130,10 +130,10 @@ cdef class Coverage(Arbiter):
                         self.telling = TAKE_SWITCH
                         break
                 else:
-                    book.line = NO_BOOK_LINE
-                    self.doubt(instrument, BOOK_BROKEN, self.sweep_reason)
+                    book.line = NO_LINE
+                    self.doubt(instrument, BOOK_BROKEN, reason)
         elif book.state == BOOK_WHOLE and not self.covered(instrument):
-            self.doubt(instrument, BOOK_DOUBTED, self.sweep_reason if self.sweep_reason != REASON_GAP else REASON_LINE_DOWN)
+            self.doubt(instrument, BOOK_DOUBTED, reason if reason != REASON_GAP else <uint8_t> REASON_LINE_DOWN)
         elif book.state == BOOK_WHOLE and book.hole_since != INT64_MIN:
             if self.hole_is_due(book.hole_since):
                 text = self.held_texts.first(instrument)

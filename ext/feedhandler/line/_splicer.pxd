@@ -1,6 +1,6 @@
 """The contract of the line stage of JSON channels: of all texts of all connections, what each book takes, in order."""
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from feedhandler._records cimport Message, Run
+from feedhandler._records cimport LineRecord, Message, Run
 from feedhandler.decode._text cimport Update
 from feedhandler.line._coverage cimport Coverage
 from feedhandler.line._texts cimport Text
@@ -24,6 +24,14 @@ cdef class Splicer(Coverage):
     cdef uint32_t lost_instrument, lost_line
     cdef uint8_t lost_reason
 
+    cdef inline LineRecord *offered_record(self) noexcept nogil:
+        """Of the line of the frame in hand."""
+        return &self.line_records[self.offered_line + self.first_line]
+
+    cdef inline bint of_control(self) noexcept nogil:
+        """The frame in hand is of the control line."""
+        return self.offered_line >= <uint32_t> self.lines
+
     cdef int judge_text(self, const Message *message, Run *run) noexcept nogil
     cdef int unreadable(self, const Message *message) noexcept nogil
     cdef int judge_pass(self, const Message *message, Run *run) noexcept nogil
@@ -43,3 +51,4 @@ cdef class Splicer(Coverage):
     cdef void took_change(self) noexcept nogil
     cdef void took_snapshot(self) noexcept nogil
     cdef void mind_lost(self) noexcept nogil
+    cdef void distrust(self, uint32_t instrument, uint32_t line, uint8_t reason) noexcept nogil

@@ -38,7 +38,7 @@ from feedhandler._records cimport (CONNECTION_AUTHENTICATING, CONNECTION_CONNECT
                                    REASON_MALFORMED, REASON_NONE, REASON_SNAPSHOT, LineRecord, Message, Run)
 from feedhandler.decode._text cimport (RULE_CHAIN, RULE_SNAPSHOT_FIRST, RULE_STAMPS, UPDATE_CHANGE, UPDATE_CONTROL,
                                        UPDATE_LIFE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT, UPDATE_SNAPSHOT)
-from feedhandler.line._coverage cimport (BOOK_BROKEN, BOOK_DOUBTED, BOOK_NEW, BOOK_WHOLE, NO_BOOK_LINE, WISH_DUE, WISH_NONE,
+from feedhandler.line._coverage cimport (BOOK_BROKEN, BOOK_DOUBTED, BOOK_NEW, BOOK_WHOLE, WISH_DUE, WISH_NONE,
                                          WISH_SENT, Coverage, Follow, Spliced)
 from feedhandler.line._holes cimport TAKE_CONNECTION, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_STANDBY
 from feedhandler.line._resyncs cimport RESYNC_CONNECT, RESYNC_SUBSCRIBE
@@ -171,12 +171,10 @@ cdef class Splicer(Coverage):
 
     cdef int judge_text(self, const Message *message, Run *run) noexcept nogil:
         """What becomes of one text: TAKE_RUN, TAKE_STANDBY, or 0: nothing goes out."""
-        cdef bint of_control = self.offered_line + <uint32_t> self.first_line == self.control
-        cdef LineRecord *record = &self.line_records[self.offered_line + self.first_line]
         if not self.texts_decoder.look(message, &self.head):
             return self.unreadable(message)
-        if of_control != (self.head.flags & UPDATE_CONTROL != 0):
-            record.counters[LN_REFUSED] += 1
+        if self.of_control() != (self.head.flags & UPDATE_CONTROL != 0):
+            self.offered_record().counters[LN_REFUSED] += 1
             return 0
         if self.head.kind == UPDATE_LIFE:
             self.judge_life()
@@ -200,10 +198,10 @@ cdef class Splicer(Coverage):
     cdef int unreadable(self, const Message *message) noexcept nogil:
         """Whose it was cannot be told: all that only this line covers may have lost something."""
         cdef uint32_t i
-        self.line_records[self.offered_line + self.first_line].counters[LN_MALFORMED] += 1
+        self.offered_record().counters[LN_MALFORMED] += 1
         self.channel.counters[CH_MALFORMED] += 1
         self.malformed.keep(message, 0, self.offered_line + self.first_line)
-        if self.offered_line + <uint32_t> self.first_line == self.control:
+        if self.of_control():
             return 0
         self.spoilt |= <uint64_t> 1 << self.offered_line
         for i in range(1, self.end()):
@@ -223,16 +221,16 @@ cdef class Splicer(Coverage):
         cdef uint32_t line
         if self.head.instrument and self.head.flags & UPDATE_NUMBERED:
             if self.head.last <= book.trade:
-                self.line_records[self.offered_line + self.first_line].counters[LN_DUPLICATES] += 1
+                self.offered_record().counters[LN_DUPLICATES] += 1
                 return 0
-        elif self.head.instrument and self.offered_line < <uint32_t> self.lines:
+        elif self.head.instrument and not self.of_control():
             line = book.line
-            if line == NO_BOOK_LINE:
+            if line == NO_LINE:
                 line = 0
                 while not self.alive >> line & 1:
                     line += 1
             if self.offered_line != line:
-                self.line_records[self.offered_line + self.first_line].counters[LN_DUPLICATES] += 1
+                self.offered_record().counters[LN_DUPLICATES] += 1
                 return 0
         return self.hand_out(message, run, self.offered_ts, self.offered_line)
 
@@ -241,10 +239,10 @@ cdef class Splicer(Coverage):
         cdef Spliced *book = &self.spliced[k]
         cdef Follow *follow = self.follow(self.offered_line, k)
         cdef uint64_t last = self.head.last
-        cdef LineRecord *record = &self.line_records[self.offered_line + self.first_line]
+        cdef LineRecord *record = self.offered_record()
         if self.rule != RULE_CHAIN:
             self.head.previous = self.head.first - (self.head.first > 0)
-        if self.offered_line >= <uint32_t> self.lines:
+        if self.of_control():
             record.counters[LN_REFUSED] += 1
             return 0
         book.changes = True
@@ -273,7 +271,7 @@ cdef class Splicer(Coverage):
         """It stands behind a hole, or before any book: it waits."""
         cdef uint32_t k = self.head.instrument
         cdef Spliced *book = &self.spliced[k]
-        cdef LineRecord *record = &self.line_records[self.offered_line + self.first_line]
+        cdef LineRecord *record = self.offered_record()
         cdef uint64_t lost = self.held_texts.lost
         cdef int kept = self.held_texts.keep(k, self.offered_line, self.offered_ts, self.head.previous, self.head.last,
                                        message.data, message.len)
@@ -325,9 +323,9 @@ cdef class Splicer(Coverage):
         cdef uint32_t k = self.head.instrument
         cdef Spliced *book = &self.spliced[k]
         cdef uint64_t last = self.head.last, dropped = self.held_texts.rows[k].dropped
-        cdef bint alone = not book.changes and self.offered_line < <uint32_t> self.lines
+        cdef bint alone = not book.changes and not self.of_control()
         cdef const Text *text = self.held_texts.first(k)
-        cdef LineRecord *record = &self.line_records[self.offered_line + self.first_line]
+        cdef LineRecord *record = self.offered_record()
         if alone:
             if last <= book.last and book.state == BOOK_WHOLE:
                 record.counters[LN_DUPLICATES] += 1
@@ -365,8 +363,8 @@ cdef class Splicer(Coverage):
         cdef uint32_t k = self.head.instrument
         cdef Spliced *book = &self.spliced[k]
         cdef Follow *follow
-        if self.offered_line >= <uint32_t> self.lines:
-            self.line_records[self.control].counters[LN_REFUSED] += 1
+        if self.of_control():
+            self.offered_record().counters[LN_REFUSED] += 1
             return 0
         follow = self.follow(self.offered_line, k)
         if self.head.kind == UPDATE_SNAPSHOT:
@@ -503,10 +501,7 @@ cdef class Splicer(Coverage):
         cdef Spliced *book = &self.spliced[k]
         cdef bint here = line < <uint32_t> self.lines
         if self.rule == RULE_SNAPSHOT_FIRST:
-            self.follow(line, k).whole = False
-            self.wish_subscription(line, k)
-            self.sweep_reason = REASON_MALFORMED
-            self.tend(k)
+            self.distrust(k, line, REASON_MALFORMED)
             return
         if self.head.kind == UPDATE_SNAPSHOT:
             if book.wish == WISH_SENT:
@@ -537,12 +532,14 @@ cdef class Splicer(Coverage):
             line = book.line if self.lost_line == NO_LINE else self.lost_line - <uint32_t> self.first_line
             if line >= <uint32_t> self.lines:
                 return
-            self.follow(line, k).whole = False
             book.reason = reason
-            self.wish_subscription(line, k)
-            self.sweep_reason = reason
-            self.tend(k)
+            self.distrust(k, line, reason)
         elif book.state == BOOK_WHOLE or book.state == BOOK_DOUBTED:
             self.doubt(k, BOOK_BROKEN, reason)
             self.wish(k, book.last)
 
+    cdef void distrust(self, uint32_t k, uint32_t line, uint8_t reason) noexcept nogil:
+        """SNAPSHOT_FIRST: the book that this line brings is wrong until it is subscribed to anew; another line's may do."""
+        self.follow(line, k).whole = False
+        self.wish_subscription(line, k)
+        self.tend(k, reason)

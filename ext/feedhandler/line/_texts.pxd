@@ -27,9 +27,7 @@ cdef class Texts:
     cdef uint64_t room
     cdef uint64_t head, tail    # bytes ever put and given back
     cdef Row *rows
-    cdef uint32_t instruments
-    cdef readonly uint64_t waiting
-    cdef readonly uint64_t lost             # dropped for want of room
+    cdef uint64_t lost                      # dropped for want of room
 
     cdef int keep(self, uint32_t instrument, uint32_t line, int64_t ts_recv, uint64_t previous, uint64_t last,
                   const uint8_t *data, uint32_t length) noexcept nogil

@@ -25,7 +25,6 @@ cdef class Texts:
     def __cinit__(self, uint32_t instruments, uint64_t capacity):
         cdef uint32_t i
         self.room = 1 << max(capacity - 1, <uint64_t> LEAST_ROOM - 1).bit_length()
-        self.instruments = instruments
         self.bytes = <uint8_t *> fh_pages(self.room)
         self.rows = <Row *> calloc(instruments, sizeof(Row))
         if self.bytes == NULL or self.rows == NULL:
@@ -69,7 +68,6 @@ cdef class Texts:
         else:
             self.at(behind).before = place
         row.finger = place
-        self.waiting += 1
         return TEXT_KEPT
 
     cdef uint64_t lower(self, const Row *row, uint64_t last) noexcept nogil:
@@ -118,7 +116,6 @@ cdef class Texts:
         if row.finger != NOWHERE and self.at(row.finger) == text:
             row.finger = text.before
         text.instrument = 0
-        self.waiting -= 1
 
     cdef void remove(self, Text *text) noexcept nogil:
         """It waits no more; its bytes may be written over from now on."""
