@@ -5,6 +5,5 @@ from feedhandler.book._level_book cimport LevelBook
 
 cdef class Standby:
     cdef readonly LevelBook books
-    cdef object slots
 
     cdef int emit(self, uint32_t instrument, uint32_t at, uint32_t line, int64_t ts_recv, Event *out, int room) noexcept nogil

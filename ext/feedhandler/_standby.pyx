@@ -8,7 +8,7 @@ import numpy as np
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memset
-from feedhandler._records cimport FLAG_SNAPSHOT, PRICE_NONE, SIDE_NONE, BookSlot, Event
+from feedhandler._records cimport PRICE_NONE, SIDE_NONE, BookSlot, Event
 from feedhandler.book._level_book cimport LevelBook
 
 from feedhandler import records
@@ -22,8 +22,8 @@ cdef class Standby:
     """Standby(like): books as many and as roomy as `like`'s, the channel's published ones, all empty."""
 
     def __cinit__(self, LevelBook like not None):
-        self.slots = np.zeros(like.instruments * records.slot_stride(SHOWN), np.uint8)
-        self.books = LevelBook(self.slots, depth=SHOWN, instruments=like.instruments,
+        slots = np.zeros(like.instruments * records.slot_stride(SHOWN), np.uint8)
+        self.books = LevelBook(slots, depth=SHOWN, instruments=like.instruments,
                                level_bytes=like.levels.room * 16, policy=like.policy, by_snapshot=True)
         self.books.directory = like.directory
         self.books.entries = like.entries
@@ -40,6 +40,5 @@ cdef class Standby:
         like.ts_event, like.ts_recv, like.channel_seq = slot.ts_event, ts_recv, slot.channel_seq
         like.price = PRICE_NONE
         like.side = SIDE_NONE
-        like.flags = FLAG_SNAPSHOT
         like.line = <uint8_t> line
         return <int> self.books.copy_out(instrument, &like, at, out, <uint32_t> room)

@@ -80,9 +80,7 @@ cdef class LevelBook(Books):
                 self.outside(event, first_event + i)
                 continue
             self.take(event, &self.drafts[event.instrument])
-            if event.action == ACTION_MODIFY:
-                self.drafts[event.instrument].open = not event.flags & FLAG_LAST
-            elif event.action == ACTION_RESET:
+            if event.action == ACTION_MODIFY or event.action == ACTION_RESET:
                 self.drafts[event.instrument].open = not event.flags & FLAG_LAST
             elif event.action == ACTION_NONE and event.flags & FLAG_MBP:
                 self.drafts[event.instrument].open = False
@@ -261,7 +259,7 @@ cdef class LevelBook(Books):
         while at < total and n < room:
             memcpy(&out[n], like, sizeof(Event))
             out[n].instrument = instrument
-            out[n].flags = (out[n].flags & ~<uint8_t>FLAG_LAST) | FLAG_SNAPSHOT
+            out[n].flags = FLAG_SNAPSHOT
             if at == 0:
                 out[n].action = ACTION_RESET
             else:
