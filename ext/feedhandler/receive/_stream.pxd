@@ -49,6 +49,7 @@ cdef class StreamReceiver(Receiver):
     cdef int64_t receive(self, int line, int *error) noexcept nogil
     cdef int64_t put(self, int line, const uint8_t *data, uint32_t length) noexcept nogil
     cdef void flush(self, int line) noexcept nogil
+    cdef void hang_up(self, Connection *own) noexcept nogil
     cdef void down(self, int line, int error) noexcept nogil
     cdef void close_all(self) noexcept
     cdef void ring(self) noexcept

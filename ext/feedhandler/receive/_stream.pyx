@@ -240,14 +240,9 @@ cdef class StreamReceiver(Receiver):
     cdef int take_over(self, int line, int box) noexcept nogil:
         """Make the connection in the mailbox the line's own; the bytes that were read too far."""
         cdef Connection *own = &self.table[line]
-        if own.fd >= 0:
-            if own.tls != NULL:
-                tls_goodbye(own.tls)
-            close(own.fd)
+        self.hang_up(own)
         own.fd = box - 1
         own.tls = own.next_tls
-        own.sent = 0
-        own.begun = own.blocked = False
         if own.outbox != NULL:
             fh_outbox_clear(own.outbox)
         self.pollfds[line].fd = own.fd
@@ -336,16 +331,20 @@ cdef class StreamReceiver(Receiver):
             if self.table[line].mailbox == MAILBOX_LENT:
                 fh_mailbox_put(&self.table[line].mailbox, MAILBOX_EMPTY)
 
-    cdef void down(self, int line, int error) noexcept nogil:
-        cdef Connection *own = &self.table[line]
+    cdef void hang_up(self, Connection *own) noexcept nogil:
+        """The connection, if there is one, is over, and what was being sent on it."""
         if own.fd >= 0:
             if own.tls != NULL:
                 tls_goodbye(own.tls)
             close(own.fd)
+        own.fd = -1
         own.tls = NULL
-        own.begun = own.blocked = False
         own.sent = 0
-        own.fd = self.pollfds[line].fd = -1
+        own.begun = own.blocked = False
+
+    cdef void down(self, int line, int error) noexcept nogil:
+        self.hang_up(&self.table[line])
+        self.pollfds[line].fd = -1
         self.status[line].error = error
         fh_mailbox_put(<int *> &self.status[line].state, LINE_DOWN)
 
