@@ -4,12 +4,15 @@ There is no way to switch verification off: another authority is named with `ca`
 the one that was asked for. What the polling thread calls stands in tls.h.
 """
 import time
+from os import fsencode
+from os.path import exists, isdir
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport EINTR, errno
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from feedhandler.receive._wait cimport POLLIN, POLLOUT, pollfd, wait_readable
+
 from feedhandler.errors import ConfigError, TlsError
 
 cdef extern from "tls.h" nogil:
@@ -22,8 +25,6 @@ cdef extern from "tls.h" nogil:
     ctypedef struct SSL_CIPHER:
         pass
     ctypedef struct BIO_METHOD:
-        pass
-    ctypedef struct X509:
         pass
     ctypedef struct X509_VERIFY_PARAM:
         pass
@@ -70,7 +71,6 @@ cdef extern from "tls.h" nogil:
     int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *param, const char *address)
     int SSL_do_handshake(SSL *ssl)
     int SSL_want(const SSL *ssl)
-    int SSL_has_pending(const SSL *ssl)
     long SSL_get_verify_result(const SSL *ssl)
     const char *X509_verify_cert_error_string(long code)
     const char *SSL_get_version(const SSL *ssl)
@@ -100,16 +100,6 @@ cdef extern from "tls.h" nogil:
     int64_t fh_tls_receive(fh_tls *t, uint8_t *out, uint32_t room)
     int64_t fh_tls_send(fh_tls *t, const uint8_t *data, uint32_t length)
     void fh_tls_goodbye(fh_tls *t)
-
-cdef extern from "<poll.h>" nogil:
-    ctypedef struct pollfd "struct pollfd":
-        int fd
-        short events
-        short revents
-    int poll(pollfd *fds, unsigned long count, int timeout_ms)
-    enum:
-        POLLIN
-        POLLOUT
 
 cdef extern from "<string.h>" nogil:
     char *strerror(int number)
@@ -171,8 +161,6 @@ cdef str said(unsigned long code):
 
 
 cdef bytes path_of(object path, str key):
-    from os import fsencode
-    from os.path import exists
     if not exists(path):
         raise ConfigError(f"{key}: there is no file {str(path)!r}")
     return fsencode(path)
@@ -247,7 +235,6 @@ cdef class Tls:
 
     cdef trust(self, ca):
         """Trust these authorities, or the system's."""
-        from os.path import isdir
         cdef SSL_CTX *ctx = <SSL_CTX *> self.context
         cdef bytes path
         cdef int fine
@@ -385,16 +372,13 @@ cdef class Tls:
         """Wait until the socket can do what was wanted of it."""
         cdef pollfd one
         cdef double left = end - time.monotonic()
-        cdef int rc
         if left <= 0:
             raise TlsError(f"{self.host}: {what} did not come within {timeout:g} s", "TIMEOUT")
         one.fd = self.state.fd
         one.events = POLLOUT if SSL_want(self.state.ssl) == SSL_WRITING else POLLIN
-        rc = <int> (left * 1000) + 1
         with nogil:
-            rc = poll(&one, 1, rc)
-        if rc < 0 and errno == EINTR:
-            PyErr_CheckSignals()
+            wait_readable(&one, 1, <int64_t> (left * 1e9), 0)
+        PyErr_CheckSignals()
 
     cdef refuse(self, str what):
         """Raise why."""
