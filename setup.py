@@ -1,5 +1,6 @@
 """Builds the extensions: renders the decoders from their tables, finds every .pyx, applies one set of directives."""
 
+import functools
 import os
 import re
 import shlex
@@ -85,6 +86,7 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 
+@functools.cache
 def openssl_archives() -> list[str]:
     """libssl.a and libcrypto.a, to be linked into one module; none where they are not wanted or not there."""
     if OPENSSL == "shared":
