@@ -5,8 +5,7 @@ import itertools
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -14,11 +13,10 @@ from hypothesis import strategies as st
 
 from feedhandler.errors import ConfigError, ReceiverError
 from feedhandler.receive import stream
-from feedhandler.receive._stream import StreamReceiver
 from feedhandler.records import TimestampKind
+from tests.stream_reading import Waiting, collect, polled
 
 UP, DOWN, ENDED = 1, 0, 3
-Waiting = Callable[..., Any]
 
 
 class Server:
@@ -45,21 +43,6 @@ def server() -> Iterator[Server]:
     one = Server()
     yield one
     one.close()
-
-
-def collect(receiver: StreamReceiver, count: int, wait_for: Waiting, line: int = 0) -> bytes:
-    """The next `count` bytes of a line."""
-    got = bytearray()
-
-    def enough() -> bool:
-        receiver.wait_for(0.01)
-        for at, _, data in receiver.drain():
-            if at == line:
-                got.extend(data)
-        return len(got) >= count
-
-    wait_for(enough, what=f"{count} bytes")
-    return bytes(got)
 
 
 def test_a_connection_is_handed_over_with_what_was_read_too_far(server: Server, wait_for: Waiting) -> None:
@@ -216,19 +199,8 @@ def test_connecting_keeps_its_time(wait_for: Waiting) -> None:
 def test_hand_over_while_another_thread_polls(server: Server, wait_for: Waiting) -> None:
     """Connections come and go under a polling thread; every byte of each arrives, in order."""
     with stream.receiver(1) as receiver:
-        got = bytearray()
-        stop = threading.Event()
-
-        def poll() -> None:
-            while not stop.is_set():
-                receiver.wait_for(0.01)
-                for _, _, run in receiver.drain():
-                    got.extend(run)
-
-        thread = threading.Thread(target=poll)
-        thread.start()
         expected = b""
-        try:
+        with polled(receiver) as got:
             for i in range(30):
                 client, there = server.pair()
                 text = f"connection {i} ".encode() * 50
@@ -238,8 +210,5 @@ def test_hand_over_while_another_thread_polls(server: Server, wait_for: Waiting)
                 expected += text
                 wait_for(lambda expected=expected: len(got) == len(expected))
                 wait_for(lambda: receiver.line_status(0)["state"] == DOWN)
-        finally:
-            stop.set()
-            thread.join()
         assert bytes(got) == expected
         assert receiver.line_status(0)["connections"] == 30

@@ -1,14 +1,13 @@
 """TLS lines: records into a line's memory, what ends a connection, what is sent on it, and sessions taken up again."""
 
+import contextlib
 import errno
 import itertools
 import re
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,10 +21,10 @@ from feedhandler.session._outbox import Outbox
 from tests.authority import Authority
 from tests.conftest import Processes
 from tests.required import unavailable
+from tests.stream_reading import Waiting, collect, polled
 from tests.tls_pairs import Pairs, ServerEnd
 
 DOWN, UP = 0, 1
-Waiting = Callable[..., Any]
 Typing = Callable[[str], None]
 Server = Callable[[str], tuple[int, Typing, Typing]]
 
@@ -51,19 +50,6 @@ def pairs(context: ssl.SSLContext) -> Iterator[Pairs]:
 def receiver() -> Iterator[StreamReceiver]:
     with stream.receiver(2) as made:
         yield made
-
-
-def collect(receiver: StreamReceiver, count: int, wait_for: Waiting, line: int = 0) -> bytes:
-    """The next `count` plain bytes of a line."""
-    got = bytearray()
-
-    def enough() -> bool:
-        receiver.wait_for(0.01)
-        got.extend(b"".join(data for at, _, data in receiver.drain() if at == line))
-        return len(got) >= count
-
-    wait_for(enough, what=f"{count} bytes")
-    return bytes(got)
 
 
 def handed(
@@ -251,19 +237,8 @@ def test_connections_take_each_others_place_under_a_polling_thread(
 ) -> None:
     """TLS, plain, TLS ...: each connection's bytes arrive, and each is told goodbye when its successor comes."""
     with stream.receiver(1) as receiver:
-        got = bytearray()
-        stop = threading.Event()
-
-        def poll() -> None:
-            while not stop.is_set():
-                receiver.wait_for(0.01)
-                for _, _, run in receiver.drain():
-                    got.extend(run)
-
-        thread = threading.Thread(target=poll)
-        thread.start()
         expected, before = b"", None
-        try:
+        with polled(receiver) as got:
             for i in range(12):
                 text = f"connection {i} ".encode() * 50
                 if i % 3 == 2:
@@ -281,9 +256,6 @@ def test_connections_take_each_others_place_under_a_polling_thread(
                 if before is not None:
                     assert before.read() == b"", "close_notify"
                 before = there
-        finally:
-            stop.set()
-            thread.join()
         assert bytes(got) == expected
 
 
@@ -455,15 +427,22 @@ def s_server(authority: Authority, processes: Processes) -> Server:
     return start
 
 
+@contextlib.contextmanager
+def connected(port: int, receiver: StreamReceiver, authority: Authority) -> Iterator[Tls]:
+    """A connection of line 0 with such a server, which the receiver has."""
+    with stream.connect("127.0.0.1", port) as sock:
+        tls = Tls("localhost", ca=authority.ca)
+        tls.handshake(sock)
+        assert receiver.connect(0, sock.fileno(), b"", tls)
+        yield tls
+
+
 def test_a_key_update_goes_by_unnoticed(
     authority: Authority, receiver: StreamReceiver, s_server: Server, wait_for: Waiting
 ) -> None:
     """RFC 8446, section 4.6.3: the server's, and the one that asks for ours."""
     port, type_, hear = s_server("-tls1_3")
-    with stream.connect("127.0.0.1", port) as sock:
-        tls = Tls("localhost", ca=authority.ca)
-        tls.handshake(sock)
-        assert receiver.connect(0, sock.fileno(), b"", tls)
+    with connected(port, receiver, authority) as tls:
         for i, key in enumerate("kKK"):
             type_(key)
             assert receiver.send(0, b"beside %d\n" % i)
@@ -482,10 +461,7 @@ def test_a_renegotiation_is_refused_and_counted_and_the_line_goes_on(
 ) -> None:
     """The server asks (HelloRequest, RFC 5246, section 7.4.1.1); a warning says no; OpenSSL's server then hangs up."""
     port, type_, _ = s_server("-tls1_2")
-    with stream.connect("127.0.0.1", port) as sock:
-        tls = Tls("localhost", ca=authority.ca)
-        tls.handshake(sock)
-        assert receiver.connect(0, sock.fileno(), b"", tls)
+    with connected(port, receiver, authority) as tls:
         type_("before")
         assert collect(receiver, 7, wait_for) == b"before\n"
         type_("r")
