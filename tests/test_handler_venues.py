@@ -128,6 +128,7 @@ def test_every_venues_books_are_the_venues_own(venue: str, wait_for: Callable[..
 def test_a_venue_that_cuts_all_connections_is_followed_again(venue: str, wait_for: Callable[..., Any]) -> None:
     with running(venue, 2) as run:
         wait_for(run.live, what="all books LIVE")
+        wait_for(lambda: all(life.connections for life in lives(run)), what="both lines")
         run.served.cut()
         wait_for(lambda: all(life.connections >= 2 for life in lives(run)), what="both lines again")
         wait_for(run.live, what="all books LIVE again")
