@@ -23,14 +23,15 @@ import zstandard
 from feedhandler import decode
 from feedhandler.errors import ConfigError, RecordingError
 from feedhandler.receive.capture import LINES_MAX
-from feedhandler.record import frames
+from feedhandler.record import frames, resume
 from feedhandler.record.day import PARTIAL, Day, said
 from feedhandler.record.frames import Endpoint
 from feedhandler.record.lines import RecordedLine, head, recorded
 from feedhandler.record.logs import HOSTS, Entry, Kind, Summary, read, survey
 from feedhandler.recording.lines import NAME_MAX
-from feedhandler.recording.manifest import Channel, File, FileLine, Line
-from feedhandler.session.texts import depth_answer, text_frame
+from feedhandler.recording.manifest import Channel, FileLine, Line
+from feedhandler.session.frames import text
+from feedhandler.session.texts import depth_answer
 from feedhandler.venue_config import CONTROL, WEBSOCKET
 
 RESPONSE = (
@@ -179,11 +180,7 @@ def _write_day(
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        counts = out.counts()
-        first = min(line.first_ts for line in counts if line.first_ts is not None)
-        last = max(line.last_ts for line in counts if line.last_ts is not None)
-        packets = sum(line.packets for line in counts)
-        folder.put(File(made.name, packets, out.size, out.hash.hexdigest(), True, first, last, counts))
+        folder.put(resume.entry(made.name, out.size, out.counts(), out.hash.hexdigest()))
     except BaseException:
         with contextlib.suppress(OSError):  # what was there before is left as it was
             if not folder.now.files and not any(folder.folder.glob("*.pcapng*")):
@@ -224,7 +221,7 @@ def _write(out: _Out, placed: Sequence[_Placed], progress: Callable[[int], None]
                 out.connect(line + 1, out, ts)
                 out.put(line, ts, RESPONSE)
             if entry.kind is Kind.TEXT:
-                out.put(line, ts, text_frame(entry.text))
+                out.put(line, ts, text(entry.text, masked=False))
                 texts += 1
                 if texts % REPORT_EVERY == 0:
                     progress(texts)
@@ -234,7 +231,7 @@ def _write(out: _Out, placed: Sequence[_Placed], progress: Callable[[int], None]
                 f"{log.path}: a snapshot without a symbol, and its texts are of several: log them apart"
             )
         out.connect(line + 1, out, ts)
-        out.put(line + 1, ts, text_frame(depth_answer(symbol, entry.text)))
+        out.put(line + 1, ts, text(depth_answer(symbol, entry.text), masked=False))
         answers += 1
     out.hang_up()
     progress(texts)

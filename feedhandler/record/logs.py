@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from feedhandler.errors import RecordingError
 from feedhandler.receive.compressed import Compression, Unpacker, compression
+from feedhandler.session.texts import asked_for
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -163,7 +164,7 @@ def _entry(line: bytes, path: Path, number: int) -> Entry:
     if arrow == b"<-":
         return Entry(ts, Kind.SENT, text, url=url)
     if url.startswith("http"):
-        return Entry(ts, Kind.ANSWER, text, _asked_for(url), url)
+        return Entry(ts, Kind.ANSWER, text, asked_for(url), url)
     return Entry(ts, Kind.TEXT, text, url=url)
 
 
@@ -179,15 +180,6 @@ def _is_snapshot(text: bytes) -> bool:
         return not {"stream", "e"} & json.loads(text).keys()
     except (ValueError, AttributeError):
         return False
-
-
-def _asked_for(url: str) -> str:
-    """The symbol in a request: of its query, else the last word of its path."""
-    parts = urlsplit(url)
-    for key in ("symbol", "pair", "product_id"):
-        if found := parse_qs(parts.query).get(key):
-            return found[0]
-    return parts.path.rstrip("/").rpartition("/")[2]
 
 
 def survey(path: str | Path) -> Summary:

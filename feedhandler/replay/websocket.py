@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request
@@ -23,7 +23,8 @@ from feedhandler.errors import BackendError, ConfigError
 from feedhandler.recording import RecordedLine, Recording
 from feedhandler.recording.lines import framing_of
 from feedhandler.replay.source import Choice, Source
-from feedhandler.session.texts import text_frame
+from feedhandler.session import frames
+from feedhandler.session.texts import asked_for
 from feedhandler.venue_config import CONTROL, WEBSOCKET
 
 LOOK_S = 0.005  # between two looks at a recording that is still being read, and at clients that are waited for
@@ -209,7 +210,7 @@ class WebSocketReplay:
                 if self.lines[number].name == CONTROL:
                     self._told(text)
                     continue
-                data = text_frame(text)
+                data = frames.text(text, masked=False)
                 self.stats["texts"] += 1
                 self.stats["bytes"] += len(text)
                 for client in self._present:
@@ -276,10 +277,7 @@ class WebSocketReplay:
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         """A request of HTTP: the latest snapshot of its symbol, once one was played."""
         self.stats["requests"] += 1
-        target = urlsplit(head.split(b" ", 2)[1].decode("latin1") if head.count(b" ") > 1 else "/")
-        query = parse_qs(target.query)
-        named = next((query[key][0] for key in ("symbol", "pair", "product_id") if key in query), "")
-        symbol = (named or target.path.rstrip("/").rpartition("/")[2]).lower()
+        symbol = asked_for(head.split(b" ", 2)[1].decode("latin1") if head.count(b" ") > 1 else "/").lower()
         deadline = time.monotonic() + ANSWER_S
         while symbol not in self._answers and not self._over and (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):

@@ -26,7 +26,8 @@ from feedhandler.handler import Handler
 from feedhandler.receive import stream
 from feedhandler.receive.tls import Tls
 from feedhandler.records import BOOK, Quality
-from feedhandler.session.texts import depth_answer, text_frame
+from feedhandler.session import frames
+from feedhandler.session.texts import depth_answer
 from feedhandler.simulate.venues import authority
 from feedhandler.stages import _allocations, venue
 from feedhandler.stages._stopwatch import Stopwatch, tick
@@ -70,7 +71,7 @@ def measure(levels: int, rate: float, messages: int, rows: Any) -> dict[str, Any
         sock = stack.enter_context(socket.create_connection(("localhost", port)))
         tls = Tls("localhost", ca=str(trusted.ca))
         tls.handshake(sock, timeout=10)
-        theirs.sendall(text_frame(depth_answer(venue.SYMBOL, venue.snapshot())))
+        theirs.sendall(frames.text(depth_answer(venue.SYMBOL, venue.snapshot()), masked=False))
         tls.write(REQUEST)
         receiver.connect(0, sock.fileno(), tls.read(), tls)
         _warm_up(handler, min(WARM, messages))

@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from feedhandler.session.texts import text_frame
+from feedhandler.session import frames
 
 GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 SYMBOL = "BTCUSDT"
@@ -80,7 +80,7 @@ class _Block:
         self.ends: list[int] = []
         for n, text in enumerate(updates(levels)):
             number = str(FIRST + n).encode()
-            framed = text_frame(text)
+            framed = frames.text(text, masked=False)
             first = framed.index(b'"U":' + number) + 4
             last = framed.index(b'"u":' + number) + 4
             self.places.append((len(self.frames) + first, len(self.frames) + last))

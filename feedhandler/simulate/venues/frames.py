@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import zlib
 
+from feedhandler.session._websocket import client_frame
+
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
 def frame(opcode: int, payload: bytes, *, fin: bool = True, rsv: int = 0, mask: bytes = b"") -> bytes:
     """One frame; nothing is checked. `rsv`: the reserved bits, 4 for RSV1; `mask`: four bytes no server may send."""
-    first = (0x80 if fin else 0) | rsv << 4 | opcode
-    bit = 0x80 if mask else 0
-    length = len(payload)
-    if length < 126:
-        head = bytes((first, bit | length))
-    elif length < 1 << 16:
-        head = bytes((first, bit | 126)) + length.to_bytes(2, "big")
-    else:
-        head = bytes((first, bit | 127)) + length.to_bytes(8, "big")
-    if mask:
-        payload = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
-    return head + mask + payload
+    return client_frame(fin << 7 | rsv << 4 | opcode, payload, mask or None)
 
 
 def close(code: int, reason: str = "") -> bytes:
