@@ -15,11 +15,11 @@ from feedhandler import records, session
 from feedhandler.counters import LINE
 from feedhandler.decode.venue import Feed, venue
 from feedhandler.recording.lines import framing_of
-from feedhandler.recovery.rest import HttpTransport, RestQueue
+from feedhandler.recovery.rest import RestQueue
 from feedhandler.session._websocket import WebSocketFraming
 from feedhandler.session.resync import Wish
 from feedhandler.session.stream_lines import StreamControl, StreamLine
-from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl
+from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl, rest_queue
 from feedhandler.session.websocket_lines import VenueLine
 from feedhandler.venue_config import CONTROL
 
@@ -139,12 +139,11 @@ class RestServices:
         self._queues: dict[str, RestQueue] = {}
 
     def of(self, channel: Channel) -> RestQueue:
-        """The queue of a channel's service. The authorities that the lines trust are trusted there, too."""
+        """The queue of a channel's service."""
         known = venue(channel.protocol)
         url = channel.rest or known.rest
         if url not in self._queues:
-            ca = tuple(dict.fromkeys(line.ca for line in channel.lines if line.ca))
-            self._queues[url] = RestQueue(HttpTransport(ca), known.rest_limit)
+            self._queues[url] = rest_queue(channel, known)
         return self._queues[url]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -87,8 +88,6 @@ def where(address: str) -> tuple[str, int]:
 
 def line(found: Line, place: Place) -> Line:
     """A line with the host and port that its URL names; what does not go together is an error."""
-    from dataclasses import replace
-
     if found.name == CONTROL:
         raise place.at("name").error("another name", f'"{CONTROL}", which the channel\'s own control line bears')
     plain = urlsplit(found.url).scheme == "ws"

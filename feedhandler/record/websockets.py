@@ -17,8 +17,7 @@ from feedhandler.decode.venue import Feed, Venue, venue
 from feedhandler.receive.stream import StreamReceiver
 from feedhandler.record.frames import Endpoint
 from feedhandler.recording._sequences import Sequences
-from feedhandler.recovery.rest import HttpTransport, RestQueue
-from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl
+from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl, rest_queue
 from feedhandler.session.websocket_lines import VenueLine
 
 if TYPE_CHECKING:
@@ -29,30 +28,6 @@ if TYPE_CHECKING:
 
 CONTROL_PORT = 49152
 ANSWERS = 64  # that may wait for the control thread; older ones nobody waits for any more
-
-
-class _Ears:
-    """The writer's framing, as far as the control thread may ask it."""
-
-    replies = None  # the hot thread answers nobody: what it reads is parsed behind it
-
-    def __init__(self, framing: WebSocketFraming) -> None:
-        self._framing = framing
-
-    @property
-    def violation(self) -> str:
-        return self._framing.violation
-
-    @property
-    def close_code(self) -> int:
-        return self._framing.close_code
-
-    @property
-    def close_reason(self) -> str:
-        return self._framing.close_reason
-
-    def closing(self) -> None:
-        self._framing.closing()
 
 
 class RecordedVenueLine(VenueLine):
@@ -69,7 +44,7 @@ class RecordedVenueLine(VenueLine):
         feed: Feed,
         held: Callable[[], int],
     ) -> None:
-        super().__init__(number, index, channel, receiver, cast("WebSocketFraming", _Ears(framing)), venue, feed)
+        super().__init__(number, index, channel, receiver, framing, venue, feed, answering=False)
         self.position = "", 1
         self.written = 0
         """The connection whose end the writer has come to."""
@@ -170,7 +145,6 @@ def controlled(
         number = len(lines)
         control = RecordedControlLine(number, channel.lines[-1].port, receiver, sequences.framing(number))
         lines.append(control)
-        trusted = tuple(dict.fromkeys(each.ca for each in channel.lines if each.ca))
-        rest = RestQueue(HttpTransport(trusted), known.rest_limit)
+        rest = rest_queue(channel, known)
         made.append(ChannelControl(channel.name, known, feed, own, control, rest, rest_url=channel.rest, note=note))
     return lines, WebSocketControl(receiver, made, note)

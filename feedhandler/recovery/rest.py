@@ -159,15 +159,12 @@ class RestQueue:
         self.counts = dict.fromkeys(("asked", "answered", "retried", "failed", "limited"), 0)
         self._attempts, self._at_once = attempts, at_once
         self._jobs: list[_Job] = []
+        self._out = 0  # of them, those that are asked and not answered
 
     def ask(self, request: Request, done: Callable[[bytes], None], failed: Callable[[BrokenError], None]) -> None:
         """Have the request made; one for the same URL that waits already is enough."""
         if all(job.request.url != request.url for job in self._jobs):
             self._jobs.append(_Job(request, done, failed))
-
-    def drop(self, url: str) -> None:
-        """The answer is wanted no more; one that is under way is not waited for."""
-        self._jobs = [job for job in self._jobs if job.request.url != url]
 
     def step(self, now: float) -> float:
         """Do what is due; the time of the next step at the latest."""
@@ -183,7 +180,7 @@ class RestQueue:
         """Send the request if it is due and may go; when to look again."""
         if now < job.due:
             return job.due
-        if sum(other.answer is not None for other in self._jobs) >= self._at_once:
+        if self._out >= self._at_once:
             return now + POLL_S
         if self.breaker.state is not BreakerState.CLOSED and now < self.breaker.due():
             return self.breaker.due()
@@ -194,10 +191,12 @@ class RestQueue:
             return now + POLL_S
         self.counts["asked"] += 1
         job.answer = self.transport.get(job.request.url)
+        self._out += 1
         return now + POLL_S
 
     def _answered(self, job: _Job, answer: Future[bytes], now: float) -> None:
         job.answer = None
+        self._out -= 1
         failure = answer.exception()
         if failure is None:
             self._jobs.remove(job)
@@ -231,6 +230,7 @@ class RestQueue:
     def close(self) -> None:
         """Ask no more."""
         self._jobs.clear()
+        self._out = 0
         self.transport.close()
 
     def status(self, now: float) -> dict[str, Any]:
@@ -305,13 +305,13 @@ class HttpTransport:
         assert self._client is not None
         try:
             with self._client.stream("GET", url) as response:
-                body = b""
+                body = bytearray()
                 for piece in response.iter_bytes():
                     body += piece
                     if len(body) > self.most_bytes:
                         raise BrokenError(f"{url}: an answer of more than {self.most_bytes} bytes", Cause.TOO_BIG)
                 if response.status_code == 200:
-                    return body
+                    return bytes(body)
                 said = " ".join(body[:120].decode("utf-8", "replace").split())
                 raise BrokenError(
                     f"{url}: HTTP {response.status_code}" + (f": {said}" if said else ""),

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
+import h11
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
 from wsproto.extensions import Extension
@@ -29,6 +30,7 @@ from feedhandler.receive import stream
 from feedhandler.receive.tls import Tls
 from feedhandler.records import Cause
 from feedhandler.session import frames
+from feedhandler.venue_config import PORTS, where
 
 __all__ = ["BrokenError", "Dialled", "Stage", "Target", "Upgrade", "dial"]
 
@@ -111,7 +113,7 @@ class Upgrade:
                     extra_headers=[(name.encode("ascii"), value.encode("ascii")) for name, value in extra.items()],
                 )
             )
-        except (UnicodeError, LocalProtocolError, _h11_error()) as error:
+        except (UnicodeError, LocalProtocolError, h11.LocalProtocolError) as error:
             raise ConfigError(f"the request for {host}{resource} cannot be sent: {error}") from None
         self.received = b""
         """All bytes so far, the response's head among them: for the framing, which begins with it."""
@@ -232,10 +234,11 @@ class Target:
             raise BrokenError(f"redirected to {location!r}, which is no WebSocket", Cause.HANDSHAKE)
         if scheme == "ws" and urlsplit(self.url).scheme == "wss":
             raise BrokenError(f"redirected from wss:// to {location!r}, without encryption: refused", Cause.HANDSHAKE)
-        same = _host(self.url) == (there.hostname, there.port or (443 if scheme == "wss" else 80))
+        url = urlunsplit(there._replace(scheme=scheme, fragment=""))
+        same = where(self.url) == where(url)
         return replace(
             self,
-            url=urlunsplit(there._replace(scheme=scheme, fragment="")),
+            url=url,
             address=self.address if same else None,
             headers=self.headers if same else {},  # what may be a secret goes to nobody else
             certificate=self.certificate if same else "",
@@ -252,7 +255,6 @@ class Dialled:
     url: str
     received: bytes
     subprotocol: str = ""
-    agreement: frames.Agreement | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def send(self, data: bytes, timeout: float = 5.0) -> None:
@@ -320,9 +322,9 @@ def _dial(
     target: Target, session: bytes | None, progress: Callable[[Stage, socket.socket], None] | None, end: float
 ) -> Dialled:
     parts = urlsplit(target.url)
-    host, port = _host(target.url)
+    host, port = where(target.url)
     resource = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-    standard = port == (443 if parts.scheme == "wss" else 80)
+    standard = port == PORTS[parts.scheme]
     shown = f"[{host}]" if ":" in host else host
     upgrade = Upgrade(
         shown if standard else f"{shown}:{port}",
@@ -335,9 +337,8 @@ def _dial(
     def left() -> float:
         return max(0.001, end - time.monotonic())
 
-    where = target.address or (host, port)
     try:
-        sock = stream.connect(*where, stream.Options(timeout_s=left()))
+        sock = stream.connect(*(target.address or (host, port)), stream.Options(timeout_s=left()))
     except ReceiverError as error:
         raise BrokenError(str(error), Cause.UNREACHABLE) from None
     opened = Dialled(sock, None, target.url, b"")
@@ -373,7 +374,7 @@ def _dial(
     except BaseException:
         opened.close()
         raise
-    opened.subprotocol, opened.agreement, opened.headers = upgrade.subprotocol, upgrade.agreement, upgrade.headers
+    opened.subprotocol, opened.headers = upgrade.subprotocol, upgrade.headers
     return opened
 
 
@@ -398,21 +399,9 @@ class _Words:
             raise BrokenError(f"{self._what}: {error.strerror or error}", self._cause) from None
 
 
-def _host(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    assert parts.hostname is not None
-    return parts.hostname, parts.port or (443 if parts.scheme == "wss" else 80)
-
-
 def _headers(rows: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
     return {bytes(name).decode("latin1").lower(): bytes(value).decode("latin1") for name, value in rows}
 
 
 def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _h11_error() -> type[Exception]:
-    import h11
-
-    return h11.LocalProtocolError

@@ -20,18 +20,19 @@ from feedhandler.control import ControlThread
 from feedhandler.decode.venue import Feed, RestLimit, Venue
 from feedhandler.errors import SessionError
 from feedhandler.records import Cause, Connection
-from feedhandler.recovery.rest import Bucket, RestQueue
+from feedhandler.recovery.rest import Bucket, HttpTransport, RestQueue
 from feedhandler.session import frames
 from feedhandler.session.resync import Kind, ResyncControl, Wanted, Wish
 from feedhandler.session.websocket import BrokenError
 from feedhandler.session.websocket_life import Life
 
 if TYPE_CHECKING:
+    from feedhandler.config import Channel
     from feedhandler.receive.stream import StreamReceiver
     from feedhandler.session import Framing
     from feedhandler.session.websocket_lines import VenueLine
 
-__all__ = ["ChannelControl", "ControlLine", "WebSocketControl"]
+__all__ = ["ChannelControl", "ControlLine", "WebSocketControl", "rest_queue"]
 
 LONGEST_STEP_S = 0.02  # between two looks at what the hot thread wishes: it makes no system call, so nobody wakes us
 SEND_BUFFER = 4 << 20  # bytes asked of the kernel for the control line
@@ -256,10 +257,9 @@ class ChannelControl:
 
     def _ask(self, wanted: Wanted) -> bool:
         """Fetch a snapshot, or subscribe anew."""
-        if wanted.subscribe:
-            symbols = self.feed.symbols if not wanted.instrument else (self._symbol_of(wanted.instrument),)
-            return wanted.line < len(self.lines) and self.lines[wanted.line].resubscribe(symbols)
         symbols = self.feed.symbols if not wanted.instrument else (self._symbol_of(wanted.instrument),)
+        if wanted.subscribe:
+            return wanted.line < len(self.lines) and self.lines[wanted.line].resubscribe(symbols)
         return all(self._fetch(symbol, wanted.instrument) for symbol in symbols if symbol)
 
     def _fetch(self, symbol: str, instrument: int) -> bool:
@@ -324,6 +324,12 @@ class Doors:
             rate = limits.connections / limits.connections_s
             bucket = self._buckets[url] = Bucket(RestLimit(float(limits.connections), rate))
         return bucket.take(now, 1.0)
+
+
+def rest_queue(channel: Channel, venue: Venue) -> RestQueue:
+    """The queue of a channel's REST service. The authorities that the lines trust are trusted there, too."""
+    ca = tuple(dict.fromkeys(line.ca for line in channel.lines if line.ca))
+    return RestQueue(HttpTransport(ca), venue.rest_limit)
 
 
 class WebSocketControl(ControlThread):

@@ -186,7 +186,8 @@ class Attempt(threading.Thread):
 class VenueLine(abc.ABC):
     """What the life of a line knows of it and does to it (`websocket_life.Link`), on a StreamReceiver.
 
-    `index` is the line's number within its channel, `number` the receiver's.
+    `index` is the line's number within its channel, `number` the receiver's. `answering`: the hot thread parses what it
+    receives, and sends what the framing answers.
     """
 
     def __init__(
@@ -198,10 +199,12 @@ class VenueLine(abc.ABC):
         framing: WebSocketFraming,
         venue: Venue,
         feed: Feed,
+        *,
+        answering: bool = True,
     ) -> None:
         self.number, self.index, self.channel, self.config = number, index, channel, channel.lines[index]
         self.receiver, self.framing, self.venue, self.feed = receiver, framing, venue, feed
-        receiver.answer_with(number, framing.replies)  # before the hot thread polls
+        receiver.answer_with(number, framing.replies if answering else None)  # before the hot thread polls
         self.connections = 0
         """That the line has had before the one that was handed over last."""
         self._target = target_of(venue, channel, self.config)
