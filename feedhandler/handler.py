@@ -30,6 +30,7 @@ from feedhandler.decode.session_date import date_of, session_date, start_of
 from feedhandler.decode.venue import venue
 from feedhandler.errors import BackendError, CaptureError, FeedError
 from feedhandler.line import Arbiter, Recovery, Resyncs, Splicer
+from feedhandler.malformed import Malformed
 from feedhandler.notes import Notes
 from feedhandler.publish import Publisher, Segment, Waker
 from feedhandler.receive import stream
@@ -57,7 +58,6 @@ DAYS_BEFORE, DAYS_AFTER = 2, 400  # session dates are known this far around the 
 SUSPECTED = (int(Quality.STALE), int(Reason.RESTART))  # a restart under the same session id that is not certain
 NEVER_MS = 86_400_000  # of a protocol without heartbeats: a day of silence
 TURNS_AT_ONCE = 256  # of a capture, between two looks at its progress
-SAMPLE_SECONDS = 10.0  # between two malformed messages of a channel that are shown
 IDLE_SECONDS = 0.001  # between two looks at a recording that grows
 HOUSE_SECONDS = 0.2  # between two looks at the receiver's word on its lines
 
@@ -103,7 +103,6 @@ class Handler(Closing):
         self._sentences, self._details = Sentences(self.notes.append), Sentences(self.notes.append)
         self._transports = transports
         self._recovery: RecoveryControl | None = None
-        self._shown: dict[int, float] = {}  # when a malformed message of a channel was shown last
         self._framings = self._more_framings()
         with contextlib.ExitStack() as stack:
             opened, self.backend = (receiver, "capture") if receiver is not None else self._open()
@@ -121,6 +120,9 @@ class Handler(Closing):
             self.ladders: list[Ladder] = []
             """Of the channels that recover, in their order."""
             self._parts = [self._channel(number, channel, moment) for number, channel in enumerate(config.channels)]
+            arbiters = [arbiter for arbiter, *_ in self._parts]
+            names = [channel.name for channel in config.channels]
+            self._malformed = Malformed(names, arbiters, self.segment.lines, self.notes.append)
             numbers = [number for number, channel in enumerate(config.channels) for _ in channel.lines]
             run = config.handler
             self.shard = Shard(
@@ -133,7 +135,6 @@ class Handler(Closing):
                 latency_sample=run.latency_sample if self._live and handover is None else 0,
             )
             if handover is not None:
-                arbiters = [arbiter for arbiter, *_ in self._parts]
                 handover.join(self._framings, self._more_framings, numbers, arbiters, self.publisher)
             for number, channel in enumerate(config.channels):
                 protocol = decode.protocol(channel.protocol)
@@ -370,22 +371,8 @@ class Handler(Closing):
                 return
 
     def show_malformed(self) -> None:
-        """A note of a malformed message of each channel that has had any, in `SAMPLE_SECONDS` one at most."""
-        for number, (arbiter, *_) in enumerate(self._parts):
-            now = time.monotonic()
-            if now >= self._shown.get(number, -SAMPLE_SECONDS) + SAMPLE_SECONDS and (found := arbiter.malformed.take()):
-                self._shown[number] = now
-                self.notes.append(self._malformed(number, *found))
-
-    def _malformed(self, channel: int, number: int, line: int, length: int, data: bytes) -> str:
-        """A malformed message as people read it."""
-        name = self.config.channels[channel].name
-        lines = self.segment.lines
-        ours = line < len(lines) and int(lines[line]["channel"]) == channel
-        where = f"line {lines[line]['name'].decode()}" if ours else "a retransmission"
-        more = " ..." if length > len(data) else ""
-        which = f"message {number}" if number else "a message"
-        return f"channel {name}: {which} is malformed, of {where}, {length} bytes: {data.hex(' ')}{more}"
+        """A note of a malformed message of each channel that has had any, now and then."""
+        self._malformed.show()
 
     def _is_stream(self) -> bool:
         return all(framing.stream for framing in self._framings)

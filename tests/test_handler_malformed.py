@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feedhandler import handler as handler_module
+from feedhandler import malformed
 from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.handler import Handler
 from feedhandler.line import Arbiter
@@ -45,7 +45,7 @@ def test_a_malformed_message_is_shown_with_its_bytes(ahead: bool, monkeypatch: p
         handler.shard.turn_once()
         handler.show_malformed()
         assert len(handler.notes) == before + 1  # not so soon
-        monkeypatch.setattr(handler_module, "SAMPLE_SECONDS", 0.0)
+        monkeypatch.setattr(malformed, "SAMPLE_SECONDS", 0.0)
         handler.show_malformed()
         assert "message 10 is malformed, of line A" in handler.notes[-1]
 
