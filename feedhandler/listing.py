@@ -141,8 +141,10 @@ class Listing(Closing):
     def entries(self) -> Iterator[Entry | None]:
         """The same; None where nothing was found for a while, or nothing waits: a place to look at the clock."""
         for found in self._taken():
-            if found is None or self.protocols[found[2]].text is None:
-                yield self._entry(*found) if found is not None else None
+            if found is None:
+                yield None
+            elif self.protocols[found[2]].text is None:
+                yield self._entry(*found)
             elif (entry := self._text(found[1], found[2], found[4])) is not None:
                 yield entry
 
