@@ -58,6 +58,12 @@ def interface(name: str, description: str, comment: str) -> bytes:
     return _block(1, struct.pack("<HHI", ETHERNET, 0, SNAP), options)
 
 
+def packet(number: int, ts: int, frame: bytes) -> bytes:
+    """An enhanced packet block: a whole frame of an interface, received at `ts` (ns since the Unix epoch)."""
+    head = struct.pack("<IIIII", number, ts >> 32, ts & 0xFFFFFFFF, len(frame), len(frame))
+    return _block(6, head + frame + bytes(-len(frame) % 4), [])
+
+
 def statistics(number: int, ts: int, received: int, dropped: int, kernel_drops: int, comment: str) -> bytes:
     """An interface statistics block: at `ts` (ns), packets received, of these not recorded, dropped by the kernel."""
     counts = [(4, received), (5, dropped), (7, kernel_drops)]
@@ -68,6 +74,7 @@ def statistics(number: int, ts: int, received: int, dropped: int, kernel_drops: 
 def _block(kind: int, body: bytes, options: Sequence[tuple[int, bytes]]) -> bytes:
     for code, value in options:
         body += struct.pack("<HH", code, len(value)) + value + bytes(-len(value) % 4)
-    body += bytes(4)  # opt_endofopt
+    if options:
+        body += bytes(4)  # opt_endofopt
     size = struct.pack("<I", len(body) + 12)
     return struct.pack("<I", kind) + size + body + size

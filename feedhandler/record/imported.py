@@ -320,10 +320,7 @@ class _Out:
             self._flows[line] = None
 
     def _packet(self, line: int, ts: int, frame: bytes) -> None:
-        """An enhanced packet block."""
-        size = 32 + len(frame) + -len(frame) % 4
-        self._block += struct.pack("<IIIIIII", 6, size, line, ts >> 32, ts & 0xFFFFFFFF, len(frame), len(frame))
-        self._block += frame + bytes(-len(frame) % 4) + struct.pack("<I", size)
+        self._block += frames.packet(line, ts, frame)
         if len(self._block) > PACKED_BYTES - SEGMENT_MOST - 256:
             self._flush()
 
