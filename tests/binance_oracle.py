@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from crypto_oracles import LAST, MBP, SNAPSHOT, MalformedError, Number, Said, ended, levels, need, size, units, whole
+from tests.crypto_oracles import (
+    LAST,
+    MBP,
+    SNAPSHOT,
+    Number,
+    Said,
+    ended,
+    levels,
+    loads,
+    need,
+    size,
+    units,
+    whole,
+    word,
+)
 
 UNIT = -9
 LATEST = (2**63 - 1) // 10**6
@@ -16,18 +29,6 @@ NAMED = {"depthUpdate": "D", "trade": "T", "aggTrade": "A", "bookTicker": "B", "
 
 class Pairs(list[tuple[str, Any]]):
     """An object as its members stood in the text."""
-
-
-def _loads(text: bytes) -> Any:
-    def constant(_: str) -> Any:
-        raise MalformedError
-
-    try:
-        return json.loads(
-            text.decode(), parse_float=Number, parse_int=Number, parse_constant=constant, object_pairs_hook=Pairs
-        )
-    except (ValueError, RecursionError):
-        raise MalformedError from None
 
 
 def _members(found: Pairs, *, answer: bool) -> Pairs:
@@ -45,7 +46,7 @@ def _members(found: Pairs, *, answer: bool) -> Pairs:
 
 def said(text: bytes, *, futures: bool, symbol: str = "") -> tuple[str, list[Said]]:
     """The type under which a text is counted, and its events; `symbol`: it is a REST answer about that one's depth."""
-    found = _loads(text)
+    found = loads(text, Pairs)
     if isinstance(found, list) and not isinstance(found, Pairs) and not symbol:
         return "?", []
     need(isinstance(found, Pairs))
@@ -57,16 +58,12 @@ def said(text: bytes, *, futures: bool, symbol: str = "") -> tuple[str, list[Sai
     for key, value in members:
         if key in NUMBERS and not (isinstance(value, Number) and not value.startswith("-")):
             continue
-        if key == "e" and not _is_text(value):
+        if key == "e" and not word(value):
             continue
         need(key not in ONCE or key not in event)
-        need(key != "s" or _is_text(value))
+        need(key != "s" or word(value))
         event[key] = whole(value) if key in NUMBERS else value
     return _judged(event, list(event), futures=futures, symbol=symbol)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, Number)
 
 
 def _judged(event: dict[str, Any], order: list[str], *, futures: bool, symbol: str) -> tuple[str, list[Said]]:

@@ -59,28 +59,25 @@ class Number(str):
 class Object(dict[str, Any]):
     """A JSON object that knows which of its keys it had twice."""
 
-    twice: frozenset[str] = frozenset()
+    def __init__(self, members: list[tuple[str, Any]]) -> None:
+        super().__init__(members)
+        keys = [key for key, _ in members]
+        self.twice = frozenset(key for key in keys if keys.count(key) > 1)
 
     def used(self, *keys: str) -> None:
         """Of a key that counts, and is there twice, nobody knows which value is meant."""
         need(not self.twice & set(keys))
 
 
-def loads(text: bytes) -> Any:
-    """A JSON text by RFC 8259: numbers as they were written, no NaN. Raises MalformedError."""
+def loads(text: bytes, members: Callable[[list[tuple[str, Any]]], Any] = Object) -> Any:
+    """A JSON text by RFC 8259: numbers as they were written, no NaN; `members` makes objects. Raises MalformedError."""
 
     def constant(_: str) -> Any:
         raise MalformedError
 
-    def pairs(found: list[tuple[str, Any]]) -> Object:
-        made = Object(found)
-        keys = [key for key, _ in found]
-        made.twice = frozenset(key for key in keys if keys.count(key) > 1)
-        return made
-
     try:
         return json.loads(
-            text.decode(), parse_float=Number, parse_int=Number, parse_constant=constant, object_pairs_hook=pairs
+            text.decode(), parse_float=Number, parse_int=Number, parse_constant=constant, object_pairs_hook=members
         )
     except (ValueError, RecursionError):
         raise MalformedError from None

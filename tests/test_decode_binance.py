@@ -8,11 +8,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import crypto_logs
 import numpy as np
 import pytest
-from binance_oracle import said
-from crypto_oracles import MalformedError, Said
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +17,10 @@ from feedhandler._instruments import Instruments
 from feedhandler.book import LevelBook
 from feedhandler.decode import decoder, protocol
 from feedhandler.records import Action, Flag, Quality, slot_stride
+from tests import crypto_logs
+from tests.binance_oracle import said
+from tests.crypto_oracles import MalformedError
+from tests.crypto_replay import bare, seen
 
 MARKETS = {"binance": False, "binance_usdm": True}
 every_market = pytest.mark.parametrize("name", MARKETS)
@@ -36,25 +37,6 @@ AGREED = {"spot-2024": 200, "usdm-2024": 250, "spot-2021": 20, "usdm-2021": 5}
 def answer(symbol: str, body: bytes) -> bytes:
     """A REST answer as it comes on the control line."""
     return b'{"rest":"depth","symbol":' + json.dumps(symbol).encode() + b',"body":' + body + b"}"
-
-
-def as_said(directory: Instruments, event: np.void) -> Said:
-    price = None if event["action"] in (Action.RESET, Action.NONE) else int(event["price"])
-    return Said(
-        chr(event["action"]),
-        directory.symbol(int(event["instrument"])),
-        chr(event["side"]),
-        price,
-        int(event["size"]),
-        int(event["flags"]),
-        int(event["order_id"]),
-        int(event["channel_seq"]),
-        int(event["ts_event"]),
-    )
-
-
-def bare(rows: list[Said]) -> list[Said]:
-    return [row._replace(price_text="", size_text="") for row in rows]
 
 
 def agree(name: str, text: bytes, symbol: str = "") -> None:
@@ -74,7 +56,7 @@ def agree(name: str, text: bytes, symbol: str = "") -> None:
     for capacity in (4, 5, 4096):
         made = machine.decode_bytes([wire, wire], 0, 77, 3, capacity)
         assert machine.taken == 2
-        assert [as_said(directory, event) for event in made] == bare(expected) * 2
+        assert seen(made, directory) == bare(expected) * 2
         assert {(int(e["ts_recv"]), int(e["line"]), int(e["seq"])) for e in made} <= {(77, 3, 0)}
     assert machine.counts == {kind: 6}
 
@@ -357,4 +339,4 @@ def test_every_recorded_text_is_read_as_plain_python_reads_it(log: str, shared_d
             symbol = line.symbol if line.direction == "rest" else ""
             _, expected = said(line.text, futures=MARKETS[name], symbol=symbol)
             made = machine.decode_bytes([answer(symbol, line.text) if symbol else line.text])
-            assert [as_said(directory, event) for event in made] == bare(expected)
+            assert seen(made, directory) == bare(expected)
