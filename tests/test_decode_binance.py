@@ -167,6 +167,22 @@ def test_a_long_snapshot_comes_in_pieces_and_only_its_end_is_last(name: str) -> 
 
 @pytest.mark.wire
 @every_market
+@pytest.mark.parametrize("early", [("b", "a"), ("a",), ()])
+def test_short_levels_that_pass_the_batch_come_in_pieces_wherever_they_stand(name: str, early: tuple[str, ...]) -> None:
+    """Levels of fewer bytes than are usual pass a batch that seemed large enough; some stand before the numbers."""
+    rows = [["1", "1"]] * 20
+    numbers = {"e": "depthUpdate", "E": 8, "T": 7, "s": "BTCUSDT", "U": 5, "u": 6, "pu": 4}
+    text = dict.fromkeys(early, rows) | numbers | {"b": rows, "a": rows}
+    wire = json.dumps(text, separators=(",", ":")).encode()
+    machine = decoder(name, Instruments.standalone(5))
+    for taken, capacity in enumerate((4, 20, 30, 33, 38, 40, 4096), 1):
+        made = machine.decode_bytes([wire], 0, 1, 0, capacity)
+        assert (len(made), machine.taken, machine.counts) == (40, 1, {"D": taken})
+        assert np.flatnonzero(made["flags"] & Flag.LAST).tolist() == [39]
+
+
+@pytest.mark.wire
+@every_market
 def test_a_text_of_an_instrument_without_room_makes_no_event(name: str) -> None:
     directory = Instruments.standalone(1)
     machine = decoder(name, directory)

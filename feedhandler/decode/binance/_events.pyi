@@ -1,4 +1,4 @@
-from feedhandler.decode._text import TextDecoder
+from feedhandler.decode._levels import LevelDecoder
 
-class BinanceDecoder(TextDecoder):
+class BinanceDecoder(LevelDecoder):
     """Base of the decoders of the spot market and of USD-M futures."""

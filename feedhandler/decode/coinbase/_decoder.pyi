@@ -1,7 +1,7 @@
 from typing import final
 
-from feedhandler.decode._text import TextDecoder
+from feedhandler.decode._levels import LevelDecoder
 
 @final
-class ProtocolDecoder(TextDecoder):
+class ProtocolDecoder(LevelDecoder):
     """Texts of `feedhandler.decode.coinbase` into events."""

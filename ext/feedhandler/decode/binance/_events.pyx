@@ -3,12 +3,12 @@
 A depth update says who it is before its levels, so head() stops before these and body() reads them straight into
 events. Keys in another order are found all the same: what stood before its time is noted, and read at the end.
 """
-from libc.string cimport memcpy
-from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_TRADE, FLAG_LAST, FLAG_MBP,
-                                   FLAG_SNAPSHOT, SIDE_ASK, SIDE_BID, SIDE_NONE)
-from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json_bool, fh_json_decimal, fh_json_done, fh_json_fail,
-                                       fh_json_fail_as, fh_json_key, fh_json_levels, fh_json_object, fh_json_peek,
-                                       fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text_is, fh_text_word)
+from libc.stdint cimport INT64_MAX, int64_t
+from feedhandler._records cimport Event, Run, SIDE_ASK, SIDE_BID
+from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json_bool, fh_json_done, fh_json_fail, fh_json_fail_as,
+                                       fh_json_key, fh_json_object, fh_json_peek, fh_json_skip, fh_json_text,
+                                       fh_json_uint, fh_text_is, fh_text_word)
+from feedhandler.decode._levels cimport ASKS, BIDS, SEEN_ASKS, SEEN_BIDS, SIDES, once
 from feedhandler.decode._text cimport (TYPE_UNKNOWN, UPDATE_CHAINED, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS,
                                        UPDATE_SNAPSHOT)
 
@@ -33,27 +33,24 @@ cdef extern from *:
     const uint64_t KEY_STREAM "FH_KEY_STREAM"
     const uint64_t KEY_RESULT "FH_KEY_RESULT"
 
-cdef enum:                      # keys met
-    SEEN_EVENT = 1 << 0         # e
-    SEEN_TIME = 1 << 1          # E
-    SEEN_SYMBOL = 1 << 2        # s
-    SEEN_FIRST = 1 << 3         # U
-    SEEN_LAST = 1 << 4          # u; of a snapshot lastUpdateId
-    SEEN_PREVIOUS = 1 << 5      # pu
-    SEEN_TRANSACTION = 1 << 6   # T
-    SEEN_BIDS = 1 << 7          # b; of a snapshot bids
-    SEEN_ASKS = 1 << 8          # a; of a snapshot asks
-    SEEN_PRICE = 1 << 9         # p
-    SEEN_QUANTITY = 1 << 10     # q
-    SEEN_MAKER = 1 << 11        # m
-    SEEN_TRADE = 1 << 12        # t
-    SEEN_BID_SIZE = 1 << 13     # B
-    SEEN_ASK_SIZE = 1 << 14     # A
-    SEEN_DATA = 1 << 15
-    SEEN_ANSWER = 1 << 16       # result, id, error
+cdef enum:                      # keys met, beside b and a (of a snapshot bids and asks)
+    SEEN_EVENT = 1 << 3         # e
+    SEEN_TIME = 1 << 4          # E
+    SEEN_SYMBOL = 1 << 5        # s
+    SEEN_FIRST = 1 << 6         # U
+    SEEN_LAST = 1 << 7          # u; of a snapshot lastUpdateId
+    SEEN_PREVIOUS = 1 << 8      # pu
+    SEEN_TRANSACTION = 1 << 9   # T
+    SEEN_PRICE = 1 << 10        # p
+    SEEN_QUANTITY = 1 << 11     # q
+    SEEN_MAKER = 1 << 12        # m
+    SEEN_TRADE = 1 << 13        # t
+    SEEN_BID_SIZE = 1 << 14     # B
+    SEEN_ASK_SIZE = 1 << 15     # A
+    SEEN_DATA = 1 << 16
+    SEEN_ANSWER = 1 << 17       # result, id, error
     IDENTITY = SEEN_EVENT | SEEN_TIME | SEEN_SYMBOL | SEEN_FIRST | SEEN_LAST
-    LEVELS = SEEN_BIDS | SEEN_ASKS
-    TICKER = SEEN_LAST | SEEN_SYMBOL | LEVELS | SEEN_BID_SIZE | SEEN_ASK_SIZE
+    TICKER = SEEN_LAST | SEEN_SYMBOL | SIDES | SEEN_BID_SIZE | SEEN_ASK_SIZE
     SOLD = SEEN_SYMBOL | SEEN_PRICE | SEEN_QUANTITY | SEEN_TRANSACTION | SEEN_MAKER
 
 cdef enum:                      # types
@@ -64,6 +61,10 @@ cdef enum:                      # types
     TYPE_TICKER = 66            # 'B'
     TYPE_KLINE = 75             # 'K'
     TYPE_ANSWER = 82            # 'R'
+
+cdef enum:
+    MILLISECOND = 1000000
+
 
 cdef inline uint64_t snapshot_key(const fh_text *key, uint64_t word) noexcept nogil:
     """The key of an update that says the same; 0 = no such key."""
@@ -76,11 +77,7 @@ cdef inline uint64_t snapshot_key(const fh_text *key, uint64_t word) noexcept no
     return 0 if word == 98 or word == 97 or word == 117 else word
 
 
-cdef int64_t MILLISECOND = 1000000
-cdef uint64_t LATEST = 9223372036854        # ms since the Unix epoch that still fit an event's time
-
-
-cdef class BinanceDecoder(TextDecoder):
+cdef class BinanceDecoder(LevelDecoder):
     """Base of the decoders of the spot market and of USD-M futures."""
 
     cdef bint head(self) noexcept nogil:
@@ -102,116 +99,61 @@ cdef class BinanceDecoder(TextDecoder):
                 self.update.kind = UPDATE_PASS
                 self.update.type = TYPE_UNKNOWN
                 return fh_json_skip(c)
-        return fh_json_object(c) and members(self) and judge(self)
+        return fh_json_object(c) and self.members() and judge(self)
+
+    cdef bint members(self) noexcept nogil:
+        """Read on to the levels of a text that has said who it is, or to its end."""
+        cdef fh_json *c = &self.cursor
+        cdef fh_text key
+        cdef uint64_t word
+        while True:
+            if not fh_json_key(c, &key):
+                if c.bad:
+                    return False
+                if not self.inside:
+                    return True
+                self.inside = False
+                continue
+            word = fh_text_word(&key)
+            if not self.inside and word == KEY_DATA and not self.answer.len and fh_json_peek(c) == 123:
+                if self.seen & SEEN_DATA:
+                    return fh_json_fail(c)
+                self.seen |= SEEN_DATA
+                self.inside = True
+                fh_json_object(c)
+            elif not self.inside and (self.seen & SEEN_DATA or word == KEY_STREAM):
+                fh_json_skip(c)
+            else:
+                if self.kind == TYPE_SNAPSHOT:
+                    word = snapshot_key(&key, word)
+                if not member(self, word):
+                    return False
+                if self.side:
+                    return True
 
     cdef int64_t body(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
+        cdef int maker = 0
         if self.update.kind != UPDATE_PASS:
-            return self.depth(run, out, room)
+            return self.book(run, SIDES, out, room)
         if not fh_json_done(&self.cursor):
             return -1
-        if self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:
-            return self.trade(run, out)
-        return 0
-
-    cdef int64_t depth(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
-        """The levels of both sides, in the order of the text; a snapshot's behind an R."""
-        cdef bint snapshot = self.update.kind == UPDATE_SNAPSHOT
-        cdef uint32_t noted = self.seen & LEVELS & ~self.side, first = SEEN_BIDS
-        cdef int64_t made = 0
-        cdef fh_json_row row
-        if snapshot:
-            self.begin_row(run, ACTION_RESET, SIDE_NONE, FLAG_SNAPSHOT, &row)
-            memcpy(out, row.words, sizeof(Event))
-            made = 1
-        if noted == LEVELS and self.asks.at < self.bids.at:
-            first = SEEN_ASKS
-        if noted & first:
-            made = self.levels(run, first, &self.bids if first == SEEN_BIDS else &self.asks, out, room, made)
-        first ^= LEVELS
-        if noted & first and made >= 0:
-            made = self.levels(run, first, &self.bids if first == SEEN_BIDS else &self.asks, out, room, made)
-        while self.side and made >= 0:
-            made = self.levels(run, self.side, &self.cursor, out, room, made)
-            self.side = 0
-            if not members(self):
-                return -1
-        if made < 0 or LEVELS & ~self.seen or not fh_json_done(&self.cursor):
-            return -1
-        if made == 0:                   # nothing changed, but the book is whole to another number
-            self.begin_row(run, ACTION_NONE, SIDE_NONE, 0, &row)
-            memcpy(out, row.words, sizeof(Event))
-            made = 1
-        out[made - 1].flags |= FLAG_LAST
-        return made
-
-    cdef int64_t levels(self, const Run *run, uint32_t side, fh_json *c, Event *out, uint32_t room, int64_t made) noexcept nogil:
-        cdef fh_json_row row
-        cdef int64_t count
-        self.begin_row(run, ACTION_MODIFY, SIDE_BID if side == SEEN_BIDS else SIDE_ASK,
-                       FLAG_MBP | (FLAG_SNAPSHOT if self.update.kind == UPDATE_SNAPSHOT else 0), &row)
-        count = fh_json_levels(c, &row, out + made, room - <uint32_t> made)
-        return -1 if count < 0 else made + count
-
-    cdef int64_t trade(self, const Run *run, Event *out) noexcept nogil:
-        """The aggressor sold where the buyer was the maker."""
-        cdef fh_json_row row
-        cdef int64_t price = 0, quantity = 0
-        cdef int maker = 0
+        if self.kind != TYPE_TRADE and self.kind != TYPE_AGGREGATE:
+            return 0
         if not fh_json_bool(&self.maker, &maker):
             return -1
         self.update.last = self.update.first = 0        # of the book's row a trade has no number
-        self.begin_row(run, ACTION_TRADE, SIDE_ASK if maker else SIDE_BID, FLAG_LAST, &row)
-        if not fh_json_decimal(&self.price, row.price_exponent, &price) or not fh_json_decimal(&self.quantity, row.size_exponent, &quantity):
-            return -1
-        if quantity < 0:
-            return -1
-        row.words[3] = self.trade_id
-        row.words[4] = <uint64_t> price
-        row.words[5] = <uint64_t> quantity
-        memcpy(out, row.words, sizeof(Event))
-        return 1
-
+        # the aggressor sold where the buyer was the maker
+        return self.sale(run, SIDE_ASK if maker else SIDE_BID, self.trade_id, &self.price, &self.quantity, out)
 
 # Functions, not methods: they are called for each key, and nobody replaces them.
-
-cdef bint members(BinanceDecoder self) noexcept nogil:
-    """Read on to the levels of a text that has said who it is, or to its end."""
-    cdef fh_json *c = &self.cursor
-    cdef fh_text key
-    cdef uint64_t word
-    while True:
-        if not fh_json_key(c, &key):
-            if c.bad:
-                return False
-            if not self.inside:
-                return True
-            self.inside = False
-            continue
-        word = fh_text_word(&key)
-        if not self.inside and word == KEY_DATA and not self.answer.len and fh_json_peek(c) == 123:
-            if self.seen & SEEN_DATA:
-                return fh_json_fail(c)
-            self.seen |= SEEN_DATA
-            self.inside = True
-            fh_json_object(c)
-        elif not self.inside and (self.seen & SEEN_DATA or word == KEY_STREAM):
-            fh_json_skip(c)
-        else:
-            if self.kind == TYPE_SNAPSHOT:
-                word = snapshot_key(&key, word)
-            if not member(self, word):
-                return False
-            if self.side:
-                return True
-
 
 cdef bint member(BinanceDecoder self, uint64_t key) noexcept nogil:
     """The value of one key of an event."""
     cdef fh_json *c = &self.cursor
     if key == 98:           # b
-        return keep(self, SEEN_BIDS, &self.bids)
+        return keep(self, SEEN_BIDS, &self.noted[BIDS])
     if key == 97:           # a
-        return keep(self, SEEN_ASKS, &self.asks)
+        return keep(self, SEEN_ASKS, &self.noted[ASKS])
     if key == 101:          # e
         return event_name(self)
     if key == 69:           # E
@@ -252,19 +194,17 @@ cdef inline bint number(BinanceDecoder self, uint32_t bit, uint64_t *value) noex
     cdef int first = fh_json_peek(c)
     if first < 48 or first > 57:
         return fh_json_skip(c)
-    if self.seen & bit:
-        return fh_json_fail(c)
-    self.seen |= bit
+    if not once(self, bit):
+        return False
     return fh_json_uint(c, value)
 
 
 cdef inline bint keep(BinanceDecoder self, uint32_t bit, fh_json *where) noexcept nogil:
     """Note where a value stands, or stop before it: levels of a text that has said who it is."""
     cdef fh_json *c = &self.cursor
-    if self.seen & bit:
-        return fh_json_fail(c)
-    self.seen |= bit
-    if bit & LEVELS and (self.kind == TYPE_DEPTH or self.kind == TYPE_SNAPSHOT) and self.complete & ~self.seen == 0:
+    if not once(self, bit):
+        return False
+    if bit & SIDES and (self.kind == TYPE_DEPTH or self.kind == TYPE_SNAPSHOT) and self.complete & ~self.seen == 0:
         self.side = bit
         return True
     where[0] = c[0]
@@ -324,18 +264,18 @@ cdef bint judge(BinanceDecoder self) noexcept nogil:
         if needed == 0:
             return True
     elif not self.side:
-        needed |= LEVELS
+        needed |= SIDES
     if needed & ~self.seen or self.update.first > self.update.last:
         return fh_json_fail(&self.cursor)
-    if self.event_ms > LATEST or self.transaction_ms > LATEST:
+    if max(self.event_ms, self.transaction_ms) > <uint64_t> INT64_MAX // MILLISECOND:
         return fh_json_fail_as(&self.cursor, FH_JSON_RANGE)
     if self.seen & SEEN_TRANSACTION and (self.futures or self.update.kind == UPDATE_PASS):
         self.update.ts_event = MILLISECOND * <int64_t> self.transaction_ms
     elif self.futures or self.kind == TYPE_DEPTH:   # no time stands in a snapshot of the spot market
         self.update.ts_event = MILLISECOND * <int64_t> self.event_ms
     if self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:      # numbered, so that of two lines' copies one passes
-        if self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.asks, &self.trade_id):    # its number is `a`
-            return fh_json_fail_as(&self.cursor, self.asks.bad)
+        if self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.noted[ASKS], &self.trade_id):    # its number is `a`
+            return fh_json_fail_as(&self.cursor, self.noted[ASKS].bad)
         self.update.first = self.update.last = self.trade_id
         self.update.flags |= UPDATE_NUMBERED
     if self.name.len == 0:

@@ -6,30 +6,27 @@ order are read all the same: the data are passed over until the rest is known.
 """
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp
 from feedhandler._instruments cimport Instruments
-from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_TRADE, Event, FLAG_LAST, FLAG_MBP,
-                                   FLAG_SNAPSHOT, Run, SIDE_ASK, SIDE_BID, SIDE_NONE)
-from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json, fh_json_decimal, fh_json_done, fh_json_fail, fh_json_fail_as,
-                                       fh_json_key, fh_json_levels, fh_json_object, fh_json_peek, fh_json_row,
-                                       fh_json_skip, fh_json_text, fh_json_uint, fh_text, fh_text_is)
-from feedhandler.decode._text cimport (RULE_STAMPS, TYPE_UNKNOWN, TextDecoder, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS,
-                                       UPDATE_RECONNECT, UPDATE_SNAPSHOT)
+from feedhandler._records cimport Event, Run, SIDE_ASK, SIDE_BID
+from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json, fh_json_done, fh_json_fail, fh_json_fail_as, fh_json_key,
+                                       fh_json_object, fh_json_peek, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
+                                       fh_text_is)
+from feedhandler.decode._levels cimport ASKS, BIDS, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SIDES, once
+from feedhandler.decode._text cimport (RULE_STAMPS, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT,
+                                       UPDATE_SNAPSHOT)
 
-cdef enum:                      # keys met
-    SEEN_EVENT = 1 << 0
-    SEEN_CHANNEL = 1 << 1
-    SEEN_DATA = 1 << 2
-    SEEN_STAMP = 1 << 3
-    SEEN_BIDS = 1 << 4
-    SEEN_ASKS = 1 << 5
-    SEEN_PRICE = 1 << 6
-    SEEN_PRICE_TEXT = 1 << 7
-    SEEN_AMOUNT = 1 << 8
-    SEEN_AMOUNT_TEXT = 1 << 9
-    SEEN_SIDE = 1 << 10
-    SEEN_ID = 1 << 11
-    LEVELS = SEEN_BIDS | SEEN_ASKS
+cdef enum:                      # keys met, beside bids and asks
+    SEEN_EVENT = 1 << 3
+    SEEN_CHANNEL = 1 << 4
+    SEEN_DATA = 1 << 5
+    SEEN_STAMP = 1 << 6
+    SEEN_PRICE = 1 << 7
+    SEEN_PRICE_TEXT = 1 << 8
+    SEEN_AMOUNT = 1 << 9
+    SEEN_AMOUNT_TEXT = 1 << 10
+    SEEN_SIDE = 1 << 11
+    SEEN_ID = 1 << 12
 
 cdef enum:                      # types
     TYPE_CHANGE = 68            # 'D' diff_order_book
@@ -52,14 +49,12 @@ cdef enum:
 
 
 @cython.final
-cdef class ProtocolDecoder(TextDecoder):
-    cdef uint32_t seen                  # SEEN bits of the keys met
-    cdef uint32_t side                  # the cursor stands before the levels of this bit; 0 = the text was read to its end
+cdef class ProtocolDecoder(LevelDecoder):
     cdef bint inside                    # the cursor is in the data
     cdef bint alone                     # nothing of the text follows the data: they were passed over before, or are a REST answer
     cdef bint of_data, of_trade         # what `event` says
     cdef fh_text channel_name, symbol_name # of the channel, and whose it is
-    cdef fh_json data, bids, asks, price, price_text, amount, amount_text      # where the values stand
+    cdef fh_json data, price, price_text, amount, amount_text      # where the values stand
     cdef uint64_t trade_id, seller
 
     def __cinit__(self, Instruments instruments not None, int channel=0, str venue not None="BITSTAMP", *args):
@@ -156,7 +151,7 @@ cdef class ProtocolDecoder(TextDecoder):
                 if self.side:
                     return True
             elif fh_text_is(&key, b"data", 4):
-                if not self.first(SEEN_DATA):
+                if not once(self, SEEN_DATA):
                     return False
                 self.data = c[0]
                 if self.update.type == TYPE_UNKNOWN:
@@ -175,18 +170,11 @@ cdef class ProtocolDecoder(TextDecoder):
             else:
                 fh_json_skip(c)
 
-    cdef bint first(self, uint32_t bit) noexcept nogil:
-        """A key that counts may be met once: of two, nobody knows which is meant."""
-        if self.seen & bit:
-            return fh_json_fail(&self.cursor)
-        self.seen |= bit
-        return True
-
     cdef bint channel_key(self) noexcept nogil:
         cdef fh_text text
         if fh_json_peek(&self.cursor) != 34:
             return fh_json_skip(&self.cursor)
-        if not self.first(SEEN_CHANNEL) or not fh_json_text(&self.cursor, &text):
+        if not once(self, SEEN_CHANNEL) or not fh_json_text(&self.cursor, &text):
             return False
         if self.channel_name.data != NULL and self.channel_name.data != text.data:
             return fh_json_fail(&self.cursor)
@@ -197,7 +185,7 @@ cdef class ProtocolDecoder(TextDecoder):
         cdef fh_text text
         if fh_json_peek(&self.cursor) != 34:
             return fh_json_skip(&self.cursor)
-        if not self.first(SEEN_EVENT) or not fh_json_text(&self.cursor, &text):
+        if not once(self, SEEN_EVENT) or not fh_json_text(&self.cursor, &text):
             return False
         if fh_text_is(&text, b"data", 4):
             self.of_data = True
@@ -216,16 +204,16 @@ cdef class ProtocolDecoder(TextDecoder):
         """The value of one key of the data."""
         cdef fh_json *c = &self.cursor
         if fh_text_is(key, b"microtimestamp", 14):
-            return self.first(SEEN_STAMP) and fh_json_uint(c, &self.update.last)
+            return once(self, SEEN_STAMP) and fh_json_uint(c, &self.update.last)
         if fh_text_is(key, b"bids", 4):
-            return self.keep(SEEN_BIDS, &self.bids)
+            return self.keep(SEEN_BIDS, &self.noted[BIDS])
         if fh_text_is(key, b"asks", 4):
-            return self.keep(SEEN_ASKS, &self.asks)
+            return self.keep(SEEN_ASKS, &self.noted[ASKS])
         if self.update.type == TYPE_TRADE:
             if fh_text_is(key, b"id", 2):
-                return self.first(SEEN_ID) and fh_json_uint(c, &self.trade_id)
+                return once(self, SEEN_ID) and fh_json_uint(c, &self.trade_id)
             if fh_text_is(key, b"type", 4):
-                return self.first(SEEN_SIDE) and fh_json_uint(c, &self.seller)
+                return once(self, SEEN_SIDE) and fh_json_uint(c, &self.seller)
             if fh_text_is(key, b"price", 5):
                 return self.keep(SEEN_PRICE, &self.price)
             if fh_text_is(key, b"price_str", 9):
@@ -238,9 +226,9 @@ cdef class ProtocolDecoder(TextDecoder):
 
     cdef bint keep(self, uint32_t bit, fh_json *where) noexcept nogil:
         """Note where a value stands, or stop before it: levels, when the text's stamp is known."""
-        if not self.first(bit):
+        if not once(self, bit):
             return False
-        if bit & LEVELS and self.seen & SEEN_STAMP and self.update.type != TYPE_TRADE:
+        if bit & SIDES and self.seen & SEEN_STAMP and self.update.type != TYPE_TRADE:
             self.side = bit
             return True
         where[0] = self.cursor
@@ -268,65 +256,18 @@ cdef class ProtocolDecoder(TextDecoder):
         return True
 
     cdef int64_t body(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
-        cdef uint32_t first, noted = self.seen & LEVELS & ~self.side
-        cdef fh_json_row row
-        cdef int64_t made = 0
         if not self.recognised():
             return 0 if fh_json_done(&self.cursor) else -1
-        if self.update.type == TYPE_TRADE:
-            return self.trade(run, out) if self.whole() else -1
-        if self.update.type == TYPE_SNAPSHOT:
-            self.begin_row(run, ACTION_RESET, SIDE_NONE, FLAG_SNAPSHOT, &row)
-            memcpy(out, row.words, sizeof(Event))
-            made = 1
-        first = SEEN_ASKS if noted & SEEN_ASKS and (not noted & SEEN_BIDS or self.asks.at < self.bids.at) else SEEN_BIDS
-        if noted & first:
-            made = self.levels(run, first, &self.asks if first == SEEN_ASKS else &self.bids, out, room, made)
-        first ^= LEVELS
-        if noted & first and made >= 0:
-            made = self.levels(run, first, &self.asks if first == SEEN_ASKS else &self.bids, out, room, made)
-        while self.side and made >= 0:
-            made = self.levels(run, self.side, &self.cursor, out, room, made)
-            self.side = 0
-            if not self.members():
-                return -1
-        if made < 0 or LEVELS & ~self.seen or not self.whole():
+        if self.update.type != TYPE_TRADE:
+            return self.book(run, SIDES, out, room)
+        if not self.whole() or self.seller > 1:
             return -1
-        if made == 0:                   # nothing changed, but the book is whole to another stamp
-            self.begin_row(run, ACTION_NONE, SIDE_NONE, 0, &row)
-            memcpy(out, row.words, sizeof(Event))
-            made = 1
-        out[made - 1].flags |= FLAG_LAST
-        return made
+        # `type` is the aggressor's: 0 bought, 1 sold; the texts of price and amount are exact, the numbers need not be
+        return self.sale(run, SIDE_ASK if self.seller else SIDE_BID, self.trade_id,
+                         &self.price_text if self.seen & SEEN_PRICE_TEXT else &self.price,
+                         &self.amount_text if self.seen & SEEN_AMOUNT_TEXT else &self.amount, out)
 
     cdef bint whole(self) noexcept nogil:
         """The text was read to its end, and has said itself what was read off its end before."""
         return (fh_json_done(&self.cursor)
                 and (self.answer.len or self.seen & (SEEN_EVENT | SEEN_CHANNEL) == SEEN_EVENT | SEEN_CHANNEL))
-
-    cdef int64_t levels(self, const Run *run, uint32_t side, fh_json *c, Event *out, uint32_t room, int64_t made) noexcept nogil:
-        cdef fh_json_row row
-        cdef int64_t count
-        self.begin_row(run, ACTION_MODIFY, SIDE_BID if side == SEEN_BIDS else SIDE_ASK,
-                       FLAG_MBP | (FLAG_SNAPSHOT if self.update.type == TYPE_SNAPSHOT else 0), &row)
-        count = fh_json_levels(c, &row, out + made, room - <uint32_t> made)
-        if count < 0:
-            fh_json_fail_as(&self.cursor, c.bad)            # which may be another: no room is to be known as such
-        return -1 if count < 0 else made + count
-
-    cdef int64_t trade(self, const Run *run, Event *out) noexcept nogil:
-        """`type` is the aggressor's: 0 bought, 1 sold. The texts of price and amount are exact, the numbers need not be."""
-        cdef fh_json_row row
-        cdef int64_t price = 0, size = 0
-        if self.seller > 1:
-            return -1
-        self.begin_row(run, ACTION_TRADE, SIDE_ASK if self.seller else SIDE_BID, FLAG_LAST, &row)
-        if (not fh_json_decimal(&self.price_text if self.seen & SEEN_PRICE_TEXT else &self.price, row.price_exponent, &price)
-                or not fh_json_decimal(&self.amount_text if self.seen & SEEN_AMOUNT_TEXT else &self.amount,
-                                       row.size_exponent, &size) or size < 0):
-            return -1
-        row.words[3] = self.trade_id
-        row.words[4] = <uint64_t> price
-        row.words[5] = <uint64_t> size
-        memcpy(out, row.words, sizeof(Event))
-        return 1

@@ -8,30 +8,25 @@ cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from feedhandler._instruments cimport Instruments
-from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_TRADE, Event, FLAG_BAD_TS, FLAG_LAST,
-                                   FLAG_MBP, FLAG_SNAPSHOT, Run, SIDE_ASK, SIDE_BID, SIDE_NONE)
-from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done, fh_json_fail,
-                                       fh_json_fail_as, fh_json_item, fh_json_key, fh_json_levels, fh_json_object,
+from feedhandler._records cimport (ACTION_MODIFY, Event, FLAG_BAD_TS, FLAG_MBP, Run, SIDE_ASK, SIDE_BID, SIDE_NONE)
+from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done,
+                                       fh_json_fail, fh_json_fail_as, fh_json_item, fh_json_key, fh_json_object,
                                        fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
                                        fh_text_is)
-from feedhandler.decode._text cimport (RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, TextDecoder, UPDATE_CHANGE, UPDATE_PASS,
-                                       UPDATE_SNAPSHOT)
+from feedhandler.decode._levels cimport ASKS, BIDS, CHANGES, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SEEN_CHANGES, SIDES, once
+from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_PASS, UPDATE_SNAPSHOT
 
 cdef extern from "iso_time.h" nogil:
     bint fh_iso_time(const uint8_t *at, uint32_t len, int64_t *ns)
 
-cdef enum:                      # keys met
-    SEEN_TYPE = 1 << 0
-    SEEN_PRODUCT = 1 << 1
-    SEEN_TIME = 1 << 2
-    SEEN_CHANGES = 1 << 3
-    SEEN_BIDS = 1 << 4
-    SEEN_ASKS = 1 << 5
+cdef enum:                      # keys met, beside those of levels
+    SEEN_TYPE = 1 << 3
+    SEEN_PRODUCT = 1 << 4
+    SEEN_TIME = 1 << 5
     SEEN_TRADE = 1 << 6
     SEEN_SIDE = 1 << 7
     SEEN_SIZE = 1 << 8
     SEEN_PRICE = 1 << 9
-    LEVELS = SEEN_CHANGES | SEEN_BIDS | SEEN_ASKS
     SOLD = SEEN_PRODUCT | SEEN_TRADE | SEEN_SIDE | SEEN_SIZE | SEEN_PRICE
 
 cdef enum:                      # types
@@ -61,12 +56,10 @@ cdef int side_of(fh_json *c) noexcept nogil:
 
 
 @cython.final
-cdef class ProtocolDecoder(TextDecoder):
-    cdef uint32_t seen                  # SEEN bits of the keys met
-    cdef uint32_t wanted                # of LEVELS, those that the text's type has
-    cdef uint32_t side                  # the cursor stands before the levels of this bit; 0 = the text was read to its end
+cdef class ProtocolDecoder(LevelDecoder):
+    cdef uint32_t wanted                # bits of the levels that the text's type has
     cdef fh_text product, time
-    cdef fh_json changes, bids, asks, trade, maker, size, price     # where the values stand
+    cdef fh_json trade, maker, size, price      # where the values stand
 
     def __cinit__(self, Instruments instruments not None, int channel=0, str venue not None="COINBASE", *args):
         self.protocol = "coinbase"
@@ -94,24 +87,18 @@ cdef class ProtocolDecoder(TextDecoder):
         cdef fh_text key
         while fh_json_key(c, &key):
             if fh_text_is(&key, b"type", 4):
-                if not self.first(SEEN_TYPE) or not self.text_type():
+                if not once(self, SEEN_TYPE) or not self.text_type():
                     return False
             elif fh_text_is(&key, b"product_id", 10):
-                if fh_json_peek(c) != 34:
-                    fh_json_skip(c)             # of a text of another kind
-                elif not self.first(SEEN_PRODUCT) or not fh_json_text(c, &self.product):
-                    return False
+                self.keep_text(SEEN_PRODUCT, &self.product)
             elif fh_text_is(&key, b"changes", 7):
-                self.keep(SEEN_CHANGES, &self.changes)
+                self.keep(SEEN_CHANGES, &self.noted[CHANGES])
             elif fh_text_is(&key, b"bids", 4):
-                self.keep(SEEN_BIDS, &self.bids)
+                self.keep(SEEN_BIDS, &self.noted[BIDS])
             elif fh_text_is(&key, b"asks", 4):
-                self.keep(SEEN_ASKS, &self.asks)
+                self.keep(SEEN_ASKS, &self.noted[ASKS])
             elif fh_text_is(&key, b"time", 4):
-                if fh_json_peek(c) != 34:
-                    fh_json_skip(c)
-                elif not self.first(SEEN_TIME) or not fh_json_text(c, &self.time):
-                    return False
+                self.keep_text(SEEN_TIME, &self.time)
             elif fh_text_is(&key, b"price", 5):
                 self.keep(SEEN_PRICE, &self.price)
             elif fh_text_is(&key, b"size", 4):
@@ -126,16 +113,16 @@ cdef class ProtocolDecoder(TextDecoder):
                 return True
         return not c.bad
 
-    cdef bint first(self, uint32_t bit) noexcept nogil:
-        """A key that counts may be met once: of two, nobody knows which is meant."""
-        if self.seen & bit:
-            return fh_json_fail(&self.cursor)
-        self.seen |= bit
-        return True
+    cdef void keep_text(self, uint32_t bit, fh_text *text) noexcept nogil:
+        """A text; another value is of a text of another kind."""
+        if fh_json_peek(&self.cursor) != 34:
+            fh_json_skip(&self.cursor)
+        elif once(self, bit):
+            fh_json_text(&self.cursor, text)
 
     cdef void keep(self, uint32_t bit, fh_json *where) noexcept nogil:
         """Note where a value stands, or stop before it: levels of a text that has said what and whose it is."""
-        if not self.first(bit):
+        if not once(self, bit):
             return
         if bit & self.wanted and self.seen & SEEN_PRODUCT:
             self.side = bit
@@ -154,7 +141,7 @@ cdef class ProtocolDecoder(TextDecoder):
         elif fh_text_is(&text, b"snapshot", 8):
             self.update.type = TYPE_SNAPSHOT
             self.update.kind = UPDATE_SNAPSHOT
-            self.wanted = SEEN_BIDS | SEEN_ASKS
+            self.wanted = SIDES
         elif fh_text_is(&text, b"match", 5):
             self.update.type = TYPE_TRADE
         elif fh_text_is(&text, b"last_match", 10):
@@ -168,38 +155,14 @@ cdef class ProtocolDecoder(TextDecoder):
         return True
 
     cdef int64_t body(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
-        cdef uint32_t first, noted = self.seen & self.wanted & ~self.side
-        cdef fh_json_row row
-        cdef int64_t made = 0, i
+        cdef int64_t made, i
         cdef uint8_t flags = 0
-        if self.update.type == TYPE_TRADE:
-            made = self.match(run, out) if fh_json_done(&self.cursor) else -1
-        elif not self.wanted:
-            return 0 if fh_json_done(&self.cursor) else -1
+        if self.wanted:
+            made = self.book(run, self.wanted, out, room)
+        elif not fh_json_done(&self.cursor):
+            return -1
         else:
-            if self.update.kind == UPDATE_SNAPSHOT:
-                self.begin_row(run, ACTION_RESET, SIDE_NONE, FLAG_SNAPSHOT, &row)
-                memcpy(out, row.words, sizeof(Event))
-                made = 1
-            first = SEEN_ASKS if noted & SEEN_ASKS and (not noted & SEEN_BIDS or self.asks.at < self.bids.at) else SEEN_BIDS
-            if noted & SEEN_CHANGES:
-                made = self.levels(run, SEEN_CHANGES, &self.changes, out, room, made)
-            if noted & first and made >= 0:
-                made = self.levels(run, first, &self.asks if first == SEEN_ASKS else &self.bids, out, room, made)
-            first ^= SEEN_BIDS | SEEN_ASKS
-            if noted & first and made >= 0:
-                made = self.levels(run, first, &self.asks if first == SEEN_ASKS else &self.bids, out, room, made)
-            while self.side and made >= 0:
-                made = self.levels(run, self.side, &self.cursor, out, room, made)
-                self.side = 0
-                if not self.members():
-                    return -1
-            if made < 0 or self.wanted & ~self.seen or not fh_json_done(&self.cursor):
-                return -1
-            if made == 0:               # nothing changed: the book is whole all the same
-                self.begin_row(run, ACTION_NONE, SIDE_NONE, 0, &row)
-                memcpy(out, row.words, sizeof(Event))
-                made = 1
+            made = self.match(run, out) if self.update.type == TYPE_TRADE else 0
         if made > 0:
             if not fh_iso_time(self.time.data, self.time.len, &self.update.ts_event):
                 self.update.ts_event = 0
@@ -207,19 +170,15 @@ cdef class ProtocolDecoder(TextDecoder):
             for i in range(made):
                 out[i].ts_event = self.update.ts_event
                 out[i].flags |= flags
-            out[made - 1].flags |= FLAG_LAST
         return made
 
     cdef int64_t levels(self, const Run *run, uint32_t side, fh_json *c, Event *out, uint32_t room, int64_t made) noexcept nogil:
+        """[["buy" or "sell", price, size], …] where they are changes."""
         cdef fh_json_row row
-        cdef int64_t count, price, size
+        cdef int64_t price, size
         cdef int which
         if side != SEEN_CHANGES:
-            self.begin_row(run, ACTION_MODIFY, SIDE_BID if side == SEEN_BIDS else SIDE_ASK, FLAG_MBP | FLAG_SNAPSHOT, &row)
-            count = fh_json_levels(c, &row, out + made, room - <uint32_t> made)
-            if count < 0:
-                fh_json_fail_as(&self.cursor, c.bad)        # which may be another: no room is to be known as such
-            return -1 if count < 0 else made + count
+            return LevelDecoder.levels(self, run, side, c, out, room, made)
         self.begin_row(run, ACTION_MODIFY, SIDE_NONE, FLAG_MBP, &row)
         fh_json_array(c)
         while fh_json_item(c):
@@ -246,18 +205,8 @@ cdef class ProtocolDecoder(TextDecoder):
 
     cdef int64_t match(self, const Run *run, Event *out) noexcept nogil:
         """`side` is the maker's: who hit it bought where that sold."""
-        cdef fh_json_row row
-        cdef int64_t price = 0, size = 0
         cdef uint64_t number = 0
         cdef int maker = side_of(&self.maker)
         if maker == 0 or not fh_json_uint(&self.trade, &number):
             return -1
-        self.begin_row(run, ACTION_TRADE, SIDE_ASK if maker == BUY else SIDE_BID, 0, &row)
-        if (not fh_json_decimal(&self.price, row.price_exponent, &price)
-                or not fh_json_decimal(&self.size, row.size_exponent, &size) or size < 0):
-            return -1
-        row.words[3] = number
-        row.words[4] = <uint64_t> price
-        row.words[5] = <uint64_t> size
-        memcpy(out, row.words, sizeof(Event))
-        return 1
+        return self.sale(run, SIDE_ASK if maker == BUY else SIDE_BID, number, &self.price, &self.size, out)

@@ -10,18 +10,17 @@ from libc.string cimport memcmp, memcpy
 from feedhandler._instruments cimport Instruments
 from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_TRADE, Event, FLAG_LAST, FLAG_MBP,
                                    FLAG_SNAPSHOT, InstrumentRecord, Run, SIDE_ASK, SIDE_BID, SIDE_NONE)
-from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done, fh_json_fail,
-                                       fh_json_fail_as, fh_json_item, fh_json_key, fh_json_object, fh_json_peek,
-                                       fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text, fh_text_is)
-from feedhandler.decode._text cimport (RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, TextDecoder, UPDATE_CHANGE, UPDATE_PASS,
-                                       UPDATE_SNAPSHOT)
+from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done,
+                                       fh_json_fail, fh_json_fail_as, fh_json_item, fh_json_key, fh_json_object,
+                                       fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
+                                       fh_text_is)
+from feedhandler.decode._levels cimport LevelDecoder, SEEN_ASKS, SEEN_BIDS, once
+from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_PASS, UPDATE_SNAPSHOT
 
-cdef enum:                      # keys met in the parts of a book's text
-    SEEN_BIDS = 1 << 0          # b
-    SEEN_ASKS = 1 << 1          # a
-    SEEN_WHOLE_BIDS = 1 << 2    # bs
-    SEEN_WHOLE_ASKS = 1 << 3    # as
-    SEEN_CHECKSUM = 1 << 4      # c
+cdef enum:                      # keys met in the parts of a book's text, beside b and a
+    SEEN_WHOLE_BIDS = 1 << 3    # bs
+    SEEN_WHOLE_ASKS = 1 << 4    # as
+    SEEN_CHECKSUM = 1 << 5      # c
     CHANGE = SEEN_BIDS | SEEN_ASKS | SEEN_CHECKSUM
     SNAPSHOT = SEEN_WHOLE_BIDS | SEEN_WHOLE_ASKS
 
@@ -69,9 +68,7 @@ cdef uint32_t decimals_of(const uint8_t *at, const uint8_t *end) noexcept nogil:
 
 
 @cython.final
-cdef class ProtocolDecoder(TextDecoder):
-    cdef uint32_t seen                  # SEEN bits of the keys met
-    cdef uint32_t side                  # the cursor stands before the levels of this bit; 0 = the text was read to its end
+cdef class ProtocolDecoder(LevelDecoder):
     cdef uint32_t depth                 # N of book-N; 0 = no book
     cdef uint32_t sent_price_decimals, sent_size_decimals      # most of them in this snapshot
     cdef int64_t latest                 # ns since the Unix epoch, of the levels of this text
@@ -180,9 +177,8 @@ cdef class ProtocolDecoder(TextDecoder):
                 if fh_text_is(&key, b"as", 2):
                     return self.found(SEEN_WHOLE_ASKS)
                 if fh_text_is(&key, b"c", 1):
-                    if self.seen & SEEN_CHECKSUM or not fh_json_uint(c, &self.checksum):
-                        return fh_json_fail(c)
-                    self.seen |= SEEN_CHECKSUM
+                    if not once(self, SEEN_CHECKSUM) or not fh_json_uint(c, &self.checksum):
+                        return False
                 else:
                     fh_json_skip(c)
                 continue
@@ -194,9 +190,8 @@ cdef class ProtocolDecoder(TextDecoder):
                 return False
 
     cdef bint found(self, uint32_t bit) noexcept nogil:
-        if self.seen & bit:
-            return fh_json_fail(&self.cursor)
-        self.seen |= bit
+        if not once(self, bit):
+            return False
         self.side = bit
         return True
 
@@ -210,18 +205,16 @@ cdef class ProtocolDecoder(TextDecoder):
         return not c.bad
 
     cdef int64_t body(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
-        cdef fh_json_row row
         cdef int64_t made = 0, i
         if self.update.type == TYPE_TRADE:
             return self.trades(run, out, room)
         if not self.depth:
             return 0 if fh_json_done(&self.cursor) else -1
         if self.update.kind == UPDATE_SNAPSHOT:
-            self.begin_row(run, ACTION_RESET, SIDE_NONE, FLAG_SNAPSHOT, &row)
-            memcpy(out, row.words, sizeof(Event))
+            self.mark(run, ACTION_RESET, FLAG_SNAPSHOT, out)
             made = 1
         while self.side:
-            made = self.levels(run, out, room, made)
+            made = self.levels(run, self.side, &self.cursor, out, room, made)
             self.side = 0
             if made < 0 or not self.members():
                 return -1
@@ -236,25 +229,23 @@ cdef class ProtocolDecoder(TextDecoder):
             if made == room:
                 fh_json_fail_as(&self.cursor, FH_JSON_ROOM)
                 return -1
-            self.begin_row(run, ACTION_NONE, SIDE_NONE, FLAG_MBP, &row)
-            row.words[3] = self.checksum
-            row.words[5] = self.depth
-            memcpy(out + made, row.words, sizeof(Event))
+            self.mark(run, ACTION_NONE, FLAG_MBP, out + made)
+            out[made].order_id = self.checksum
+            out[made].size = self.depth
             made += 1
         for i in range(made):
             out[i].ts_event = self.latest
         out[made - 1].flags |= FLAG_LAST
         return made
 
-    cdef int64_t levels(self, const Run *run, Event *out, uint32_t room, int64_t made) noexcept nogil:
+    cdef int64_t levels(self, const Run *run, uint32_t side, fh_json *c, Event *out, uint32_t room, int64_t made) noexcept nogil:
         """[[price, volume, seconds, …], …] of one side."""
-        cdef fh_json *c = &self.cursor
         cdef fh_json_row row
         cdef int64_t price, size, ts
-        cdef bint whole = (self.side & SNAPSHOT) != 0
+        cdef bint whole = (side & SNAPSHOT) != 0
         cdef const uint8_t *price_at
         cdef const uint8_t *size_at
-        self.begin_row(run, ACTION_MODIFY, SIDE_BID if self.side & (SEEN_BIDS | SEEN_WHOLE_BIDS) else SIDE_ASK,
+        self.begin_row(run, ACTION_MODIFY, SIDE_BID if side & (SEEN_BIDS | SEEN_WHOLE_BIDS) else SIDE_ASK,
                        FLAG_MBP | (FLAG_SNAPSHOT if whole else 0), &row)
         fh_json_array(c)
         while fh_json_item(c):

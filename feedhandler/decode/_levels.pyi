@@ -1,0 +1,4 @@
+from feedhandler.decode._text import TextDecoder
+
+class LevelDecoder(TextDecoder):
+    """Base of the decoders whose texts have price levels."""
