@@ -24,7 +24,12 @@ class Decoder:
         """Whether this message is well-formed; nothing is changed or counted."""
 
     def decode_bytes(
-        self, messages: Iterable[Any], first_seq: int = 1, ts_recv: int = 0, line: int = 0
+        self,
+        messages: Iterable[Any],
+        first_seq: int = 1,
+        ts_recv: int = 0,
+        line: int = 0,
+        capacity: int | None = None,
     ) -> np.ndarray[Any, np.dtype[np.void]]:
         """The events of a list of messages up to the first that is malformed, dtype EVENT."""
 

@@ -18,7 +18,12 @@ class TextDecoder(Decoder):
         """What this text is, as a dictionary of the fields of `Update`; None when its beginning is malformed."""
 
     def decode_bytes(
-        self, messages: Iterable[Any], first_seq: int = 0, ts_recv: int = 0, line: int = 0, capacity: int = 4096
+        self,
+        messages: Iterable[Any],
+        first_seq: int = 0,
+        ts_recv: int = 0,
+        line: int = 0,
+        capacity: int | None = 4096,
     ) -> np.ndarray[Any, np.dtype[np.void]]:
         """The events of a list of texts up to the first that is malformed, dtype EVENT."""
 

@@ -135,10 +135,12 @@ cdef class Decoder:
             return self.valid(NULL, 0)
         return self.valid(&message[0], <uint32_t> message.shape[0])
 
-    def decode_bytes(self, messages, uint64_t first_seq=1, int64_t ts_recv=0, uint32_t line=0):
+    def decode_bytes(self, messages, uint64_t first_seq=1, int64_t ts_recv=0, uint32_t line=0, capacity=None):
         """The events of a list of messages up to the first that is malformed, dtype EVENT; `taken` says how many.
 
-        `first_seq` is the number of the first message, 0 for unsequenced.
+        `first_seq` is the number of the first message, 0 for unsequenced. `capacity` is how many events one call of
+        decode() may make at most;
+        None = as many as messages of tables can have.
         """
         cdef list wires = [bytes(m) for m in messages]
         cdef Py_ssize_t count = len(wires), i
@@ -147,7 +149,11 @@ cdef class Decoder:
         cdef int32_t taken = 0, done = 0
         cdef int made = 1
         self.taken = 0
-        made_array = np.zeros(max(1, count) * MAX_EVENTS_PER_MESSAGE, _EVENT)
+        if capacity is None:
+            capacity = max(1, count) * MAX_EVENTS_PER_MESSAGE
+        if capacity < MAX_EVENTS_PER_MESSAGE:
+            raise ValueError(f"capacity must be at least {MAX_EVENTS_PER_MESSAGE}, not {capacity}")
+        made_array = np.zeros(capacity, _EVENT)
         if count == 0:
             return made_array[:0]
         block_memory = bytearray(count * <Py_ssize_t> sizeof(Message))

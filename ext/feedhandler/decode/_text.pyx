@@ -1,18 +1,15 @@
 """What the decoders of JSON venues share: the control line's texts, names, and batches of any number of events."""
 cimport cython
-import numpy as np
-
 from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
 from feedhandler._counters cimport CH_INSTRUMENTS_FULL, CH_UNKNOWN_INSTRUMENT, CH_UNKNOWN_TYPE
-from feedhandler._records cimport InstrumentRecord, MAX_EVENTS_PER_MESSAGE
+from feedhandler._records cimport InstrumentRecord
 from feedhandler._symbols cimport fh_name_find
 from feedhandler.decode._decoder cimport word
-from feedhandler.decode._json cimport (fh_json_array, fh_json_decimal, fh_json_done, fh_json_fail, fh_json_fail_as,
-                                       fh_json_item, fh_json_key, fh_json_object, fh_json_open, fh_json_peek,
+from feedhandler.decode._json cimport (fh_json_array, fh_json_decimal, fh_json_done, fh_json_fail_as, fh_json_item,
+                                       fh_json_key, fh_json_object, fh_json_open, fh_json_peek,
                                        fh_json_skip, fh_json_text, fh_json_uint, fh_text_copy, fh_text_is, fh_text_word,
                                        FH_JSON_RANGE, FH_JSON_ROOM)
-from feedhandler._records import EVENT as _EVENT
 from feedhandler.records import Cause as _Cause, Connection as _Connection
 
 KINDS = ("bad", "change", "snapshot", "pass", "directory", "life", "reconnect")
@@ -351,45 +348,15 @@ cdef class TextDecoder(Decoder):
             "connection": head.connection, "reason": head.reason,
         }
 
-    def decode_bytes(self, messages, uint64_t first_seq=0, int64_t ts_recv=0, uint32_t line=0, int capacity=4096):
+    def decode_bytes(self, messages, uint64_t first_seq=0, int64_t ts_recv=0, uint32_t line=0, capacity=4096):
         """The events of a list of texts up to the first that is malformed, dtype EVENT; `taken` says how many.
 
         `capacity` is how many events a call of the decoder may make at most; longer texts come in pieces.
         """
-        cdef list wires = [bytes(m) for m in messages], parts = []
-        cdef Py_ssize_t count = len(wires), i
-        cdef Event[::1] events
-        cdef Run run
-        cdef int32_t taken = 0, done = 0
-        cdef int made
-        self.taken = 0
-        if capacity < MAX_EVENTS_PER_MESSAGE:
-            raise ValueError(f"capacity must be at least {MAX_EVENTS_PER_MESSAGE}, not {capacity}")
-        batch = np.zeros(capacity, _EVENT)
-        if count == 0:
-            return batch[:0]
-        block_memory = bytearray(count * <Py_ssize_t> sizeof(Message))
-        cdef Message *block = <Message *> <char *> block_memory
-        for i in range(count):
-            block[i].data = <const uint8_t *> <const char *> wires[i]
-            block[i].len = <uint32_t> len(wires[i])
-        run.messages = block
-        run.first_seq = first_seq
-        run.ts_recv = ts_recv
-        run.count = <int32_t> count
-        run.line = line
-        events = batch
         self.looked = self.spilling = NULL
-        while done < count:
-            made = self.decode(&run, done, &events[0], capacity, &taken)
-            if made == 0 and taken == 0:
-                break
-            done += taken
-            parts.append(batch[:made].copy())
+        made = Decoder.decode_bytes(self, messages, first_seq, ts_recv, line, capacity)
         self.looked = self.spilling = NULL          # the bytes go with this call
-        self.taken = done
-        return np.concatenate(parts) if parts else batch[:0]
-
+        return made
 
     def decode_lines(self, const uint8_t[::1] buffer not None, int64_t ts_recv=0):
         """Look at and decode texts that stand one a line: (texts, events, malformed ones left out)."""
