@@ -274,6 +274,9 @@ class BySymbol:
     symbol: str
 
 
+Joined = Literal["ranges", "chain", "stamps", "snapshot first"]
+
+
 @dataclass(frozen=True)
 class TextRules:
     """A protocol of JSON texts, which no table describes: its decoder is written by hand, `ext/.../NAME/_decoder.pyx`.
@@ -286,7 +289,7 @@ class TextRules:
     types   the character under which the decoder counts a text, and the venue's name for such texts
     """
 
-    joined: Literal["ranges", "chain", "stamps", "snapshot first"]
+    joined: Joined
     types: Mapping[str, str]
 
     def __post_init__(self) -> None:
@@ -381,3 +384,34 @@ class Protocol:
         for used in message.prices:
             if used.type.decimals > -PRICE_EXPONENT:
                 raise TableError(f"{message.name}: {used.name} has more decimals than an event's price")
+
+
+def texts(
+    *,
+    name: str,
+    title: str,
+    venue: str,
+    time: str,
+    symbol: str,
+    joined: Joined,
+    types: Mapping[str, str],
+    decimals: int = 8,
+    price_exponent: int = PRICE_EXPONENT,
+) -> Protocol:
+    """A protocol of JSON texts over WebSockets; `time` and `symbol` are the keys under which the venue sends them."""
+    return Protocol(
+        name=name,
+        title=title,
+        byte_order="little",
+        framing="websocket",
+        book="levels",
+        venue=venue,
+        clock=Clock(time, since="epoch", zone="UTC"),
+        instrument=BySymbol(symbol),
+        messages=(),
+        price_exponent=price_exponent,
+        size_exponent=-8,
+        price_decimals=decimals,
+        size_decimals=decimals,
+        text=TextRules(joined, types),
+    )

@@ -1,30 +1,15 @@
 """Binance USD-M futures, WebSocket market streams. Documents: SOURCES.md."""
 
-from feedhandler.decode.spec import BySymbol, Clock, Protocol, TextRules
+from feedhandler.decode.binance import TYPES
+from feedhandler.decode.spec import texts
 
-PROTOCOL = Protocol(
+PROTOCOL = texts(
     name="binance_usdm",
     title="Binance USD-M futures, WebSocket market streams",
-    byte_order="little",
-    framing="websocket",
-    book="levels",
     venue="BINUSDM",
-    clock=Clock("E", since="epoch", zone="UTC"),
-    instrument=BySymbol("s"),
-    messages=(),
-    size_exponent=-8,
-    price_decimals=0,
-    size_decimals=0,
-    text=TextRules(
-        joined="chain",
-        types={
-            "D": "depthUpdate",
-            "S": "snapshot of REST depth",
-            "T": "trade",
-            "A": "aggTrade",
-            "B": "bookTicker",
-            "K": "kline",
-            "R": "answer to a request",
-        },
-    ),
+    time="E",
+    symbol="s",
+    joined="chain",
+    decimals=0,
+    types=TYPES,
 )

@@ -1,29 +1,20 @@
 """Kraken WebSocket v1, book with checksum and trade. Documents: SOURCES.md."""
 
-from feedhandler.decode.spec import BySymbol, Clock, Protocol, TextRules
+from feedhandler.decode.spec import texts
 
-PROTOCOL = Protocol(
+PROTOCOL = texts(
     name="kraken",
     title="Kraken WebSocket v1, book with checksum and trade",
-    byte_order="little",
-    framing="websocket",
-    book="levels",
     venue="KRAKEN",
-    clock=Clock("time", since="epoch", zone="UTC"),
-    instrument=BySymbol("pair"),
-    messages=(),
-    size_exponent=-8,
-    price_decimals=8,
-    size_decimals=8,
-    text=TextRules(
-        joined="snapshot first",
-        types={
-            "D": "book update",
-            "S": "book snapshot",
-            "T": "trade",
-            "B": "ticker, spread",
-            "H": "heartbeat",
-            "R": "systemStatus, subscriptionStatus",
-        },
-    ),
+    time="time",
+    symbol="pair",
+    joined="snapshot first",
+    types={
+        "D": "book update",
+        "S": "book snapshot",
+        "T": "trade",
+        "B": "ticker, spread",
+        "H": "heartbeat",
+        "R": "systemStatus, subscriptionStatus",
+    },
 )
