@@ -8,6 +8,7 @@ comes back to `depth_text` and `instruments_text`, whose texts travel on the cha
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -145,10 +146,11 @@ class Instrument:
 
 
 @dataclass(frozen=True)
-class Venue:
+class Venue(ABC):
     """One venue: the fields are facts about it (sources: its folder's SOURCES.md), the methods build and read texts."""
 
     name: ClassVar[str]
+    example: ClassVar[str]  # of a symbol
     url: str  # where its WebSocket is
     rest: str  # and its REST service
     streams: tuple[
@@ -175,8 +177,6 @@ class Venue:
         if len(text) > SYMBOL_BYTES:
             raise ConfigError(f"{self.name}: the symbol {text!r} has more than {SYMBOL_BYTES} characters")
         return text
-
-    example: ClassVar[str] = ""
 
     def feed(self, symbols: Iterable[str], streams: Iterable[str] = (), depth: int = 0) -> Feed:
         """What a channel wants, checked. Raises ConfigError that says what is wrong and what is possible."""
@@ -209,12 +209,13 @@ class Venue:
 
     # -- what is said on the WebSocket ----------------------------------------------------------------------------
 
+    @abstractmethod
     def subscribe(self, feed: Feed, number: int = 1) -> tuple[str, ...]:
         """The texts to send after the handshake; `number` is that of the first, where the venue numbers them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def unsubscribe(self, feed: Feed, number: int = 1) -> tuple[str, ...]:
-        raise NotImplementedError
+        """The texts that end what `subscribe` began."""
 
     def resubscribe(self, feed: Feed, symbol: str, number: int = 1) -> tuple[str, ...]:
         """The texts that make the venue begin one symbol's book again, and touch no other symbol nor stream."""
@@ -230,18 +231,16 @@ class Venue:
             return None
         return self.read(message) if isinstance(message, dict) else None
 
+    @abstractmethod
     def read(self, message: dict[str, Any]) -> Said | None:
         """`heard` of a text that is a JSON object."""
-        raise NotImplementedError
 
     def cause(self, code: int, reason: str = "") -> Cause:
         """Why a connection ended, by its close code (1006: without one) and the reason text."""
         words = reason.lower()
         if any(w in words for w in ("rate limit", "too many", "limit exceeded", "throttl")):
             return Cause.RATE_LIMITED
-        if code in self.close_causes:
-            return self.close_causes[code]
-        return _CLOSE.get(code, Cause.SERVER if 1011 <= code <= 1014 else Cause.NETWORK)
+        return (_CLOSE | self.close_causes).get(code, Cause.NETWORK)
 
     def refusal(self, status: int, headers: dict[str, str] | None = None) -> Cause:
         """Why an HTTP request (a REST call, an upgrade) was refused, by its status."""
@@ -259,9 +258,9 @@ class Venue:
         """The request for one book; None where the book comes on the socket (resubscribe)."""
         return None
 
+    @abstractmethod
     def instruments(self, feed: Feed, rest: str = "") -> Request:
         """The request for tick, lot and decimals of all symbols."""
-        raise NotImplementedError
 
     def depth_text(self, symbol: str, body: bytes) -> bytes:
         """A book's answer as a text of the control line, its body unchanged. Raises SessionError if it is no book."""
@@ -279,9 +278,13 @@ class Venue:
         rows = [found.row(self.price_exponent) for found in self.described(feed, self._json(body, "instruments"))]
         return json.dumps({"rest": "instruments", "body": rows}, separators=(",", ":")).encode()
 
+    @abstractmethod
     def described(self, feed: Feed, answer: Any) -> list[Instrument]:
         """The wanted instruments of a parsed answer. Raises SessionError if it is of another form."""
-        raise NotImplementedError
+
+    def _at(self, rest: str, path: str) -> str:
+        """The URL of a path of the REST service: the configured one, or the venue's own."""
+        return (rest or self.rest).rstrip("/") + path
 
     def _json(self, body: bytes, what: str) -> Any:
         try:
@@ -298,7 +301,6 @@ class Venue:
 
 
 _CLOSE = {
-    1000: Cause.NETWORK,
     1001: Cause.PLANNED,  # going away
     1002: Cause.PROTOCOL,
     1003: Cause.PROTOCOL,
@@ -306,8 +308,10 @@ _CLOSE = {
     1008: Cause.POLICY,
     1009: Cause.PROTOCOL,
     1010: Cause.PROTOCOL,
+    1011: Cause.SERVER,  # internal error
     1012: Cause.PLANNED,  # service restart
     1013: Cause.SERVER,  # try again later
+    1014: Cause.SERVER,  # bad gateway
 }
 
 

@@ -30,6 +30,7 @@ class Binance(Venue):
     name: ClassVar[str] = "binance"
     example: ClassVar[str] = 'for example "BTCUSDT"'
     api: ClassVar[str] = "/api/v3"
+    weights: ClassVar[tuple[tuple[int, float], ...]] = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 
     def symbol(self, text: str) -> str:
         return super().symbol(text).upper()
@@ -62,10 +63,8 @@ class Binance(Venue):
 
     def snapshot(self, feed: Feed, symbol: str, rest: str = "") -> Request | None:
         weight = next(w for limit, w in self.weights if feed.depth <= limit)
-        url = f"{(rest or self.rest).rstrip('/')}{self.api}/depth?symbol={quote(symbol)}&limit={feed.depth}"
-        return Request("depth", url, symbol, weight)
-
-    weights: ClassVar[tuple[tuple[int, float], ...]] = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+        path = f"{self.api}/depth?symbol={quote(symbol)}&limit={feed.depth}"
+        return Request("depth", self._at(rest, path), symbol, weight)
 
     def book(self, answer: dict[str, Any]) -> bool:
         return (
@@ -74,9 +73,7 @@ class Binance(Venue):
 
     def instruments(self, feed: Feed, rest: str = "") -> Request:
         symbols = quote(text(feed.symbols), safe="")
-        return Request(
-            "instruments", f"{(rest or self.rest).rstrip('/')}{self.api}/exchangeInfo?symbols={symbols}", weight=20
-        )
+        return Request("instruments", self._at(rest, f"{self.api}/exchangeInfo?symbols={symbols}"), weight=20)
 
     def described(self, feed: Feed, answer: Any) -> list[Instrument]:
         if not isinstance(answer, dict):

@@ -14,7 +14,7 @@ class BinanceUsdm(Binance):
     weights: ClassVar[tuple[tuple[int, float], ...]] = ((50, 2), (100, 5), (500, 10), (1000, 20))
 
     def instruments(self, feed: Feed, rest: str = "") -> Request:
-        return Request("instruments", f"{(rest or self.rest).rstrip('/')}{self.api}/exchangeInfo")
+        return Request("instruments", self._at(rest, f"{self.api}/exchangeInfo"))
 
     def decimals(self, row: dict[str, Any]) -> tuple[int, int]:
         return places(row.get("pricePrecision")), places(row.get("quantityPrecision"))

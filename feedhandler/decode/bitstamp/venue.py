@@ -70,7 +70,7 @@ class Bitstamp(Venue):
     def snapshot(self, feed: Feed, symbol: str, rest: str = "") -> Request | None:
         if "diff_order_book" not in feed.streams:
             return None  # order_book is the whole book each time
-        return Request("depth", f"{(rest or self.rest).rstrip('/')}/api/v2/order_book/{symbol}/", symbol)
+        return Request("depth", self._at(rest, f"/api/v2/order_book/{symbol}/"), symbol)
 
     def book(self, answer: dict[str, Any]) -> bool:
         return (
@@ -78,7 +78,7 @@ class Bitstamp(Venue):
         )
 
     def instruments(self, feed: Feed, rest: str = "") -> Request:
-        return Request("instruments", f"{(rest or self.rest).rstrip('/')}/api/v2/trading-pairs-info/")
+        return Request("instruments", self._at(rest, "/api/v2/trading-pairs-info/"))
 
     def described(self, feed: Feed, answer: Any) -> list[Instrument]:
         found = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from feedhandler.decode.venue import (
-    Cause,
     Feed,
     Heard,
     Heartbeat,
@@ -50,7 +49,7 @@ class Coinbase(Venue):
         return None
 
     def instruments(self, feed: Feed, rest: str = "") -> Request:
-        return Request("instruments", f"{(rest or self.rest).rstrip('/')}/products")
+        return Request("instruments", self._at(rest, "/products"))
 
     def described(self, feed: Feed, answer: Any) -> list[Instrument]:
         found = []
@@ -73,5 +72,4 @@ VENUE = Coinbase(
     limits=Limits(messages=100, connections=8, connections_s=1.0, subscribe_within_s=5.0),
     rest_limit=RestLimit(burst=15, per_s=10),
     price_exponent=-8,
-    close_causes={1008: Cause.POLICY},
 )

@@ -72,7 +72,7 @@ class Kraken(Venue):
 
     def instruments(self, feed: Feed, rest: str = "") -> Request:
         pairs = quote(",".join(symbol.replace("/", "") for symbol in feed.symbols), safe=",")
-        return Request("instruments", f"{(rest or self.rest).rstrip('/')}/0/public/AssetPairs?pair={pairs}")
+        return Request("instruments", self._at(rest, f"/0/public/AssetPairs?pair={pairs}"))
 
     def described(self, feed: Feed, answer: Any) -> list[Instrument]:
         if not isinstance(answer, dict) or answer.get("error") or not isinstance(answer.get("result"), dict):
