@@ -27,13 +27,14 @@ NUMBERS = ("E", "U", "u", "pu", "T", "t")
 NAMED = {"depthUpdate": "D", "trade": "T", "aggTrade": "A", "bookTicker": "B", "kline": "K"}
 
 
-class Pairs(list[tuple[str, Any]]):
-    """An object as its members stood in the text."""
+class Pairs(tuple[tuple[str, Any], ...]):
+    """An object as its members stood in the text; no list, as arrays are."""
 
 
-def _members(found: Pairs, *, answer: bool) -> Pairs:
+def _members(found: Pairs, *, answer: bool) -> list[tuple[str, Any]]:
     """The members of an event, out of the object that a combined stream wraps around it."""
-    made, wrapped = Pairs(), False
+    made: list[tuple[str, Any]] = []
+    wrapped = False
     for key, value in found:
         if key == "data" and isinstance(value, Pairs) and not answer:
             need(not wrapped)
@@ -47,13 +48,13 @@ def _members(found: Pairs, *, answer: bool) -> Pairs:
 def said(text: bytes, *, futures: bool, symbol: str = "") -> tuple[str, list[Said]]:
     """The type under which a text is counted, and its events; `symbol`: it is a REST answer about that one's depth."""
     found = loads(text, Pairs)
-    if isinstance(found, list) and not isinstance(found, Pairs) and not symbol:
+    if isinstance(found, list) and not symbol:
         return "?", []
     need(isinstance(found, Pairs))
     members = _members(found, answer=bool(symbol))
     if symbol:
         ours = {"bids": "b", "asks": "a", "lastUpdateId": "u", "b": "", "a": "", "u": ""}
-        members = Pairs((ours.get(key, key), value) for key, value in members)
+        members = [(ours.get(key, key), value) for key, value in members]
     event: dict[str, Any] = {}
     for key, value in members:
         if key in NUMBERS and not (isinstance(value, Number) and not value.startswith("-")):

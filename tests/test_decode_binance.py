@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from feedhandler._instruments import Instruments
@@ -142,6 +142,7 @@ def test_damaged_texts_are_refused_where_plain_python_refuses_them(name: str, da
 
 @pytest.mark.wire
 @every_market
+@example(bids=[], asks=[], number=0, swap=False, odd={})
 @given(bids=LEVELS, asks=LEVELS, number=st.integers(0, 2**63 - 1), swap=st.booleans(), odd=ODD | st.none())
 def test_rest_answers_are_snapshots(name: str, bids: Any, asks: Any, number: int, swap: bool, odd: Any) -> None:
     body = {"lastUpdateId": number, "E": 5, "T": 4, "bids": bids, "asks": asks}
