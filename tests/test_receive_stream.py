@@ -2,10 +2,14 @@
 
 import errno
 import itertools
+import os
+import shutil
 import socket
 import struct
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,6 +19,7 @@ from feedhandler.errors import ConfigError, ReceiverError
 from feedhandler.receive import stream
 from feedhandler.records import TimestampKind
 from tests.stream_reading import Waiting, collect, polled
+from tests.test_handler_quiet import calls_between_markers, run
 
 UP, DOWN, ENDED = 1, 0, 3
 
@@ -212,3 +217,29 @@ def test_hand_over_while_another_thread_polls(server: Server, wait_for: Waiting)
                 wait_for(lambda: receiver.line_status(0)["state"] == DOWN)
         assert bytes(got) == expected
         assert receiver.line_status(0)["connections"] == 30
+
+
+# Runs come and are taken one by one.
+RUNS = """
+import os, socket
+from feedhandler.receive import stream
+ours, there = socket.socketpair()
+with stream.receiver(1) as receiver:
+    receiver.connect(0, ours.fileno())
+    os.getppid()
+    for _ in range(20):
+        there.send(b"run")
+        assert receiver.skim() == (1, 3)
+    os.getppid()
+"""
+
+
+@pytest.mark.skipif("FEEDHANDLER_SANITIZE" in os.environ, reason="a sanitizer makes system calls of its own")
+def test_a_run_costs_one_receive_call(tmp_path: Path) -> None:
+    """Not another one to hear that there is no more: a run that left room in the buffer was all there was."""
+    assert shutil.which("strace"), "strace is needed: apt-get install strace (make test installs it)"
+    trace = tmp_path / "trace"
+    run(RUNS, prefix=("strace", "-f", "-o", str(trace), "-e", "signal=none"), PYTHONPATH=".")
+    calls = calls_between_markers(trace)
+    assert calls.pop("setsockopt", 0) <= 20
+    assert calls == Counter({"recvfrom": 20, "sendto": 20})

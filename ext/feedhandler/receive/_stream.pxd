@@ -13,6 +13,7 @@ cdef enum:                      # Connection.mailbox: a new connection's descrip
 cdef enum:
     SEND_RING_BYTES = 262144    # of what the control thread sends, a line
     SEND_BYTES_MAX = 65536      # in one send()
+    QUICKACK_NS = 1_000_000     # between two requests for acknowledgements at once
 
 cdef struct Connection:
     int fd                      # -1 = none
@@ -29,6 +30,8 @@ cdef struct Connection:
     uint32_t sent               # bytes of the ring's oldest record that are with the kernel
     bint begun                  # ... and it must be ended before anything else is sent
     bint blocked                # the socket has no room
+    bint drained                # the last run took all there was: the next poll() need not ask
+    int64_t acknowledged        # when TCP_QUICKACK was asked for last
 
 cdef class StreamReceiver(Receiver):
     """One TCP connection per line, handed over by the control thread while the polling thread runs."""
