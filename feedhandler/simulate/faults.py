@@ -23,7 +23,6 @@ written into a capture as it is; over a socket it ends in the kernel, so there i
 from __future__ import annotations
 
 import heapq
-import tomllib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -48,6 +47,7 @@ from feedhandler.settings import (
 )
 from feedhandler.simulate._faults import FRAMINGS, LineFaults
 from feedhandler.simulate.rewrite import Rewriter, is_control, is_end
+from feedhandler.simulate.script import document_of, number, tables_of
 
 LINES_MAX = 16
 OUTAGES_MAX = 16
@@ -56,31 +56,20 @@ Packets = Iterable[tuple[int, bytes]]
 T = TypeVar("T")
 
 
-def _number(low: float, high: float) -> Kind:
-    """A number, both bounds included."""
-
-    def read(value: Any) -> float:
-        if type(value) not in (int, float) or not low <= value <= high:
-            raise ValueError
-        return float(value)
-
-    return Kind(f"a number from {low:g} to {high:g}", read)
-
-
 def _lines() -> Kind:
     def read(value: Any) -> tuple[int, ...]:
-        number = integer(0, LINES_MAX - 1)
+        of = integer(0, LINES_MAX - 1)
         if not isinstance(value, list) or len(set(map(str, value))) != len(value):
             raise ValueError
-        return tuple(number.read(item) for item in value)
+        return tuple(of.read(item) for item in value)
 
     return Kind(f"a list of line numbers from 0 to {LINES_MAX - 1}, none twice", read)
 
 
-_PROBABILITY = _number(0, 1)
-_SHARE = _number(0, 0.99)
+_PROBABILITY = number(0, 1)
+_SHARE = number(0, 0.99)
 _PACKETS = integer(0, 1 << 40)
-_SECONDS = _number(0, 1e6)
+_SECONDS = number(0, 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +78,7 @@ class Upstream:
 
     loss: float = setting(0.0, _PROBABILITY, "share of packets lost, each by itself")
     burst_loss: float = setting(0.0, _SHARE, "share of packets lost in bursts")
-    burst_packets: float = setting(8.0, _number(1, 1e6), "mean length of a burst")
+    burst_packets: float = setting(8.0, number(1, 1e6), "mean length of a burst")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +87,15 @@ class LineFault:
 
     loss: float = setting(0.0, _PROBABILITY, "share of packets lost, each by itself")
     burst_loss: float = setting(0.0, _SHARE, "share of packets lost in bursts")
-    burst_packets: float = setting(8.0, _number(1, 1e6), "mean length of a burst")
+    burst_packets: float = setting(8.0, number(1, 1e6), "mean length of a burst")
     heartbeat_loss: float = setting(0.0, _PROBABILITY, "share of heartbeats lost, each by itself")
     duplicate: float = setting(0.0, _PROBABILITY, "share of packets that come twice")
-    duplicate_us: float = setting(0.0, _number(0, 1e7), "the second comes up to so much later")
+    duplicate_us: float = setting(0.0, number(0, 1e7), "the second comes up to so much later")
     reorder: float = setting(0.0, _PROBABILITY, "share of packets that later ones overtake")
     reorder_packets: int = setting(3, integer(1, 64), "up to so many overtake")
-    reorder_us: float = setting(0.0, _number(0, 1e6), "instead: they come up to so much later")
-    delay_us: float = setting(0.0, _number(0, 1e7), "everything comes so much later")
-    jitter_us: float = setting(0.0, _number(0, 1e6), "and up to so much more; order is kept")
+    reorder_us: float = setting(0.0, number(0, 1e6), "instead: they come up to so much later")
+    delay_us: float = setting(0.0, number(0, 1e7), "everything comes so much later")
+    jitter_us: float = setting(0.0, number(0, 1e6), "and up to so much more; order is kept")
     truncate: float = setting(0.0, _PROBABILITY, "share of packets cut short")
     corrupt: float = setting(0.0, _PROBABILITY, "share of packets whose lengths or counts do not add up")
     wrong_checksum: float = setting(0.0, _PROBABILITY, "share of frames with a wrong UDP checksum")
@@ -151,7 +140,7 @@ class End:
 
     lost_packets: int = setting(0, integer(0, 65536), "the last so many packets of data are lost on all lines")
     repeats: int = setting(1, integer(0, 1000), "how often the end is said")
-    interval_ms: float = setting(1000.0, _number(0, 1e6), "and how far apart")
+    interval_ms: float = setting(1000.0, number(0, 1e6), "and how far apart")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +157,7 @@ class RequestFault:
     """What a request server does wrong, and what it refuses to do."""
 
     age: int = setting(0, _PACKETS, "messages further behind the newest than this are gone; 0 = none")
-    rate: float = setting(0.0, _number(0, 1e9), "answers a second; the rest is silence; 0 = all")
+    rate: float = setting(0.0, number(0, 1e9), "answers a second; the rest is silence; 0 = all")
     mtu: int = setting(1400, integer(64, 65507), "bytes of an answer: what does not fit is not sent")
     silence: float = setting(0.0, _PROBABILITY, "share of requests without an answer")
     other_session: float = setting(0.0, _PROBABILITY, "share of answers that name another session")
@@ -182,7 +171,7 @@ class RequestFault:
 class GlimpseFault:
     """What a snapshot server does wrong."""
 
-    bytes_per_s: float = setting(0.0, _number(0, 1e12), "how fast it sends; 0 = as fast as it goes")
+    bytes_per_s: float = setting(0.0, number(0, 1e12), "how fast it sends; 0 = as fast as it goes")
     cut: float = setting(0.0, _PROBABILITY, "share of snapshots cut off half-way")
     refuse: float = setting(0.0, _PROBABILITY, "share of logins refused")
     stale_messages: int = setting(0, _PACKETS, "snapshots are at least so many messages old")
@@ -213,27 +202,18 @@ class Faults:
     def load(cls, path: str | Path) -> Faults:
         """The script in a TOML file. Raises ConfigError."""
         path = Path(path)
-        try:
-            return cls.parse(path.read_text(encoding="utf-8"), str(path))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{path}: expected UTF-8 text, found other bytes") from None
+        return cls.parse(document_of(path), str(path))
 
     @classmethod
     def parse(cls, document: str, source: str = "<faults>") -> Faults:
         """The script in a TOML text; `source` names it in errors. Raises ConfigError."""
-        try:
-            tables = tomllib.loads(document)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{source}: expected TOML, found: {error}") from None
-        place = Place(source, document)
+        tables, place = tables_of(document, source)
         check_keys(tables, [f.name for f in fields(cls)], place)
         skew = place.at("skew_us")
         try:
-            skew_us = _number(0, 1e6).read(tables.get("skew_us", 0))
+            skew_us = number(0, 1e6).read(tables.get("skew_us", 0))
         except ValueError:
-            raise skew.error(_number(0, 1e6).expected, shown(tables["skew_us"])) from None
+            raise skew.error(number(0, 1e6).expected, shown(tables["skew_us"])) from None
         every = _one(LineFault, tables, "all", place)
         return cls(
             upstream=_one(Upstream, tables, "upstream", place),

@@ -18,7 +18,6 @@ Faults of messages count the updates that are sent; faults of REST (`rest_…`) 
 from __future__ import annotations
 
 import random
-import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -26,7 +25,6 @@ from typing import Any
 
 from feedhandler.errors import ConfigError
 from feedhandler.settings import (
-    Kind,
     Place,
     check_keys,
     choice,
@@ -37,6 +35,7 @@ from feedhandler.settings import (
     shown,
     text,
 )
+from feedhandler.simulate.script import document_of, number, tables_of
 
 MESSAGE_KINDS = {
     "cut": "half of the update's frame, then the connection is gone without a word",
@@ -77,23 +76,14 @@ POSSIBLE = {
 }
 
 
-def _number(low: float, high: float) -> Kind:
-    def read(value: Any) -> float:
-        if type(value) not in (int, float) or not low <= value <= high:
-            raise ValueError
-        return float(value)
-
-    return Kind(f"a number from {low:g} to {high:g}", read)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a client may do; beyond it the venue refuses. 0: no limit."""
 
-    rest_per_s: float = setting(0.0, _number(0, 1e6), "REST requests; beyond: 429 with Retry-After")
-    connects_per_s: float = setting(0.0, _number(0, 1e6), "new connections; beyond: the upgrade is answered with 429")
-    messages_per_s: float = setting(0.0, _number(0, 1e6), "texts of a client; beyond: close 1008")
-    burst: float = setting(5.0, _number(1, 1e6), "so many at once")
+    rest_per_s: float = setting(0.0, number(0, 1e6), "REST requests; beyond: 429 with Retry-After")
+    connects_per_s: float = setting(0.0, number(0, 1e6), "new connections; beyond: the upgrade is answered with 429")
+    messages_per_s: float = setting(0.0, number(0, 1e6), "texts of a client; beyond: close 1008")
+    burst: float = setting(5.0, number(1, 1e6), "so many at once")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +93,11 @@ class VenueFault:
     kind: str = setting(MISSING, choice(*KINDS), "what", "cut")
     at: int = setting(0, integer(0, 1 << 40), "at the n-th one, from 1", 100)
     every: int = setting(0, integer(0, 1 << 40), "and again after so many; 0 = once")
-    share: float = setting(0.0, _number(0, 1), "instead: this share of them, by chance")
+    share: float = setting(0.0, number(0, 1), "instead: this share of them, by chance")
     times: int = setting(0, integer(0, 1 << 40), "at most so often; 0 = no bound")
     connection: int = setting(0, integer(0, 1 << 40), "only on the n-th connection; 0 = any")
     symbol: str = setting("", text(r"\S*", "a symbol"), "only of this symbol")
-    for_s: float = setting(1.0, _number(0, 3600), "how long, where time matters")
+    for_s: float = setting(1.0, number(0, 3600), "how long, where time matters")
     code: int = setting(1001, integer(1000, 4999), "close code")
     reason: str = setting("", text(r".{0,100}", "at most 100 characters"), "close reason")
     status: int = setting(429, integer(300, 599), "HTTP status")
@@ -125,21 +115,12 @@ class VenueFaults:
     def load(cls, path: str | Path) -> VenueFaults:
         """The script in a TOML file. Raises ConfigError."""
         path = Path(path)
-        try:
-            return cls.parse(path.read_text(encoding="utf-8"), str(path))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"{path}: expected UTF-8 text, found other bytes") from None
+        return cls.parse(document_of(path), str(path))
 
     @classmethod
     def parse(cls, document: str, source: str = "<faults>") -> VenueFaults:
         """The script in a TOML text; `source` names it in errors. Raises ConfigError."""
-        try:
-            tables = tomllib.loads(document)
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{source}: expected TOML, found: {error}") from None
-        place = Place(source, document)
+        tables, place = tables_of(document, source)
         check_keys(tables, ["limits", "fault"], place)
         listed = tables.get("fault", [])
         if not isinstance(listed, list):
