@@ -28,7 +28,7 @@ from feedhandler.receive.tls import Tls
 from feedhandler.records import BOOK, Quality
 from feedhandler.session import frames
 from feedhandler.session.texts import depth_answer
-from feedhandler.simulate.venues import authority
+from feedhandler.simulate.venues.authority import Authority
 from feedhandler.stages import _allocations, venue
 from feedhandler.stages._stopwatch import Stopwatch, tick
 
@@ -59,9 +59,10 @@ def measure(levels: int, rate: float, messages: int, rows: Any) -> dict[str, Any
     """Fill `rows` (messages, 5); what there is to say beside them. Raises FeedError when the line broke off."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory("-stages")))
-        trusted = authority.make(folder)
-        port = stack.enter_context(venue.venue(levels, rate, str(trusted.certificate), str(trusted.key)))
-        settings = config.parse(CONFIG.format(symbol=venue.SYMBOL, port=port, ca=trusted.ca))
+        authority = Authority(folder)
+        identity = authority.identity()
+        port = stack.enter_context(venue.venue(levels, rate, str(identity.certificate), str(identity.key)))
+        settings = config.parse(CONFIG.format(symbol=venue.SYMBOL, port=port, ca=authority.ca))
         receiver = stream.receiver(2)
         handler = stack.enter_context(Handler(settings, receiver=receiver, anonymous=True))
         ours, theirs = socket.socketpair()
@@ -69,7 +70,7 @@ def measure(levels: int, rate: float, messages: int, rows: Any) -> dict[str, Any
         stack.callback(ours.close)
         receiver.connect(1, ours.fileno())
         sock = stack.enter_context(socket.create_connection(("localhost", port)))
-        tls = Tls("localhost", ca=str(trusted.ca))
+        tls = Tls("localhost", ca=str(authority.ca))
         tls.handshake(sock, timeout=10)
         theirs.sendall(frames.text(depth_answer(venue.SYMBOL, venue.snapshot()), masked=False))
         tls.write(REQUEST)

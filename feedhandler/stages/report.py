@@ -137,10 +137,10 @@ def measure(
 
     Raises FeedError with what a process said when it failed, ConfigError where the package cryptography is missing.
     """
-    from feedhandler.simulate.venues import authority
+    from feedhandler.simulate.venues.authority import Authority
 
     with tempfile.TemporaryDirectory("-stages") as folder:
-        authority.make(Path(folder))  # says what is missing, before anything is begun
+        Authority(Path(folder))  # says what is missing, before anything is begun
         loads = {}
         for number, (name, pace) in enumerate(((LIGHT, rate), (HEAVY, 0.0)), 1):
             count = messages if not pace else light_messages or max(100, messages // 10)

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from feedhandler.errors import BackendError, ConfigError
-from feedhandler.simulate.venues.authority import Authority, make
+from feedhandler.simulate.venues.authority import Authority, server_context
 from feedhandler.simulate.venues.binance import Binance, BinanceUsdm
 from feedhandler.simulate.venues.bitstamp import Bitstamp
 from feedhandler.simulate.venues.coinbase import Coinbase
@@ -100,7 +100,8 @@ class VenueServer:
         self.ca: Path | str = ""
         self._beat_s, self._ping_s, self._tls = beat_s, ping_s, tls
         self._addresses, self._port, self._rest_port = tuple(addresses), port, rest_port
-        self._folder, self._temporary = folder, None if folder or not tls else tempfile.TemporaryDirectory("-venue")
+        self._temporary = None if folder or not tls else tempfile.TemporaryDirectory("-venue")
+        self._folder = Path(self._temporary.name) if self._temporary else folder
         self._loop = asyncio.new_event_loop()
         self._thread: threading.Thread | None = None
         self._connections: set[Connection] = set()
@@ -116,12 +117,12 @@ class VenueServer:
     # -- its life
 
     def __enter__(self) -> Self:
-        authority = None
-        if self._tls:
-            authority = make(Path(self._temporary.name) if self._temporary else self._made(self._folder))
-            self.ca = authority.ca
+        context = None
+        if self._tls and self._folder is not None:
+            authority = Authority(self._folder)
+            self.ca, context = authority.ca, server_context(authority.identity())
         started: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._thread = threading.Thread(target=self._run, args=(authority, started), name="venue", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(context, started), name="venue", daemon=True)
         self._thread.start()
         try:
             started.result(START_S)
@@ -141,22 +142,16 @@ class VenueServer:
             self._thread.join()
         self._forget()
 
-    @staticmethod
-    def _made(folder: Path | None) -> Path:
-        assert folder is not None
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
     def _forget(self) -> None:
         if self._temporary is not None:
             self._temporary.cleanup()
             self._temporary = None
 
-    def _run(self, authority: Authority | None, started: concurrent.futures.Future[None]) -> None:
+    def _run(self, context: ssl.SSLContext | None, started: concurrent.futures.Future[None]) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.set_exception_handler(lambda loop, context: None)  # clients that end in the middle of a handshake
         try:
-            self._loop.run_until_complete(self._listen(authority.server_context() if authority else None))
+            self._loop.run_until_complete(self._listen(context))
         except OSError as error:
             started.set_exception(error)
         else:
