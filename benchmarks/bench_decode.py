@@ -10,8 +10,6 @@ CPU time of the thread is counted, where a contestant works in one thread; itch-
 """
 
 import mmap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import harness
@@ -56,17 +54,6 @@ def head(data: bytes | mmap.mmap, messages: int) -> bytes:
     return bytes(data[:at])
 
 
-def on_this_thread(work: Callable[[], int]) -> harness.Round:
-    """A round of its own CPU time: the machine may be busy with other things."""
-
-    def one_round() -> harness.Sample:
-        begin = time.thread_time_ns()
-        done = work()
-        return harness.Sample(done, time.thread_time_ns() - begin)
-
-    return one_round
-
-
 @contest.contestant("bare C loop")
 def floor(messages: int, symbols: int, objects: int, file: str) -> harness.Round:
     from feedhandler._floor import decode_floor
@@ -83,7 +70,7 @@ def events(messages: int, symbols: int, objects: int, file: str) -> harness.Roun
     data = stream(messages, symbols, file)
     machine = decoder("itch50", Instruments.standalone(65_536))
     machine.start(1_700_000_000 * 10**9, 20231115)
-    return on_this_thread(lambda: machine.decode_file(data)[0])
+    return harness.on_this_thread(lambda: machine.decode_file(data)[0])
 
 
 @contest.contestant("feedhandler: every field of every message into NumPy")
@@ -92,7 +79,7 @@ def arrays(messages: int, symbols: int, objects: int, file: str) -> harness.Roun
 
     data = stream(messages, symbols, file)
     table = protocol("itch50")
-    return on_this_thread(lambda: sum(map(len, arrays.messages(table, data, strict=False).values())))
+    return harness.on_this_thread(lambda: sum(map(len, arrays.messages(table, data, strict=False).values())))
 
 
 @contest.contestant("itch-book: table of messages into NumPy", package="itch-book")
@@ -109,7 +96,7 @@ def itch_book(messages: int, symbols: int, objects: int, file: str) -> harness.R
         session.take_messages()
         return int(session.stats()["messages"])
 
-    return on_this_thread(work)
+    return harness.on_this_thread(work)
 
 
 @contest.contestant("itchfeed: Python objects", package="itchfeed")
@@ -117,7 +104,7 @@ def itchfeed(messages: int, symbols: int, objects: int, file: str) -> harness.Ro
     from itch.parser import MessageParser
 
     data = head(stream(messages, symbols, file), objects)
-    return on_this_thread(lambda: sum(1 for _ in MessageParser().parse_stream(data)))
+    return harness.on_this_thread(lambda: sum(1 for _ in MessageParser().parse_stream(data)))
 
 
 @contest.contestant("meatpy: Python objects", package="meatpy")
@@ -127,7 +114,7 @@ def meatpy(messages: int, symbols: int, objects: int, file: str) -> harness.Roun
     path = harness.RESULTS / "itch50-head.itch"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(head(stream(messages, symbols, file), objects))
-    return on_this_thread(lambda: sum(1 for _ in ITCH50MessageReader().read_file(path)))
+    return harness.on_this_thread(lambda: sum(1 for _ in ITCH50MessageReader().read_file(path)))
 
 
 test_decode = contest.test()

@@ -14,7 +14,7 @@ import functools
 import time
 
 import harness
-from bench_decode import on_this_thread, stream
+from bench_decode import stream
 
 OPTIONS = {"messages": 10_000_000, "orders": 1_300_000, "ring": 1 << 16, "file": ""}
 CHASE_BYTES = 512 << 20
@@ -70,7 +70,7 @@ def itch_book(messages: int, symbols: int, orders: int, ring: int, file: str) ->
             session.take_bbo()
         return int(session.stats()["messages"])
 
-    return on_this_thread(work)
+    return harness.on_this_thread(work)
 
 
 def memory(messages: int, symbols: int, orders: int, ring: int, file: str) -> harness.Round:

@@ -13,7 +13,6 @@ import ctypes
 import random
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,24 +50,13 @@ def made(levels: int, texts: int) -> list[bytes]:
     return found
 
 
-def on_this_thread(work: Callable[[], int]) -> harness.Round:
-    """A round of its own CPU time: the machine may be busy with other things."""
-
-    def one_round() -> harness.Sample:
-        begin = time.thread_time_ns()
-        done = work()
-        return harness.Sample(done, time.thread_time_ns() - begin)
-
-    return one_round
-
-
 def each(texts: list[bytes], work: Callable[[bytes], Any]) -> harness.Round:
     def all_of_them() -> int:
         for text in texts:
             work(text)
         return len(texts)
 
-    return on_this_thread(all_of_them)
+    return harness.on_this_thread(all_of_them)
 
 
 def simdjson_lacks() -> str:
@@ -109,7 +97,7 @@ def ours(levels: int, texts: int, objects: int) -> harness.Round:
     machine = decoder("binance", Instruments.standalone(10))
     assert isinstance(machine, TextDecoder)
     assert machine.decode_lines(data) == (texts, 2 * levels * texts, 0)
-    return on_this_thread(lambda: machine.decode_lines(data)[0])
+    return harness.on_this_thread(lambda: machine.decode_lines(data)[0])
 
 
 @contest.contestant("orjson: objects, numbers still texts", package="orjson")
