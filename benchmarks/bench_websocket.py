@@ -32,6 +32,8 @@ from typing import Any
 import harness
 import websocket_server
 
+from feedhandler.stages import load
+
 HERE = Path(__file__).resolve().parent
 BUILD = harness.ROOT / "build" / "bench"
 FLAGS = ["-O3", "-g0", "-std=c11", "-fno-strict-aliasing", "-w"]
@@ -107,20 +109,16 @@ def connected(size: int, tls: bool) -> tuple[Any, Any]:
 
     port, _, _ = server(size, tls)
     sock = _open.enter_context(socket.create_connection(("127.0.0.1", port)))
-    request = (
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    )
     receiver, framing = stream.receiver(1), session.framing("websocket")
     if tls:
         from feedhandler.receive.tls import Tls
 
         channel = Tls("localhost", ca=str(authority()[0]))
         channel.handshake(sock, timeout=10)
-        channel.write(request)
+        channel.write(load.REQUEST)
         receiver.connect(0, sock.fileno(), channel.read(), channel)
     else:
-        sock.sendall(request)
+        sock.sendall(load.REQUEST)
         receiver.connect(0, sock.fileno(), sock.recv(4096))
     return receiver, framing
 
@@ -166,7 +164,7 @@ def raw(size: int, messages: int) -> harness.Round:
     """recv_into without any framing: what a plain socket costs."""
     port, _, _ = server(size, False)
     sock = _open.enter_context(socket.create_connection(("127.0.0.1", port)))
-    sock.sendall(b"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    sock.sendall(load.REQUEST)
     buffer = bytearray(1 << 18)
 
     def take() -> int:
@@ -185,25 +183,26 @@ def asynchronous(start: Awaitable[Callable[[int], Awaitable[int]]], messages: in
     return lambda: measured(lambda: loop.run_until_complete(take(messages)))
 
 
+class Listening:
+    """What a listener of picows in Python does: it looks at each text, as bytes."""
+
+    messages = bytes = firsts = enough = 0
+    done: Any = None
+
+    def on_ws_frame(self, transport: Any, frame: Any) -> None:
+        text = frame.get_payload_as_bytes()
+        self.bytes += len(text)
+        self.firsts += text[0]
+        self.messages += 1
+        if self.messages == self.enough:
+            self.done.set_result(None)
+
+
 def with_picows(size: int, tls: bool, messages: int, compiled: bool) -> harness.Round:
     """picows: a listener in Python or in Cython."""
     picows = import_module("picows")
 
-    class Listener(picows.WSListener):  # type: ignore[name-defined,misc]
-        """Looks at each text, as bytes."""
-
-        messages = bytes = firsts = enough = 0
-        done: Any = None
-
-        def on_ws_frame(self, transport: Any, frame: Any) -> None:
-            text = frame.get_payload_as_bytes()
-            self.bytes += len(text)
-            self.firsts += text[0]
-            self.messages += 1
-            if self.messages == self.enough:
-                self.done.set_result(None)
-
-    kind = built("websocket_picows").Listener if compiled else Listener
+    kind = built("websocket_picows").Listener if compiled else type("Listener", (Listening, picows.WSListener), {})
 
     async def start() -> Callable[[int], Awaitable[int]]:
         _, url, context = server(size, tls)
@@ -277,13 +276,14 @@ def with_websocket_client(size: int, tls: bool, messages: int) -> harness.Round:
 # -- the contests ------------------------------------------------------------------------------------------------------
 
 
-def count(text: bytes) -> None:
+class Counting:
     """A handler in Python that looks at each text."""
-    count.bytes += len(text)  # type: ignore[attr-defined]
-    count.firsts += text[0]  # type: ignore[attr-defined]
 
+    bytes = firsts = 0
 
-count.bytes = count.firsts = 0  # type: ignore[attr-defined]
+    def text(self, text: Any) -> None:
+        self.bytes += len(text)
+        self.firsts += text[0]
 
 
 def contest(kind: str) -> harness.Contest:
@@ -304,7 +304,7 @@ def contest(kind: str) -> harness.Contest:
     if not tls:
         here.contestant("recv alone", cpu=cpu)(lambda messages: raw(size, messages))
     enter("feedhandler, handler in C", ours)
-    enter("feedhandler, Python callback", ours, handler=count)
+    enter("feedhandler, Python callback", ours, handler=Counting().text)
     enter("feedhandler.websocket, batches", public)
     enter("picows, Cython listener", with_picows, "picows", compiled=True)
     enter(BASE, with_picows, "picows", compiled=False)

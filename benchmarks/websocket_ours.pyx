@@ -3,6 +3,7 @@
 
 Built when the benchmark runs, against the headers that the package gives to anybody (`feedhandler.get_include()`).
 """
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 from feedhandler._records cimport MESSAGES_MAX, Message, Packet
@@ -13,6 +14,7 @@ cdef enum:
     BATCH = 64
 
 
+@cython.final
 cdef class Client:
     """Client(receiver, framing): take() runs until so many texts have come, and adds up what a handler would look at."""
     cdef Receiver receiver
@@ -24,6 +26,14 @@ cdef class Client:
         self.receiver = receiver
         self.framing = framing
 
+    cdef inline int parse(self, const Packet *packet, Frame *frame) noexcept nogil:
+        """How many texts come next in a packet; -1: a violation. `frame.more`: there is more in it."""
+        self.framing.parse(packet, frame, self.texts, MESSAGES_MAX)
+        if frame.kind != FRAME_UNSEQUENCED:
+            return -1 if frame.kind == FRAME_BAD else 0
+        self.messages += frame.count
+        return frame.count
+
     def take(self, long long enough):
         """Poll until `enough` texts have come in all; False: the connection ended or broke."""
         cdef bint whole
@@ -34,7 +44,7 @@ cdef class Client:
     cdef bint run(self, long long enough) noexcept nogil:
         cdef Packet[BATCH] packets
         cdef Frame frame
-        cdef int n, i, k
+        cdef int n, i, k, texts
         while self.messages < enough:
             n = self.receiver.poll(packets, BATCH)
             if n < 0:
@@ -43,17 +53,14 @@ cdef class Client:
                 self.receiver.wait(100_000_000)
             for i in range(n):
                 self.reads += 1
-                while True:
-                    self.framing.parse(&packets[i], &frame, self.texts, MESSAGES_MAX)
-                    if frame.kind == FRAME_BAD:
+                frame.more = True
+                while frame.more:
+                    texts = self.parse(&packets[i], &frame)
+                    if texts < 0:
                         return False
-                    if frame.kind == FRAME_UNSEQUENCED:
-                        for k in range(frame.count):
-                            self.bytes += self.texts[k].len
-                            self.firsts += self.texts[k].data[0]
-                        self.messages += frame.count
-                    if not frame.more:
-                        break
+                    for k in range(texts):
+                        self.bytes += self.texts[k].len
+                        self.firsts += self.texts[k].data[0]
             self.receiver.release()
         return True
 
@@ -61,7 +68,7 @@ cdef class Client:
         """take() with a Python function that is called with the bytes of each text."""
         cdef Packet[BATCH] packets
         cdef Frame frame
-        cdef int n, i, k
+        cdef int n, i, k, texts
         while self.messages < enough:
             with nogil:
                 n = self.receiver.poll(packets, BATCH)
@@ -71,16 +78,13 @@ cdef class Client:
                 return False
             for i in range(n):
                 self.reads += 1
-                while True:
-                    self.framing.parse(&packets[i], &frame, self.texts, MESSAGES_MAX)
-                    if frame.kind == FRAME_BAD:
+                frame.more = True
+                while frame.more:
+                    texts = self.parse(&packets[i], &frame)
+                    if texts < 0:
                         return False
-                    if frame.kind == FRAME_UNSEQUENCED:
-                        for k in range(frame.count):
-                            handler((<const char *> self.texts[k].data)[:self.texts[k].len])
-                        self.messages += frame.count
-                    if not frame.more:
-                        break
+                    for k in range(texts):
+                        handler((<const char *> self.texts[k].data)[:self.texts[k].len])
             self.receiver.release()
         return True
 

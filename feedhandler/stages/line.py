@@ -29,16 +29,12 @@ from feedhandler.records import BOOK, Quality
 from feedhandler.session import frames
 from feedhandler.session.texts import depth_answer
 from feedhandler.simulate.venues.authority import Authority
-from feedhandler.stages import _allocations, venue
+from feedhandler.stages import _allocations, load, venue
 from feedhandler.stages._stopwatch import Stopwatch, tick
 
 WARM = 4096  # texts that are not measured: caches, branches, buffers
 PATIENCE_S = 20.0
 TURNS = 16
-REQUEST = (
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-)
 CONFIG = """
 [shm]
 name = "stages"
@@ -73,7 +69,7 @@ def measure(levels: int, rate: float, messages: int, rows: Any) -> dict[str, Any
         tls = Tls("localhost", ca=str(authority.ca))
         tls.handshake(sock, timeout=10)
         theirs.sendall(frames.text(depth_answer(venue.SYMBOL, venue.snapshot()), masked=False))
-        tls.write(REQUEST)
+        tls.write(load.REQUEST)
         receiver.connect(0, sock.fileno(), tls.read(), tls)
         _warm_up(handler, min(WARM, messages))
         if len(os.sched_getaffinity(0)) > 1:

@@ -9,30 +9,24 @@ when its standard input does.
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
 import json
 import os
 import random
 import socket
-import ssl
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from feedhandler.session import frames
+from feedhandler.stages import load
 
-GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 SYMBOL = "BTCUSDT"
 FIRST = 500_000_000_001  # numbers of a constant length, so that a text can be numbered in place
 TEXTS = 1024  # that are made beforehand
 DEPTH = 1000  # levels a side of the snapshot
 BID, ASK = 6_100_000, 6_100_001  # best ticks of the snapshot; a tick is 0.01
 REACH = 200  # ticks from the best that updates are about
-START_S = 20.0
 
 
 def snapshot() -> bytes:
@@ -102,23 +96,13 @@ class _Block:
 
 def serve(levels: int, rate: float, certificate: str = "", key: str = "") -> None:
     """Serve one connection after the other until standard input ends."""
-    with contextlib.suppress(OSError):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
-    context = None
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
     block = _Block(levels)
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        print(listening.getsockname()[1], flush=True)
-        while True:
-            accepted, _ = listening.accept()
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with contextlib.suppress(OSError), accepted:
-                connection = context.wrap_socket(accepted, server_side=True) if context else accepted
-                _answer(connection)
-                _send(connection, block, rate)
+
+    def send(connection: socket.socket) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _send(connection, block, rate)
+
+    load.serve(send, min(os.sched_getaffinity(0)), certificate, key)
 
 
 def _send(connection: socket.socket, block: _Block, rate: float) -> None:
@@ -136,34 +120,10 @@ def _send(connection: socket.socket, block: _Block, rate: float) -> None:
             connection.sendall(text)
 
 
-def _answer(connection: socket.socket) -> None:
-    request = b""
-    while b"\r\n\r\n" not in request:
-        if not (more := connection.recv(4096)):
-            raise OSError("the client is gone")
-        request += more
-    fields = dict(line.split(b": ", 1) for line in request.split(b"\r\n")[1:] if b": " in line)
-    key = next(value for name, value in fields.items() if name.lower() == b"sec-websocket-key").decode()
-    accept = base64.b64encode(hashlib.sha1((key + GUID).encode()).digest()).decode()
-    connection.sendall(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {accept}\r\n\r\n".encode()
-    )
-
-
-@contextlib.contextmanager
-def venue(levels: int, rate: float, certificate: str = "", key: str = "") -> Iterator[int]:
+def venue(levels: int, rate: float, certificate: str = "", key: str = "") -> AbstractContextManager[int]:
     """Such a venue in a process of its own; its port."""
-    command = [sys.executable, "-m", "feedhandler.stages.venue", str(levels), str(rate)]
-    process = subprocess.Popen(
-        [*command, *filter(None, (certificate, key))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdin and process.stdout
-    try:
-        yield int(process.stdout.readline())
-    finally:
-        process.stdin.close()
-        process.wait(START_S)
+    identity = filter(None, (certificate, key))
+    return load.running("-m", "feedhandler.stages.venue", str(levels), str(rate), *identity)
 
 
 if __name__ == "__main__":
