@@ -9,24 +9,16 @@ import json
 import random
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any, ClassVar
 
 from feedhandler.simulate.venues.dialect import MS, Answer, Dialect, Out, Pending, Session, dump, said_object
-from feedhandler.simulate.venues.market import ASK, BID, Market, Step
+from feedhandler.simulate.venues.market import ASK, BID, Market, Step, market
 
 STREAM = re.compile(r"(?P<symbol>[a-z0-9_]+)@(?P<what>depth|bookTicker|trade|aggTrade)(@(?P<ms>[0-9]+)ms)?")
 
 
 def _spot(symbol: str, price: str, tick: str, lot: str) -> Market:
     return Market(symbol=symbol, price=price, tick=tick, lot=lot, price_decimals=8, size_decimals=8)
-
-
-def _future(symbol: str, price: str, tick: str, price_decimals: int, size_decimals: int) -> Market:
-    lot = str(Decimal(1).scaleb(-size_decimals))
-    return Market(
-        symbol=symbol, price=price, tick=tick, lot=lot, price_decimals=price_decimals, size_decimals=size_decimals
-    )
 
 
 class Binance(Dialect):
@@ -93,7 +85,7 @@ class Binance(Dialect):
         if self._tops.get(symbol) != top and len(top) == 2:
             self._tops[symbol] = top
             if f"{low}@bookTicker" in wanted:
-                outs.append(Out(f"{low}@bookTicker", symbol, "top", self._ticker(symbol, now)))
+                outs.append(Out(f"{low}@bookTicker", symbol, "top", dump(self._ticker(symbol, now))))
         for (own, speed), pending in self._pending.items():
             if own == symbol:
                 pending.add(step.changes, now, first)
@@ -186,10 +178,10 @@ class Binance(Dialect):
     def _trade_time(self, now: int) -> dict[str, int]:
         return {}
 
-    def _ticker(self, symbol: str, now: int) -> str:
+    def _ticker(self, symbol: str, now: int) -> dict[str, Any]:
         book = self.books[symbol]
         (bid, bid_size), (ask, ask_size) = book.texts(BID, 1)[0], book.texts(ASK, 1)[0]
-        return dump({"u": self.numbers[symbol], "s": symbol, "b": bid, "B": bid_size, "a": ask, "A": ask_size})
+        return {"u": self.numbers[symbol], "s": symbol, "b": bid, "B": bid_size, "a": ask, "A": ask_size}
 
     def _trade(self, step: Step, now: int, wanted: set[str]) -> list[Out]:
         trade, symbol, market = step.trade, step.symbol, self.books[step.symbol].market
@@ -237,11 +229,11 @@ class BinanceUsdm(Binance):
 
     name = "binance_usdm"
     markets = (
-        _future("BTCUSDT", "61800.20", "0.10", 2, 3),
-        _future("ETHUSDT", "2683.45", "0.01", 2, 3),
-        _future("SUSHIUSDT", "7.6110", "0.0010", 4, 0),
-        _future("KEEPUSDT", "0.2464", "0.0001", 4, 0),
-        _future("AKROUSDT", "0.01735", "0.00001", 5, 0),
+        market("BTCUSDT", "61800.20", "0.10", 2, 3),
+        market("ETHUSDT", "2683.45", "0.01", 2, 3),
+        market("SUSHIUSDT", "7.6110", "0.0010", 4, 0),
+        market("KEEPUSDT", "0.2464", "0.0001", 4, 0),
+        market("AKROUSDT", "0.01735", "0.00001", 5, 0),
     )
     speeds = (250, 500, 100, 0)
     prefix = "/fapi/v1"
@@ -267,9 +259,8 @@ class BinanceUsdm(Binance):
     def _trade_time(self, now: int) -> dict[str, int]:
         return {"T": now // MS}
 
-    def _ticker(self, symbol: str, now: int) -> str:
-        spot = json.loads(super()._ticker(symbol, now))
-        return dump({"e": "bookTicker", **spot, "T": now // MS, "E": now // MS})
+    def _ticker(self, symbol: str, now: int) -> dict[str, Any]:
+        return {"e": "bookTicker", **super()._ticker(symbol, now), "T": now // MS, "E": now // MS}
 
     def _trade_text(self, said: dict[str, Any], ms: int, maker: bool) -> dict[str, Any]:
         return {"e": "trade", "E": ms, "T": ms, **said, "X": "MARKET", "m": maker}

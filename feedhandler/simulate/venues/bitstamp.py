@@ -11,17 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feedhandler.simulate.venues.dialect import MS, US, Answer, Dialect, Out, Pending, Session, dump, said_object
-from feedhandler.simulate.venues.market import ASK, BID, Market, Step
+from feedhandler.simulate.venues.market import ASK, BID, Market, Step, market
 
 CHANNEL = re.compile(r"(?P<what>diff_order_book|order_book|live_trades)_(?P<symbol>[a-z0-9]+)")
 BATCH_MS = 100
 FULL = 100  # levels a side of order_book
-
-
-def _market(symbol: str, price: str, tick: str, price_decimals: int) -> Market:
-    return Market(
-        symbol=symbol, price=price, tick=tick, lot="0.00000001", price_decimals=price_decimals, size_decimals=8
-    )
 
 
 class Bitstamp(Dialect):
@@ -29,12 +23,12 @@ class Bitstamp(Dialect):
 
     name = "bitstamp"
     markets = (
-        _market("btcusd", "61841.23", "0.01", 2),
-        _market("ethusd", "3802.70", "0.01", 2),
-        _market("sgbeur", "0.14695", "0.00001", 5),
-        _market("batbtc", "0.00002829", "0.00000001", 8),
-        _market("usdteur", "0.88596", "0.00001", 5),
-        _market("xlmgbp", "0.20150", "0.00001", 5),
+        market("btcusd", "61841.23", "0.01", 2),
+        market("ethusd", "3802.70", "0.01", 2),
+        market("sgbeur", "0.14695", "0.00001", 5),
+        market("batbtc", "0.00002829", "0.00000001", 8),
+        market("usdteur", "0.88596", "0.00001", 5),
+        market("xlmgbp", "0.20150", "0.00001", 5),
     )
 
     def __init__(self, symbols: Sequence[str] | None = None, batch_ms: float | None = None) -> None:

@@ -11,19 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feedhandler.simulate.venues.dialect import MS, Answer, Dialect, Out, Pending, Session, dump, iso, said_object
-from feedhandler.simulate.venues.market import ASK, BID, Market, Step
+from feedhandler.simulate.venues.market import ASK, BID, OTHER, Market, Step, market
 
 CHANNELS = ("level2", "level2_batch", "matches", "ticker", "heartbeat")
 SIDE = {BID: "buy", ASK: "sell"}
-OTHER = {BID: ASK, ASK: BID}
 BATCH_MS = 50
-
-
-def _market(symbol: str, price: str, tick: str, price_decimals: int, size_decimals: int) -> Market:
-    lot = f"0.{'1'.rjust(size_decimals, '0')}" if size_decimals else "1"
-    return Market(
-        symbol=symbol, price=price, tick=tick, lot=lot, price_decimals=price_decimals, size_decimals=size_decimals
-    )
 
 
 class Coinbase(Dialect):
@@ -31,12 +23,12 @@ class Coinbase(Dialect):
 
     name = "coinbase"
     markets = (
-        _market("BTC-USD", "61840.12", "0.01", 2, 8),
-        _market("ETH-USD", "2684.30", "0.01", 2, 8),
-        _market("SKL-USD", "0.7905", "0.0001", 4, 1),
-        _market("SKL-BTC", "0.00001304", "0.00000001", 8, 1),
-        _market("BAND-GBP", "14.7775", "0.0001", 4, 2),
-        _market("NU-GBP", "0.4394", "0.0001", 4, 6),
+        market("BTC-USD", "61840.12", "0.01", 2, 8),
+        market("ETH-USD", "2684.30", "0.01", 2, 8),
+        market("SKL-USD", "0.7905", "0.0001", 4, 1),
+        market("SKL-BTC", "0.00001304", "0.00000001", 8, 1),
+        market("BAND-GBP", "14.7775", "0.0001", 4, 2),
+        market("NU-GBP", "0.4394", "0.0001", 4, 6),
     )
 
     def __init__(self, symbols: Sequence[str] | None = None, batch_ms: float | None = None) -> None:

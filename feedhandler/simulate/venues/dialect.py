@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple
 
 from feedhandler.errors import ConfigError
@@ -69,9 +69,7 @@ class Dialect(abc.ABC):
 
     @classmethod
     def _like(cls, symbol: str) -> Market:
-        first = cls.markets[0]
-        fields = {name: getattr(first, name) for name in ("price", "tick", "lot", "price_decimals", "size_decimals")}
-        return Market(symbol=symbol, **fields)
+        return replace(cls.markets[0], symbol=symbol)
 
     def reference(self, symbol: str, depth: int | None = None) -> Reference:
         """The venue's own book now."""

@@ -6,9 +6,7 @@ import random
 from collections.abc import Mapping
 from decimal import Decimal
 
-from feedhandler.simulate.venues.market import ASK, BID, Book, Change, Market, Step, Trade, units
-
-OTHER = {BID: ASK, ASK: BID}
+from feedhandler.simulate.venues.market import ASK, BID, OTHER, Book, Change, Market, Step, Trade, units
 
 
 class Flow:

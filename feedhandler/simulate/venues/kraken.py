@@ -12,17 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from feedhandler.simulate.venues.dialect import Answer, Dialect, Out, Session, dump, said_object, seconds
-from feedhandler.simulate.venues.market import ASK, BID, Change, Levels, Market, Step
+from feedhandler.simulate.venues.market import ASK, BID, Change, Levels, Market, Step, market
 
 CHECKED = 10
 CHANNELS = ("book", "trade", "spread", "ticker")
 CHECKSUM = re.compile(r'"c":"([0-9]+)"')
-
-
-def _market(symbol: str, price: str, tick: str, price_decimals: int) -> Market:
-    return Market(
-        symbol=symbol, price=price, tick=tick, lot="0.00000001", price_decimals=price_decimals, size_decimals=8
-    )
 
 
 def checksum(bids: Sequence[tuple[str, str]], asks: Sequence[tuple[str, str]]) -> int:
@@ -37,12 +31,12 @@ class Kraken(Dialect):
     name = "kraken"
     depths = (10, 25, 100, 500, 1000)
     markets = (
-        _market("XBT/USD", "61840.1", "0.1", 1),
-        _market("ETH/USD", "2684.31", "0.01", 2),
-        _market("SC/EUR", "0.043130", "0.00001", 6),
-        _market("KSM/XBT", "0.00756500", "0.000001", 8),
-        _market("WAVES/EUR", "13.260800", "0.0001", 6),
-        _market("ADA/XBT", "0.000022900", "0.00000001", 9),
+        market("XBT/USD", "61840.1", "0.1", 1),
+        market("ETH/USD", "2684.31", "0.01", 2),
+        market("SC/EUR", "0.043130", "0.00001", 6),
+        market("KSM/XBT", "0.00756500", "0.000001", 8),
+        market("WAVES/EUR", "13.260800", "0.0001", 6),
+        market("ADA/XBT", "0.000022900", "0.00000001", 9),
     )
 
     def __init__(self, symbols: Sequence[str] | None = None, batch_ms: float | None = None) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 BID, ASK = "b", "a"
+OTHER = {BID: ASK, ASK: BID}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,18 @@ class Market:
     def level(self, price: int, size: int) -> tuple[str, str]:
         """A level as two texts."""
         return text(price, self.price_decimals), text(size, self.size_decimals)
+
+
+def market(symbol: str, price: str, tick: str, price_decimals: int, size_decimals: int = 8) -> Market:
+    """A market whose sizes go by the last digit that is written."""
+    return Market(
+        symbol=symbol,
+        price=price,
+        tick=tick,
+        lot=text(1, size_decimals),
+        price_decimals=price_decimals,
+        size_decimals=size_decimals,
+    )
 
 
 def units(value: str, decimals: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from feedhandler.errors import ConfigError
 from feedhandler.record.logs import Entry, Kind, read
 from feedhandler.simulate.venues.dialect import Dialect, Out
-from feedhandler.simulate.venues.market import ASK, BID, Book, Change, Market, units
+from feedhandler.simulate.venues.market import ASK, BID, Book, Change, Market, market, text, units
 
 Level = tuple[str, str, str]  # side, price, size
 SIDES = {"buy": BID, "sell": ASK}
@@ -70,8 +70,7 @@ class Log:
         levels = [level for _, played in self.entries if played.symbol == symbol for level in played.levels]
         price, size = (max((_decimals(level[i]) for level in levels), default=0) for i in (1, 2))
         first = levels[0][1] if levels else "1"
-        tick, lot = (f"{1 / 10**n:.{n}f}" for n in (price, size))
-        return Market(symbol=symbol, price=first, tick=tick, lot=lot, price_decimals=price, size_decimals=size)
+        return market(symbol, first, text(1, price), price, size)
 
     @property
     def finished(self) -> bool:
