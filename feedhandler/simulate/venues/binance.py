@@ -97,7 +97,7 @@ class Binance(Dialect):
         return [
             self._depth(symbol, speed, pending, now)
             for (symbol, speed), pending in self._pending.items()
-            if pending.levels and (everything or now - pending.since >= self._interval(speed))
+            if pending.due(now, self._interval(speed), everything)
         ]
 
     def rest(self, path: str, query: Mapping[str, str], now: int) -> Answer:
@@ -160,10 +160,7 @@ class Binance(Dialect):
 
     def _interval(self, speed: int) -> int:
         """ns between two events of a stream; -1 is the stream whose name says none."""
-        if not speed:
-            return 0
-        ms = self.batch_ms if self.batch_ms is not None else (self.speeds[0] if speed < 0 else speed)
-        return round(ms * MS)
+        return self.between(self.speeds[0] if speed < 0 else speed) if speed else 0
 
     def _depth(self, symbol: str, speed: int, pending: Pending, now: int) -> Out:
         market = self.books[symbol].market

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feedhandler.simulate.venues.dialect import MS, US, Answer, Dialect, Out, Pending, Session, dump, said_object
+from feedhandler.simulate.venues.dialect import US, Answer, Dialect, Out, Pending, Session, dump, said_object
 from feedhandler.simulate.venues.market import ASK, BID, Market, Step, market
 
 CHANNEL = re.compile(r"(?P<what>diff_order_book|order_book|live_trades)_(?P<symbol>[a-z0-9]+)")
@@ -70,9 +70,9 @@ class Bitstamp(Dialect):
 
     def due(self, now: int, everything: bool = False) -> list[Out]:
         outs = []
-        interval = round((BATCH_MS if self.batch_ms is None else self.batch_ms) * MS)
+        interval = self.between(BATCH_MS)
         for symbol, pending in self._pending.items():
-            if pending.levels and (everything or now - pending.since >= interval):
+            if pending.due(now, interval, everything):
                 market, full = self.books[symbol].market, self.books[symbol]
                 diff = {"bids": pending.texts(market, BID), "asks": pending.texts(market, ASK)}
                 outs.append(self._book(f"diff_order_book_{symbol}", symbol, diff))

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feedhandler.simulate.venues.dialect import MS, Answer, Dialect, Out, Pending, Session, dump, iso, said_object
+from feedhandler.simulate.venues.dialect import Answer, Dialect, Out, Pending, Session, dump, iso, said_object
 from feedhandler.simulate.venues.market import ASK, BID, OTHER, Market, Step, market
 
 CHANNELS = ("level2", "level2_batch", "matches", "ticker", "heartbeat")
@@ -84,9 +84,9 @@ class Coinbase(Dialect):
 
     def due(self, now: int, everything: bool = False) -> list[Out]:
         outs = []
-        interval = round((BATCH_MS if self.batch_ms is None else self.batch_ms) * MS)
+        interval = self.between(BATCH_MS)
         for symbol, pending in self._pending.items():
-            if pending.levels and (everything or now - pending.since >= interval):
+            if pending.due(now, interval, everything):
                 market = self.books[symbol].market
                 changes = [[SIDE[s], *market.level(p, size)] for (s, p), size in pending.levels.items()]
                 pending.levels.clear()

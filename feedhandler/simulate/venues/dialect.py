@@ -71,6 +71,10 @@ class Dialect(abc.ABC):
     def _like(cls, symbol: str) -> Market:
         return replace(cls.markets[0], symbol=symbol)
 
+    def between(self, own_ms: float) -> int:
+        """ns between two updates of a batched stream, of which the venue itself has so many ms."""
+        return round((own_ms if self.batch_ms is None else self.batch_ms) * MS)
+
     def reference(self, symbol: str, depth: int | None = None) -> Reference:
         """The venue's own book now."""
         return reference(self.books[symbol], self.numbers[symbol], depth)
@@ -122,6 +126,10 @@ class Pending:
             self.since, self.first = now, number
         for change in changes:
             self.levels[change.side, change.price] = change.size
+
+    def due(self, now: int, interval: int, everything: bool) -> bool:
+        """Whether something waits, and has waited for so many ns; `everything`: however long."""
+        return bool(self.levels) and (everything or now - self.since >= interval)
 
     def texts(self, market: Market, side: str) -> list[tuple[str, str]]:
         """Levels of a side as texts: as venues sort them, bids falling, asks rising."""
