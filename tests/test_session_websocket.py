@@ -246,6 +246,16 @@ def test_utf8_is_what_python_takes_for_it(text: str, wrong: bytes, at: int, cut:
 
 
 @pytest.mark.wire
+@pytest.mark.parametrize("size", [17, 63, 64, 100, 255, 256, 287, 288, 383, 384, 400])
+def test_one_byte_that_is_no_ascii_is_seen_wherever_it_stands(size: int) -> None:
+    """By vectors of either width, in their loops of several and of one, and in what is looked at twice."""
+    assert story(made(), server(1, b"x" * size)) == [b"x" * size]
+    for at in range(size):
+        wrong = b"x" * at + b"\x80" + b"x" * (size - 1 - at)
+        assert story(made(answers=False), server(1, wrong)) == [("bad", 1007)], at
+
+
+@pytest.mark.wire
 def test_every_character_is_one_and_nothing_near_it() -> None:
     """Each kind of lead byte with each second byte and some thirds and fourths; the quick way and the slow one."""
     machine = made(answers=False)

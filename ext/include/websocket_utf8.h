@@ -31,11 +31,42 @@ static inline fh_utf8_wide fh_utf8_tops(const uint8_t *p, int four)
     return (a | b) | (c | d);
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+typedef uint64_t fh_utf8_wider __attribute__((vector_size(32)));
+
+/* Are all n bytes ASCII, at least 32? */
+__attribute__((target("avx2"))) static int fh_utf8_ascii_avx2(const uint8_t *p, uint64_t n)
+{
+    const uint8_t *end = p + n;
+    fh_utf8_wider all, a, b, c, d;
+    for (memcpy(&all, end - 32, 32); end - p >= 128; p += 128) {
+        memcpy(&a, p, 32);
+        memcpy(&b, p + 32, 32);
+        memcpy(&c, p + 64, 32);
+        memcpy(&d, p + 96, 32);
+        all |= (a | b) | (c | d);
+    }
+    for (; end - p >= 32; p += 32) {
+        memcpy(&a, p, 32);
+        all |= a;
+    }
+    return ((all[0] | all[1] | all[2] | all[3]) & FH_UTF8_TOP) == 0;
+}
+#define FH_UTF8_AVX2 __builtin_cpu_supports("avx2")
+#else
+#define FH_UTF8_AVX2 0
+#define fh_utf8_ascii_avx2(p, n) 0
+#endif
+
+enum { FH_UTF8_LONG = 256 };            /* bytes: half the time by wider vectors is more than the call to them costs */
+
 /* Are all n bytes ASCII? The last ones of a length that is no multiple are looked at twice rather than one by one. */
 static inline int fh_utf8_ascii(const uint8_t *p, uint64_t n)
 {
     const uint8_t *end = p + n;
     fh_utf8_wide all = {0, 0};
+    if (n >= FH_UTF8_LONG && FH_UTF8_AVX2)
+        return fh_utf8_ascii_avx2(p, n);
     if (n >= 16) {
         for (; end - p >= 64; p += 64)
             all |= fh_utf8_tops(p, 1);
