@@ -89,7 +89,7 @@ def test_a_book_a_diff_and_a_trade():
 def test_look_says_what_a_text_is(text, kind, letter):
     replay = Replay("bitstamp")
     looked = replay.decoder.look_bytes(text)
-    assert (looked["kind"], looked["type"], looked["numbered"]) == (kind, letter, letter in "DS")
+    assert (looked["kind"], looked["type"], looked["numbered"]) == (kind, letter, letter in "DST")
     replay.take(text)
     assert replay.decoder.counts == {letter: 1}
 

@@ -4,6 +4,7 @@ from feedhandler.decode._text cimport TextDecoder
 from feedhandler.line._arbiter cimport Arbiter
 from feedhandler.line._resyncs cimport Resyncs
 from feedhandler.line._texts cimport Text, Texts
+from feedhandler.line._trades cimport Trades
 
 cdef enum:                      # Spliced.state
     BOOK_NEW = 0                # no snapshot yet
@@ -18,7 +19,6 @@ cdef enum:                      # Spliced.wish, Follow.wish
 
 cdef struct Spliced:            # one instrument's book
     uint64_t last               # it is whole to this number
-    uint64_t trade              # the last trade that was handed out
     uint64_t wanted             # the snapshot must be of this number or later
     uint64_t gap                # numbers that are told missing
     int64_t hole_since          # what waits stands behind a hole since then; INT64_MIN = it does not
@@ -49,6 +49,7 @@ cdef class Coverage(Arbiter):
     cdef int rule
     cdef readonly Resyncs resyncs           # None: nobody is asked
     cdef Texts held_texts
+    cdef Trades trades
     cdef uint32_t instruments               # capacity of the directory
     cdef readonly uint32_t control          # the shard's number of the control line
     cdef Spliced *spliced                   # by instrument

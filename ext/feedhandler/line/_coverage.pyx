@@ -14,6 +14,7 @@ from feedhandler.line._holes cimport TAKE_INSTRUMENT, TAKE_SWITCH
 from feedhandler.line._resyncs cimport RESYNC_OVER, RESYNC_SNAPSHOT, RESYNC_SUBSCRIBE, Resyncs
 from feedhandler.line._suspicion cimport since
 from feedhandler.line._texts cimport Text, Texts
+from feedhandler.line._trades cimport Trades
 
 cdef enum:
     TEXT_BYTES = 16777216       # of texts that wait, where nothing else is said
@@ -31,6 +32,7 @@ cdef class Coverage(Arbiter):
         self.instruments = decoder.instruments.capacity
         self.held_texts = Texts(self.instruments, text_bytes if text_bytes else <uint64_t> TEXT_BYTES)
         self.lines = lines - 1
+        self.trades = Trades(<uint32_t> self.lines, self.instruments)
         self.control = <uint32_t> (first_line + lines - 1)
         self.spliced = <Spliced *> calloc(self.instruments, sizeof(Spliced))
         self.follows = <Follow *> calloc(<size_t> self.lines * self.instruments, sizeof(Follow))
@@ -71,6 +73,7 @@ cdef class Coverage(Arbiter):
         cdef uint32_t i
         for i in range(1, self.end()):
             memset(self.follow(line, i), 0, sizeof(Follow))
+        self.trades.lost(line, self.end(), self.clock)
 
     cdef void lose(self, uint32_t line, uint8_t reason) noexcept nogil:
         self.alive &= ~(<uint64_t> 1 << line)

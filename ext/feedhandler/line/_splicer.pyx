@@ -119,6 +119,8 @@ cdef class Splicer(Coverage):
             self.malformed.keep(self.given, 0, self.given_line)
             if instrument and (self.head.kind == UPDATE_CHANGE or self.head.kind == UPDATE_SNAPSHOT):
                 self.spoil(instrument, self.given_line - <uint32_t> self.first_line)
+            elif instrument and self.head.kind == UPDATE_PASS:        # the other line's copy may do
+                self.trades.broken(self.given_line - <uint32_t> self.first_line, instrument, self.clock)
         elif self.given_standby:
             record.counters[LN_DUPLICATES] += 1
             if self.head.kind == UPDATE_SNAPSHOT:
@@ -131,7 +133,7 @@ cdef class Splicer(Coverage):
             elif instrument and self.head.kind == UPDATE_SNAPSHOT:
                 self.took_snapshot()
             elif instrument and self.head.flags & UPDATE_NUMBERED:
-                self.spliced[instrument].trade = self.head.last
+                self.trades.brought(self.given_line - <uint32_t> self.first_line, instrument, self.head.last, self.clock)
         if text != NULL:
             self.held_texts.remove(text)
 
@@ -204,6 +206,7 @@ cdef class Splicer(Coverage):
         if self.of_control():
             return 0
         self.spoilt |= <uint64_t> 1 << self.offered_line
+        self.trades.lost(self.offered_line, self.end(), self.clock)
         for i in range(1, self.end()):
             if self.rule == RULE_SNAPSHOT_FIRST:
                 self.follow(self.offered_line, i).whole = False
@@ -220,8 +223,9 @@ cdef class Splicer(Coverage):
         cdef Spliced *book = &self.spliced[self.head.instrument]
         cdef uint32_t line
         if self.head.instrument and self.head.flags & UPDATE_NUMBERED:
-            if self.head.last <= book.trade:
+            if self.trades.known(self.head.instrument, self.head.last, self.clock):
                 self.offered_record().counters[LN_DUPLICATES] += 1
+                self.trades.brought(self.offered_line, self.head.instrument, self.head.last, self.clock)
                 return 0
         elif self.head.instrument and not self.of_control():
             line = book.line

@@ -273,11 +273,11 @@ cdef bint judge(BinanceDecoder self) noexcept nogil:
         self.update.ts_event = MILLISECOND * <int64_t> self.transaction_ms
     elif self.futures or self.kind == TYPE_DEPTH:   # no time stands in a snapshot of the spot market
         self.update.ts_event = MILLISECOND * <int64_t> self.event_ms
-    if self.kind == TYPE_TRADE or self.kind == TYPE_AGGREGATE:      # numbered, so that of two lines' copies one passes
-        if self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.noted[ASKS], &self.trade_id):    # its number is `a`
-            return fh_json_fail_as(&self.cursor, self.noted[ASKS].bad)
+    if self.kind == TYPE_TRADE:             # numbered, so that of two lines' copies one passes
         self.update.first = self.update.last = self.trade_id
         self.update.flags |= UPDATE_NUMBERED
+    elif self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.noted[ASKS], &self.trade_id):
+        return fh_json_fail_as(&self.cursor, self.noted[ASKS].bad)     # its number is `a`, in a row of its own
     if self.name.len == 0:
         return fh_json_fail(&self.cursor)
     self.update.instrument = self.named(&self.name)

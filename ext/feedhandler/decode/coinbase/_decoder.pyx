@@ -14,7 +14,7 @@ from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_
                                        fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
                                        fh_text_is)
 from feedhandler.decode._levels cimport ASKS, BIDS, CHANGES, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SEEN_CHANGES, SIDES, once
-from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_PASS, UPDATE_SNAPSHOT
+from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_SNAPSHOT
 
 cdef extern from "iso_time.h" nogil:
     bint fh_iso_time(const uint8_t *at, uint32_t len, int64_t *ns)
@@ -58,6 +58,7 @@ cdef int side_of(fh_json *c) noexcept nogil:
 @cython.final
 cdef class ProtocolDecoder(LevelDecoder):
     cdef uint32_t wanted                # bits of the levels that the text's type has
+    cdef uint64_t trade_id
     cdef fh_text product, time
     cdef fh_json trade, maker, size, price      # where the values stand
 
@@ -79,6 +80,11 @@ cdef class ProtocolDecoder(LevelDecoder):
             if self.product.len == 0 or (not self.wanted and SOLD & ~self.seen):
                 return False
             self.update.instrument = self.named(&self.product)
+        if self.update.type == TYPE_TRADE:          # numbered, so that of two lines' copies one passes
+            if not fh_json_uint(&self.trade, &self.trade_id):
+                return fh_json_fail_as(&self.cursor, self.trade.bad)
+            self.update.first = self.update.last = self.trade_id
+            self.update.flags |= UPDATE_NUMBERED
         return True
 
     cdef bint members(self) noexcept nogil:
@@ -205,8 +211,8 @@ cdef class ProtocolDecoder(LevelDecoder):
 
     cdef int64_t match(self, const Run *run, Event *out) noexcept nogil:
         """`side` is the maker's: who hit it bought where that sold."""
-        cdef uint64_t number = 0
         cdef int maker = side_of(&self.maker)
-        if maker == 0 or not fh_json_uint(&self.trade, &number):
+        if maker == 0:
             return -1
-        return self.sale(run, SIDE_ASK if maker == BUY else SIDE_BID, number, &self.price, &self.size, out)
+        self.update.first = self.update.last = 0    # of the book's row a trade has no number
+        return self.sale(run, SIDE_ASK if maker == BUY else SIDE_BID, self.trade_id, &self.price, &self.size, out)
