@@ -235,7 +235,7 @@ def kraken(text: bytes) -> list[Said]:
     need(all(len(row) >= 3 and units(row[2], NANO) >= 0 for row in rows))
     ts = max([units(row[2], NANO) for row in rows], default=0)
     if "as" in parts or "bs" in parts:
-        need(not {"a", "b", "c"} & set(parts))
+        need(not {"a", "b", "c"} & set(parts) and {"as", "bs"} <= set(parts))
         said = Said("M", symbol, flags=MBP | SNAPSHOT, ts_event=ts)
         return known(symbol, whole_book(said, changes("kraken", said, parts, "bs", "as")))
     need("c" in parts)

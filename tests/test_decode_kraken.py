@@ -102,6 +102,8 @@ def test_look_says_what_a_text_is(text, kind, letter):
         UPDATE.replace(b'"book-10","A/B"', b'"book-10"'),
         SNAPSHOT.replace(b'"bs"', b'"b"'),
         SNAPSHOT.replace(b'"bs"', b'"as"'),
+        SNAPSHOT.replace(b'"bs"', b'"other"'),
+        SNAPSHOT.replace(b'"as"', b'"other"'),
         BOTH.replace(b'{"b"', b'{"a"'),
         BOTH.replace(b'{"b"', b'7,{"b"'),
         TRADE.replace(b'"b","l"', b'"x","l"'),

@@ -3,6 +3,7 @@
 Every change sets one level of the book and, at price 1, its own number: so the book itself says how far it has come.
 """
 
+import zlib
 from typing import Any
 
 import hypothesis.strategies as st
@@ -14,7 +15,8 @@ from feedhandler.line._resyncs import RESYNC_OVER, RESYNC_SUBSCRIBE
 from feedhandler.records import Quality
 
 PRICE, SIZE = 10**9, 10**8
-SYMBOLS = {"binance": "BTCUSDT", "bitstamp": "btcusd", "coinbase": "BTC-USD"}
+SYMBOLS = {"binance": "BTCUSDT", "bitstamp": "btcusd", "coinbase": "BTC-USD", "kraken": "XBT/USD"}
+ON_SOCKET = ("coinbase", "kraken")
 
 
 class Venue:
@@ -42,12 +44,27 @@ class Venue:
         if self.name == "bitstamp":
             data = {"timestamp": "1", "microtimestamp": str(10 * number), "bids": rows, "asks": []}
             return packed({"event": "data", "channel": "diff_order_book_btcusd", "data": data})
+        if self.name == "kraken":
+            checksum = str(zlib.crc32(self.spelled(number)))
+            bids = self.kraken_rows([(1, number), (price, size)])
+            return packed([7, {"b": bids, "c": checksum}, "book-10", self.symbol])
         changes = [["buy", *row] for row in rows]
         return packed(
             {"type": "l2update", "product_id": self.symbol, "changes": changes, "time": "2026-11-22T15:00:00.000001Z"}
         )
 
+    def kraken_rows(self, levels: list[tuple[int, int]]) -> list[list[str]]:
+        return [[f"{price}.00", f"{size}.000", "1.5"] for price, size in levels]
+
+    def spelled(self, number: int) -> bytes:
+        """What Kraken's checksum is made of: the best ten bids (there are no asks) without point and leading zeros."""
+        best = sorted(self.book(number).items(), reverse=True)[:10]
+        return "".join(f"{price // PRICE}00{size // SIZE}000" for price, size in best).encode()
+
     def snapshot(self, number: int) -> bytes:
+        if self.name == "kraken":
+            bids = [(price // PRICE, size // SIZE) for price, size in self.book(number).items()]
+            return packed([7, {"as": [], "bs": self.kraken_rows(bids)}, "book-10", self.symbol])
         rows = [[str(price // PRICE), str(size // SIZE)] for price, size in self.book(number).items()]
         if self.name == "binance":
             body: dict[str, Any] = {"lastUpdateId": 10 * number, "bids": rows, "asks": []}
@@ -83,7 +100,7 @@ class Story:
             return
         self.at[line] = self.now
         self.world.connect(line)
-        if self.venue.name == "coinbase":
+        if self.venue.name in ON_SOCKET:
             self.world.say(line, self.venue.snapshot(self.now))
 
     def say(self, line: int, count: int) -> None:
@@ -110,7 +127,7 @@ class Story:
         for wish in self.world.wishes():
             self.wanted = wish.kind != RESYNC_OVER
             assert wish.kind != RESYNC_SUBSCRIBE
-        if self.wanted and self.venue.name != "coinbase":
+        if self.wanted and self.venue.name not in ON_SOCKET:
             number = max(self.now - lag, 0)
             self.world.control(self.venue.snapshot(number))
             self.model.snapshot(10 * number, self.world.ms)
@@ -164,7 +181,7 @@ steps = st.lists(
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.sampled_from(["binance", "bitstamp", "coinbase"]), st.integers(1, 2), steps)
+@given(st.sampled_from(sorted(SYMBOLS)), st.integers(1, 2), steps)
 def test_a_book_that_is_live_is_what_a_lossless_run_has_there(name: str, lines: int, story: list[Any]) -> None:
     run = Story(name, lines)
     for verb, *arguments in story:
@@ -177,7 +194,7 @@ def test_a_book_that_is_live_is_what_a_lossless_run_has_there(name: str, lines: 
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.sampled_from(["binance", "bitstamp", "coinbase"]), st.lists(st.integers(0, 400), min_size=1, max_size=12))
+@given(st.sampled_from(sorted(SYMBOLS)), st.lists(st.integers(0, 400), min_size=1, max_size=12))
 def test_with_two_lines_of_which_one_is_cut_at_a_time_nothing_is_lost(name: str, cuts: list[int]) -> None:
     """Once a book is LIVE it stays so, through any number of cuts at any byte, one line after the other."""
     run = Story(name, 2)

@@ -221,7 +221,7 @@ cdef class ProtocolDecoder(LevelDecoder):
         if not fh_json_done(&self.cursor):
             return -1
         if self.update.kind == UPDATE_SNAPSHOT:
-            if self.seen & CHANGE:
+            if self.seen & CHANGE or SNAPSHOT & ~self.seen:     # a side without levels is an empty array
                 return -1
         else:
             if self.seen & SNAPSHOT or not self.seen & SEEN_CHECKSUM:
@@ -243,6 +243,7 @@ cdef class ProtocolDecoder(LevelDecoder):
         cdef fh_json_row row
         cdef int64_t price, size, ts
         cdef bint whole = (side & SNAPSHOT) != 0
+        cdef bint unknown = whole or not self.known_decimals()
         cdef const uint8_t *price_at
         cdef const uint8_t *size_at
         self.begin_row(run, ACTION_MODIFY, SIDE_BID if side & (SEEN_BIDS | SEEN_WHOLE_BIDS) else SIDE_ASK,
@@ -254,14 +255,14 @@ cdef class ProtocolDecoder(LevelDecoder):
             price_at = c.at
             if not fh_json_decimal(c, row.price_exponent, &price):
                 return -1
-            if whole:
+            if unknown:
                 self.sent_price_decimals = max(self.sent_price_decimals, decimals_of(price_at, c.at))
             if not fh_json_item(c):
                 return -1
             size_at = c.at
             if not fh_json_decimal(c, row.size_exponent, &size):
                 return -1
-            if whole:
+            if unknown:
                 self.sent_size_decimals = max(self.sent_size_decimals, decimals_of(size_at, c.at))
             if not fh_json_item(c) or not fh_json_decimal(c, NANO_EXPONENT, &ts):
                 return -1
@@ -280,12 +281,16 @@ cdef class ProtocolDecoder(LevelDecoder):
             made += 1
         return -1 if c.bad else made
 
+    cdef bint known_decimals(self) noexcept nogil:
+        cdef InstrumentRecord *record = &self.instruments.records[self.update.instrument]
+        return record.price_decimals != 0 or record.size_decimals != 0
+
     cdef void taken_in(self) noexcept nogil:
-        """The checksum is made of the numbers as they are sent: with how many decimals, a snapshot shows."""
+        """The checksum is made of the numbers as they are sent: with how many decimals, a snapshot shows; an empty one's, the first update."""
         cdef InstrumentRecord *record
-        if self.update.kind == UPDATE_SNAPSHOT and self.update.instrument:
+        if self.update.instrument and (self.sent_price_decimals or self.sent_size_decimals):
             record = &self.instruments.records[self.update.instrument]
-            if self.sent_price_decimals or self.sent_size_decimals:
+            if self.update.kind == UPDATE_SNAPSHOT or not self.known_decimals():
                 record.price_decimals = <uint8_t> min(self.sent_price_decimals, 18)
                 record.size_decimals = <uint8_t> min(self.sent_size_decimals, 18)
 
