@@ -33,6 +33,10 @@ class Venue:
             bids[price] = size
         return {price * PRICE: size * SIZE for price, size in bids.items() if size}
 
+    def stamp(self, number: int) -> int:
+        """Bitstamp's: the first three changes of ten bear one, the others their own."""
+        return 10 * (number - number % 10 + 3 if 1 <= number % 10 <= 3 else number)
+
     def change(self, number: int) -> bytes:
         price, size = self.levels[number - 1]
         rows = [["1", str(number)], [str(price), str(size)]]
@@ -42,7 +46,7 @@ class Venue:
                 {"e": "depthUpdate", "E": 1, "s": self.symbol, "U": first, "u": 10 * number, "b": rows, "a": []}
             )
         if self.name == "bitstamp":
-            data = {"timestamp": "1", "microtimestamp": str(10 * number), "bids": rows, "asks": []}
+            data = {"timestamp": "1", "microtimestamp": str(self.stamp(number)), "bids": rows, "asks": []}
             return packed({"event": "data", "channel": "diff_order_book_btcusd", "data": data})
         if self.name == "kraken":
             checksum = str(zlib.crc32(self.spelled(number)))
@@ -65,12 +69,14 @@ class Venue:
         if self.name == "kraken":
             bids = [(price // PRICE, size // SIZE) for price, size in self.book(number).items()]
             return packed([7, {"as": [], "bs": self.kraken_rows(bids)}, "book-10", self.symbol])
+        if self.name == "bitstamp" and number % 10 in (1, 2):
+            number -= number % 10  # a snapshot has all that bears its stamp
         rows = [[str(price // PRICE), str(size // SIZE)] for price, size in self.book(number).items()]
         if self.name == "binance":
             body: dict[str, Any] = {"lastUpdateId": 10 * number, "bids": rows, "asks": []}
             return packed({"rest": "depth", "symbol": self.symbol, "body": body})
         if self.name == "bitstamp":
-            body = {"timestamp": "1", "microtimestamp": str(10 * number), "bids": rows, "asks": []}
+            body = {"timestamp": "1", "microtimestamp": str(self.stamp(number)), "bids": rows, "asks": []}
             return packed({"rest": "depth", "symbol": self.symbol, "body": body})
         return packed({"type": "snapshot", "product_id": self.symbol, "bids": rows, "asks": []})
 

@@ -167,8 +167,57 @@ def test_stamps_rise_and_a_snapshot_must_be_younger_than_the_first_change() -> N
     assert world.state("btcusd")[0] == Quality.INIT and [w.kind for w in world.wishes()] == [RESYNC_SNAPSHOT]
     world.control(rest(55))
     assert world.state("btcusd") == LIVE and world.book("btcusd")[0] == {100 * PRICE: 60 * SIZE}
-    world.say(0, stamp(60, size=1), stamp(59, size=1), stamp(61))
+    world.say(0, stamp(60), stamp(59, size=1), stamp(61))
     assert world.book("btcusd")[0] == {100 * PRICE: 61 * SIZE} and world.line_counts(0)["duplicates"] == 2
+
+
+def test_two_changes_of_one_stamp_are_both_applied_and_each_copy_but_once() -> None:
+    world = World("bitstamp", 2)
+    for line in (0, 1):
+        world.say(line, stamp(50))
+    world.control(rest(55))
+    world.say(0, stamp(60, size=1))
+    world.say(1, stamp(60, size=1), stamp(60, size=2))
+    assert world.book("btcusd")[0] == {100 * PRICE: 2 * SIZE}
+    world.say(0, stamp(60, size=2), stamp(60, size=3))
+    assert world.book("btcusd")[0] == {100 * PRICE: 3 * SIZE} and world.state("btcusd") == LIVE
+    assert [world.line_counts(line)["duplicates"] for line in (0, 1)] == [1, 2]
+
+
+def test_a_connection_that_begins_amid_a_stamp_is_not_believed_until_the_book_has_passed_it() -> None:
+    world = World("bitstamp", 2)
+    world.say(0, stamp(50))
+    world.control(rest(55))
+    world.say(0, stamp(60, size=1))
+    world.say(1, stamp(60, size=3))  # a second one, or a third: nobody knows
+    assert world.book("btcusd")[0] == {100 * PRICE: 1 * SIZE} and world.state("btcusd") == LIVE
+    world.say(0, stamp(60, size=2))
+    assert world.book("btcusd")[0] == {100 * PRICE: 2 * SIZE}
+    world.cut(0)
+    assert world.state("btcusd")[0] == Quality.STALE
+
+
+def test_changes_of_one_stamp_in_an_unknown_order_are_a_gap_not_a_guess() -> None:
+    world = World("bitstamp", 2)
+    world.say(0, stamp(50))
+    world.say(1, stamp(60, size=2))
+    world.say(0, stamp(60, size=1), stamp(60, size=2), stamp(70))
+    world.control(rest(55))
+    world.pass_time(10)
+    assert world.state("btcusd")[0] == Quality.STALE
+    world.control(rest(65))
+    assert world.state("btcusd") == LIVE and world.book("btcusd")[0] == {100 * PRICE: 70 * SIZE}
+
+
+def test_more_changes_of_one_stamp_than_can_be_told_apart_are_a_gap() -> None:
+    world = World("bitstamp")
+    world.say(0, stamp(50))
+    world.control(rest(50))
+    world.say(0, *(stamp(60, size=n) for n in range(1, 9)))
+    assert world.book("btcusd")[0] == {100 * PRICE: 8 * SIZE} and world.state("btcusd") == LIVE
+    world.say(0, stamp(60, size=9))
+    world.pass_time(10)
+    assert world.state("btcusd") == (Quality.STALE, Reason.GAP)
 
 
 def test_a_line_ahead_of_the_others_waits_until_one_in_step_has_passed_it_by() -> None:
@@ -229,4 +278,6 @@ def test_whole_books_on_the_line_need_no_snapshot() -> None:
     for last in (10, 20, 15):
         world.say(0, stamp(last, "order_book_btcusd"))
     assert world.state("btcusd") == LIVE and world.book("btcusd")[0] == {100 * PRICE: 20 * SIZE}
+    world.say(0, stamp(20, "order_book_btcusd", size=7), stamp(20, "order_book_btcusd"))
+    assert world.book("btcusd")[0] == {100 * PRICE: 7 * SIZE}  # another of the same stamp; then a copy
     assert world.wishes() == []

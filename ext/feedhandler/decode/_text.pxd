@@ -13,7 +13,7 @@ cdef enum:                      # TextDecoder.rule: how a book's texts are joine
     RULE_NONE = 0
     RULE_RANGES = 1             # numbered first..last: the first applied has first <= snapshot + 1 <= last, then first = last + 1
     RULE_CHAIN = 2              # as RANGES, but the first has first <= snapshot <= last, then previous = last
-    RULE_STAMPS = 3             # `last` rises (a time in us): what is not above the snapshot's is dropped; loss does not show
+    RULE_STAMPS = 3             # `last` rises (a time in us), or not: texts of one are told apart by what they say; loss does not show
     RULE_SNAPSHOT_FIRST = 4     # the snapshot comes on the socket, then updates of that connection only; no numbers
 
 cdef enum:                      # Update.kind

@@ -17,6 +17,9 @@ cdef enum:                      # Spliced.wish, Follow.wish
     WISH_DUE = 1                # the ring was full, or it was made just now
     WISH_SENT = 2
 
+cdef enum:
+    SAME = 8                    # texts of one stamp that a book can tell apart
+
 cdef struct Spliced:            # one instrument's book
     uint64_t last               # it is whole to this number
     uint64_t wanted             # the snapshot must be of this number or later
@@ -27,11 +30,15 @@ cdef struct Spliced:            # one instrument's book
     uint8_t reason
     uint8_t wish
     uint8_t line                # SNAPSHOT_FIRST: the line that feeds it; NO_LINE = none
+    bint entire                 # STAMPS: it has all that bears the stamp `last`, by a snapshot
+    uint8_t marked              # else this many texts that do,
+    uint64_t marks[SAME]        # and their marks
     bint changes                # changes have been seen: a whole book on a line is not all there is
 
 cdef struct Follow:             # what one line's present connection has shown of one instrument
     uint64_t first              # of the first change: all from here on come on this line, in order; 0 = none yet
     uint64_t latest             # of the last one
+    uint64_t mark               # STAMPS: the first change's mark
     bint whole                  # SNAPSHOT_FIRST: its snapshot has come, and all updates since were good
     uint8_t wish
 
@@ -73,6 +80,19 @@ cdef class Coverage(Arbiter):
     cdef void go_on_sweeping(self) noexcept nogil
     cdef void tend(self, uint32_t instrument, uint8_t reason) noexcept nogil
     cdef bint covered(self, uint32_t instrument) noexcept nogil
+    cdef bint joined_at(self, uint32_t line, uint32_t instrument) noexcept nogil
+
+    cdef inline bint has_mark(self, uint32_t instrument, uint64_t mark) noexcept nogil:
+        """STAMPS: the book has this text of the stamp `last`."""
+        cdef const Spliced *book = &self.spliced[instrument]
+        cdef int i
+        if book.entire:
+            return True
+        for i in range(book.marked):
+            if book.marks[i] == mark:
+                return True
+        return False
+
     cdef bint hole_is_due(self, int64_t since) noexcept nogil
     cdef void tell(self, uint32_t instrument, uint8_t quality, uint8_t reason) noexcept nogil
     cdef void doubt(self, uint32_t instrument, uint8_t state, uint8_t reason) noexcept nogil

@@ -90,11 +90,19 @@ cdef class Coverage(Arbiter):
             if self.spoilt >> line & 1:
                 continue
             if self.rule == RULE_STAMPS:
-                if follow.first != 0 and follow.first <= self.spliced[instrument].last:
+                if self.joined_at(line, instrument):
                     return True
             elif follow.first != 0 or self.serving >> line & 1:
                 return True
         return False
+
+    cdef bint joined_at(self, uint32_t line, uint32_t instrument) noexcept nogil:
+        """STAMPS: the book has come, by other means, to where this line's connection begins: it brings all that follows."""
+        cdef const Follow *follow = self.follow(line, instrument)
+        cdef const Spliced *book = &self.spliced[instrument]
+        if follow.first == 0 or follow.first > book.last:
+            return False
+        return follow.first < book.last or self.has_mark(instrument, follow.mark)
 
     # -- all books, one after the other --------------------------------------------------------------------------------
 

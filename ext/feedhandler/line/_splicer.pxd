@@ -39,7 +39,10 @@ cdef class Splicer(Coverage):
     cdef int judge_snapshot(self, const Message *message, Run *run) noexcept nogil
     cdef int judge_on_socket(self, const Message *message, Run *run) noexcept nogil
     cdef void judge_life(self) noexcept nogil
-    cdef bint in_step(self, uint32_t instrument, uint64_t last) noexcept nogil
+    cdef bint room_for_mark(self, uint32_t instrument, uint64_t last) noexcept nogil
+    cdef bint in_step(self, uint32_t instrument, const Text *text) noexcept nogil
+    cdef bint marked(self, uint32_t instrument) noexcept nogil
+    cdef void mark_text(self, uint32_t instrument) noexcept nogil
     cdef void prove(self, uint32_t instrument) noexcept nogil
     cdef bint seen(self, uint32_t instrument) noexcept nogil
     cdef bint proven(self, uint32_t instrument, uint64_t last) noexcept nogil

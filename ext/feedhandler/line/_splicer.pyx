@@ -14,7 +14,10 @@ the hole later heals it all the same; a snapshot of number L takes the place of 
 
 *Stamps* (RULE_STAMPS). Numbers rise and do not tell what is missing. A connection brings all there is from its first
 change on, `Follow.first`. So its change may be applied only if the book has reached that first one by other means: the
-line is then *in step*. Until then its changes wait, and it is a gap when no line in step passes them by.
+line is then *in step*. Until then its changes wait, and it is a gap when no line in step passes them by. Two changes may bear
+one stamp, so each has a mark, the hash of its text: what bears the book's own stamp is a copy only if its mark is known. Of
+changes of one stamp that wait from different lines the order is not known: they go no further, which is a gap.
+A snapshot has all of its stamp, as the venue's own rule says.
 
 *Snapshot first* (RULE_SNAPSHOT_FIRST). No numbers at all: a connection's snapshot, then its updates. One line feeds the
 book; the others feed standby books of their own (_standby.pyx), and when the first is lost the whole book changes over.
@@ -39,12 +42,16 @@ from feedhandler._records cimport (CONNECTION_AUTHENTICATING, CONNECTION_CONNECT
 from feedhandler.decode._text cimport (RULE_CHAIN, RULE_SNAPSHOT_FIRST, RULE_STAMPS, UPDATE_CHANGE, UPDATE_CONTROL,
                                        UPDATE_LIFE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT, UPDATE_SNAPSHOT)
 from feedhandler.line._coverage cimport (BOOK_BROKEN, BOOK_DOUBTED, BOOK_NEW, BOOK_WHOLE, WISH_DUE, WISH_NONE,
-                                         WISH_SENT, Coverage, Follow, Spliced)
+                                         WISH_SENT, Coverage, Follow, SAME, Spliced)
 from feedhandler.line._holes cimport TAKE_CONNECTION, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_STANDBY
 from feedhandler.line._resyncs cimport RESYNC_CONNECT, RESYNC_SUBSCRIBE
 from feedhandler.line._texts cimport TEXT_KEPT, TEXT_KNOWN, Text
 from feedhandler.line._word cimport Word
 from feedhandler.session._framing cimport FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_UNSEQUENCED, Frame
+
+
+cdef extern from "xxh64.h" nogil:
+    uint64_t fh_xxh64(const uint8_t *data, size_t bytes)
 
 
 cdef class Splicer(Coverage):
@@ -244,7 +251,9 @@ cdef class Splicer(Coverage):
         cdef Follow *follow = self.follow(self.offered_line, k)
         cdef uint64_t last = self.head.last
         cdef LineRecord *record = self.offered_record()
-        if self.rule != RULE_CHAIN:
+        if self.rule == RULE_STAMPS:
+            self.head.previous = fh_xxh64(message.data, message.len)
+        elif self.rule != RULE_CHAIN:
             self.head.previous = self.head.first - (self.head.first > 0)
         if self.of_control():
             record.counters[LN_REFUSED] += 1
@@ -257,15 +266,16 @@ cdef class Splicer(Coverage):
             self.held_texts.clear(k)
         if follow.first == 0:
             follow.first = last if self.rule == RULE_STAMPS else self.head.previous + 1
+            follow.mark = self.head.previous
         follow.latest = max(follow.latest, last)
         if book.state == BOOK_WHOLE or book.state == BOOK_DOUBTED:
-            if last <= book.last:
+            if last < book.last or (last == book.last and (self.rule != RULE_STAMPS or self.has_mark(k, self.head.previous))):
                 record.counters[LN_DUPLICATES] += 1
                 if book.state == BOOK_DOUBTED and book.reason == REASON_SNAPSHOT:
                     self.prove(k)                       # it began before the snapshot: all behind that comes here
                 return 0
             if self.rule == RULE_STAMPS:
-                if book.state == BOOK_WHOLE and follow.first <= book.last:
+                if book.state == BOOK_WHOLE and self.joined_at(self.offered_line, k) and self.room_for_mark(k, last):
                     return self.hand_out(message, run, self.offered_ts, self.offered_line)
             elif self.head.previous <= book.last:
                 return self.hand_out(message, run, self.offered_ts, self.offered_line)
@@ -278,7 +288,7 @@ cdef class Splicer(Coverage):
         cdef LineRecord *record = self.offered_record()
         cdef uint64_t lost = self.held_texts.lost
         cdef int kept = self.held_texts.keep(k, self.offered_line, self.offered_ts, self.head.previous, self.head.last,
-                                       message.data, message.len)
+                                       self.rule == RULE_STAMPS, message.data, message.len)
         self.channel.counters[CH_HELD_FULL] += self.held_texts.lost - lost
         if kept == TEXT_KEPT:
             record.counters[LN_AHEAD] += 1
@@ -294,13 +304,24 @@ cdef class Splicer(Coverage):
             self.hole_first = min(self.hole_first, book.hole_since)
         return 0
 
-    cdef bint in_step(self, uint32_t k, uint64_t last) noexcept nogil:
-        """STAMPS: some line that has joined the book's row has come as far as `last`."""
+    cdef bint room_for_mark(self, uint32_t k, uint64_t last) noexcept nogil:
+        """Of so many texts of one stamp copies could not be told from others."""
+        return last > self.spliced[k].last or self.spliced[k].marked < SAME
+
+    cdef bint in_step(self, uint32_t k, const Text *text) noexcept nogil:
+        """STAMPS: some line that has joined the book's row has brought this text, and nothing before it that waits behind it."""
+        cdef const Text *other = self.held_texts.next(text)
+        cdef uint64_t last = text.last
         cdef uint32_t line
-        cdef const Follow *follow
+        if not self.room_for_mark(k, last):
+            return False
+        while other != NULL and other.last == last:
+            if other.line != text.line:
+                return False
+            other = self.held_texts.next(other)
         for line in range(<uint32_t> self.lines):
-            follow = self.follow(line, k)
-            if follow.first != 0 and follow.first <= self.spliced[k].last and follow.latest >= last:
+            if self.joined_at(line, k) and (self.follow(line, k).latest > last
+                                            or (text.lines >> line & 1 and self.follow(line, k).latest == last)):
                 return True
         return False
 
@@ -331,7 +352,9 @@ cdef class Splicer(Coverage):
         cdef const Text *text = self.held_texts.first(k)
         cdef LineRecord *record = self.offered_record()
         if alone:
-            if last <= book.last and book.state == BOOK_WHOLE:
+            self.head.previous = fh_xxh64(message.data, message.len) if self.rule == RULE_STAMPS else 0
+            if book.state == BOOK_WHOLE and (last < book.last or (last == book.last and (self.rule != RULE_STAMPS
+                                                                                         or self.marked(k)))):
                 record.counters[LN_DUPLICATES] += 1
                 return 0
             self.given_proves = True
@@ -421,6 +444,23 @@ cdef class Splicer(Coverage):
         run.line = self.given_line
         return TAKE_RUN
 
+    cdef bint marked(self, uint32_t k) noexcept nogil:
+        """STAMPS: this whole book, of the stamp of the one that there is, is that one, or was before it."""
+        cdef int i
+        for i in range(self.spliced[k].marked):
+            if self.spliced[k].marks[i] == self.head.previous:
+                return True
+        return False
+
+    cdef void mark_text(self, uint32_t k) noexcept nogil:
+        """STAMPS: the book has this text, of the stamp `head.last`."""
+        cdef Spliced *book = &self.spliced[k]
+        if self.head.last != book.last:
+            book.marked = 0
+        book.entire = False
+        book.marks[book.marked % SAME] = self.head.previous
+        book.marked = min(book.marked + 1, <int> SAME)
+
     # -- what was handed out has been decoded --------------------------------------------------------------------------
 
     cdef void took_change(self) noexcept nogil:
@@ -428,6 +468,8 @@ cdef class Splicer(Coverage):
         cdef Spliced *book = &self.spliced[k]
         if self.rule == RULE_SNAPSHOT_FIRST:
             return
+        if self.rule == RULE_STAMPS:
+            self.mark_text(k)
         book.last = self.head.last
         if book.state == BOOK_DOUBTED:
             self.channel.counters[CH_RECOVERED] += book.gap
@@ -447,6 +489,9 @@ cdef class Splicer(Coverage):
         cdef Follow *follow
         self.channel.counters[CH_SNAPSHOTS] += 1
         self.channel.counters[CH_SPANNED] += book.gap
+        if self.rule == RULE_STAMPS:
+            self.mark_text(k)
+            book.entire = True
         book.last = self.head.last
         book.hole_since = INT64_MIN
         self.held_texts.rows[k].dropped = 0
@@ -476,11 +521,12 @@ cdef class Splicer(Coverage):
             if text == NULL:
                 book.hole_since = INT64_MIN
                 break
-            if text.last <= book.last:
+            if text.last < book.last or (text.last == book.last
+                                         and (self.rule != RULE_STAMPS or self.has_mark(k, text.previous))):
                 self.channel.counters[CH_OUTDATED] += 1
                 self.held_texts.remove(text)
                 continue
-            goes = self.in_step(k, text.last) if self.rule == RULE_STAMPS else text.previous <= book.last
+            goes = self.in_step(k, text) if self.rule == RULE_STAMPS else text.previous <= book.last
             if not goes:
                 if book.state == BOOK_WHOLE:
                     book.hole_since = text.ts_recv
@@ -493,6 +539,8 @@ cdef class Splicer(Coverage):
             if not self.texts_decoder.look(&self.waited, &self.head):
                 self.held_texts.remove(text)
                 continue
+            if self.rule == RULE_STAMPS:
+                self.head.previous = text.previous
             self.given_text = text
             return self.hand_out(&self.waited, run, text.ts_recv, text.line)
         self.draining = 0

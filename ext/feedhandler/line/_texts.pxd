@@ -9,7 +9,8 @@ cdef enum:
 cdef struct Text:               # head of a record of the ring; its bytes follow
     uint64_t size               # bytes to the next record, this head included
     uint64_t before, behind     # places of its neighbours in the instrument's row; NOWHERE = none
-    uint64_t previous, last     # its numbers
+    uint64_t previous, last     # its numbers; STAMPS: its mark, and its number
+    uint64_t lines              # that brought it, as bits
     int64_t ts_recv
     uint32_t length
     uint32_t instrument         # 0: dead, or the rest of the ring
@@ -29,7 +30,7 @@ cdef class Texts:
     cdef Row *rows
     cdef uint64_t lost                      # dropped for want of room
 
-    cdef int keep(self, uint32_t instrument, uint32_t line, int64_t ts_recv, uint64_t previous, uint64_t last,
+    cdef int keep(self, uint32_t instrument, uint32_t line, int64_t ts_recv, uint64_t previous, uint64_t last, bint marked,
                   const uint8_t *data, uint32_t length) noexcept nogil
     cdef void remove(self, Text *text) noexcept nogil
     cdef void clear(self, uint32_t instrument) noexcept nogil

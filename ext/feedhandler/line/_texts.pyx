@@ -37,15 +37,25 @@ cdef class Texts:
             munmap(self.bytes, self.room)
         free(self.rows)
 
-    cdef int keep(self, uint32_t instrument, uint32_t line, int64_t ts_recv, uint64_t previous, uint64_t last,
+    cdef int keep(self, uint32_t instrument, uint32_t line, int64_t ts_recv, uint64_t previous, uint64_t last, bint marked,
                   const uint8_t *data, uint32_t length) noexcept nogil:
-        """Copy a text that covers the numbers (previous, last] of an instrument; see TEXT_KEPT."""
+        """Copy a text that covers the numbers (previous, last] of an instrument; see TEXT_KEPT.
+
+        `marked`: `previous` is its mark instead, and texts of one number differ where their marks do.
+        """
         cdef Row *row = &self.rows[instrument]
         cdef uint64_t before = self.lower(row, last), behind, place
+        cdef uint64_t same = before
         cdef Text *text
-        if before != NOWHERE and self.at(before).last == last and self.at(before).previous <= previous:
-            row.finger = before
-            return TEXT_KNOWN
+        while same != NOWHERE and self.at(same).last == last:
+            text = self.at(same)
+            if text.previous == previous or (not marked and text.previous < previous):
+                row.finger = before
+                text.lines |= <uint64_t> 1 << line
+                return TEXT_KNOWN
+            if not marked:
+                break
+            same = text.before
         place = self.place(length)
         if place == NOWHERE:
             return TEXT_REFUSED
@@ -57,6 +67,7 @@ cdef class Texts:
         text.before, text.behind = before, behind
         text.previous, text.last, text.ts_recv = previous, last, ts_recv
         text.length, text.instrument, text.line = length, instrument, line
+        text.lines = <uint64_t> 1 << line
         memcpy(text + 1, data, length)
         self.head = place + text.size
         if before == NOWHERE:
