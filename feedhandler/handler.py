@@ -104,6 +104,7 @@ class Handler(Closing):
         self._transports = transports
         self._recovery: RecoveryControl | None = None
         self._framings = self._more_framings()
+        """Of the live lines; the shard's, too, but for streams while a recording is played before them."""
         with contextlib.ExitStack() as stack:
             opened, self.backend = (receiver, "capture") if receiver is not None else self._open()
             if handover is not None:
@@ -125,17 +126,22 @@ class Handler(Closing):
             self._malformed = Malformed(names, arbiters, self.segment.lines, self.notes.append)
             numbers = [number for number, channel in enumerate(config.channels) for _ in channel.lines]
             run = config.handler
+            before = handover is not None and self._is_stream()
+            framings = self._more_framings() if before else self._framings
             self.shard = Shard(
                 self.receiver,
                 self.publisher,
-                list(zip(self._framings, numbers, strict=True)),
+                list(zip(framings, numbers, strict=True)),
                 self._parts,
                 wait=run.wait,
                 spin_us=run.spin_us,
                 latency_sample=run.latency_sample if self._live and handover is None else 0,
             )
             if handover is not None:
-                handover.join(self._framings, self._more_framings, numbers, arbiters, self.publisher)
+                live = self._framings if before else self._more_framings()
+                handover.join(framings, self._more_framings(), live, numbers, arbiters, self.publisher)
+                if before:
+                    handover.receiver.lead(self.shard)
             for number, channel in enumerate(config.channels):
                 protocol = decode.protocol(channel.protocol)
                 day = session_date(protocol, stated=channel.date, first_packet=moment)
@@ -321,8 +327,9 @@ class Handler(Closing):
         self._stack.enter_context(Waker(self.segment, run.wake_us))
         if self._live and self._is_stream():
             self._make_streams()
-            if self.handover is None:
-                self._connect()
+            for control in self._streams:
+                if self.handover is None or control is self._websockets:
+                    control.start()
         if self.ladders and self._transports is None:
             self._recovery = RecoveryControl(self.ladders, self.notes.append)
             self._recovery.start()
@@ -337,11 +344,9 @@ class Handler(Closing):
     def _went_live(self) -> None:
         """The recording is over, and packets are those of the lines: their latency means something."""
         self.shard.measure(self.config.handler.latency_sample)
-        self._connect()
-
-    def _connect(self) -> None:
         for control in self._streams:
-            control.start()
+            if control is not self._websockets:
+                control.start()
 
     def _sessions(self) -> list[str]:
         """The session of each line's channel."""
@@ -394,6 +399,7 @@ class Handler(Closing):
             wishes,
             self.notes,
             self._sentences,
+            lambda: self.handover is None or self.handover.receiver.state in ("live", "present"),
         )
         self._streams = made
         self._websockets = next((control for control in made if isinstance(control, WebSocketControl)), None)

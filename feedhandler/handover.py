@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from feedhandler.errors import ConfigError
 from feedhandler.receive._handover import HandoverReceiver
+from feedhandler.venue_config import CONTROL
 
 if TYPE_CHECKING:
     from feedhandler.config import Channel, Config, Line
@@ -101,16 +102,18 @@ class Handover:
 
     def join(
         self,
-        framings: Sequence[Framing],
-        apart: Callable[[], list[Framing]],
+        framings: list[Framing],
+        apart: list[Framing],
+        keeping: list[Framing],
         channel_of: list[int],
         arbiters: Sequence[Arbiter],
         publisher: Publisher,
     ) -> None:
-        """What the lines lead to in their handler; `apart` makes framings that share nothing with these."""
+        """What the lines lead to in their handler: the shard's framings, and two sets more that share nothing with
+        these; `keeping`, of streams, go on live."""
         for arbiter in arbiters:
             arbiter.catch_up()
-        self.receiver.join([*apart(), *apart(), *framings], channel_of, arbiters, publisher)
+        self.receiver.join([*keeping, *apart, *framings], channel_of, arbiters, publisher)
 
     @property
     def receiver(self) -> HandoverReceiver:
@@ -211,8 +214,8 @@ class Handover:
 def match(config: Config, recording: Recording) -> tuple[list[str], list[int]]:
     """(channels of the recording to play, for each of their lines the configured one's number, -1 = none).
 
-    A recorded line is the configured one of the same channel and name; else the one with the same address. Raises
-    ConfigError when a configured channel was not recorded, or was recorded with another protocol.
+    A recorded line is the configured one of the same channel and name; else, but for WebSockets, the one with the same
+    address. Raises ConfigError when a configured channel was not recorded, or was recorded with another protocol.
     """
     lines = [(channel, line) for channel in config.channels for line in channel.lines]
     found = {id(recorded): _match(lines, recorded) for recorded in recording.lines}
@@ -226,6 +229,14 @@ def match(config: Config, recording: Recording) -> tuple[list[str], list[int]]:
                 f"channel {channel.name}, line {line.name} is configured as {channel.protocol} over {channel.session}, "
                 f"and was recorded as {recorded.protocol} over {recorded.session}"
             )
+        if channel.websocket:  # the control line names the others by their place
+            places = [each.name for each in recording.lines if each.channel == recorded.channel]
+            if line.name != CONTROL and places.index(line.name) != channel.lines.index(line):
+                raise ConfigError(
+                    f"channel {channel.name}: line {line.name} is number {channel.lines.index(line) + 1} in the "
+                    f"configuration and {places.index(line.name) + 1} in the recording, whose control line names lines "
+                    "by their place: give them in the recorded order"
+                )
     for channel in config.channels:
         if not any(at >= 0 and lines[at][0] is channel for at in found.values()):
             there = ", ".join(dict.fromkeys(f"{line.channel}/{line.name}" for line in recording.lines)) or "nothing"
@@ -242,7 +253,9 @@ def _match(lines: list[tuple[Channel, Line]], recorded: RecordedLine) -> int:
     for number, (channel, line) in enumerate(lines):
         if (channel.name, line.name) == (recorded.channel, recorded.name):
             return number
-    for number, (_, line) in enumerate(lines):
+    for number, (channel, line) in enumerate(lines):
+        if channel.websocket:  # lines of a venue go to the same address
+            continue
         if recorded.destination is not None and recorded.destination[:2] == (line.host or line.group, line.port):
             return number
     return -1

@@ -107,14 +107,21 @@ class HandledVenueLine(VenueLine):
 class Books:
     """Where a channel's books stand, for the control thread: copies of single words, taken without a lock."""
 
-    def __init__(self, channel: Channel, feed: Feed, segment: Segment, instruments: Instruments) -> None:
+    def __init__(
+        self, channel: Channel, feed: Feed, segment: Segment, instruments: Instruments, live: Callable[[], bool]
+    ) -> None:
         self._channel, self._feed, self._segment, self._instruments = channel, feed, segment, instruments
+        self._live = live
         self._quality = int(records.BOOK.fields["quality"][1])  # type: ignore[index]
         self._wanted = any(stream in venue(channel.protocol).books for stream in feed.streams)
 
     def whole(self) -> bool:
-        """Every book is LIVE; of a channel without books, never: what confirms it is the venue's word."""
-        return self._wanted and all(self._stands(symbol) == records.Quality.LIVE for symbol in self._feed.symbols)
+        """Every book is LIVE, by live texts; of a channel without books, never: the venue's word confirms it."""
+        return (
+            self._wanted
+            and self._live()
+            and all(self._stands(symbol) == records.Quality.LIVE for symbol in self._feed.symbols)
+        )
 
     def missing(self) -> list[str]:
         """The symbols of which no book has begun."""
@@ -157,11 +164,12 @@ def channel_control(
     rest: RestQueue,
     wishes: Callable[[], Sequence[Wish]],
     note: Callable[[str], None],
+    live: Callable[[], bool],
 ) -> ChannelControl:
     """The control of one channel of a handler; `number` is the receiver's of its first line."""
     known = venue(channel.protocol)
     feed = known.feed(channel.symbols, channel.streams, channel.depth)
-    books = Books(channel, feed, segment, instruments)
+    books = Books(channel, feed, segment, instruments, live)
     lines = []
     for index in range(len(channel.lines) - 1):
         made = framings[index]
@@ -195,10 +203,12 @@ def stream_controls(
     wishes: Mapping[int, Callable[[], Sequence[Wish]]],
     notes: list[str],
     sentences: Callable[[str], None],
+    live: Callable[[], bool] = lambda: True,
 ) -> list[ControlThread]:
     """The control threads of a handler's stream lines: one of all sessions that log in, one of all WebSockets.
 
-    `wishes`, by the number of the channel: takes what its hot thread wants.
+    `wishes`, by the number of the channel: takes what its hot thread wants. `live`: what the books show has come from
+    these lines, and not from a recording before them.
     """
     services = RestServices()
     sessions: list[HandledStream] = []
@@ -209,7 +219,9 @@ def stream_controls(
         if channel.websocket:
             rest = services.of(channel)
             take = wishes[number]
-            venues.append(channel_control(first, channel, receiver, own, segment, instruments, rest, take, sentences))
+            venues.append(
+                channel_control(first, channel, receiver, own, segment, instruments, rest, take, sentences, live)
+            )
             continue
         for i, (line, framing) in enumerate(zip(channel.lines, own, strict=True), first):
             sessions.append(HandledStream(i, line, receiver, framing, segment.channels[number], segment.lines[i]))

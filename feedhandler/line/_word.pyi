@@ -8,3 +8,5 @@ class Word:
     def __init__(self, *args: Any, **options: Any) -> None: ...
     def catch_up(self) -> None:
         """What comes from now on is a recording: RECOVERING, CATCHING_UP where it would be LIVE."""
+    def go_live(self, now: int) -> None:
+        """The recording is over, lines that were opened at `now` (ns since the Unix epoch) go on; for tests."""

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from typing import Any, Self, final
 
+from feedhandler._handler import Shard
 from feedhandler.line._arbiter import Arbiter
 from feedhandler.publish import Publisher
 from feedhandler.receive._kept import KeptPackets
@@ -35,6 +36,8 @@ class HandoverReceiver(Receiver):
         self, framings: list[Framing], channel_of: list[int], arbiters: Sequence[Arbiter], publisher: Publisher
     ) -> None:
         """What the lines lead to; `framings`: three of each line."""
+    def lead(self, stages: Shard) -> None:
+        """The shard that polls, where lines are streams."""
     def stand_by(self) -> bool:
         """Keep what the live lines bring until the hot thread takes them over; False after leave()."""
     def leave(self) -> None:

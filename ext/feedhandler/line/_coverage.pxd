@@ -70,6 +70,7 @@ cdef class Coverage(Arbiter):
     cdef uint8_t sweep_reason
     cdef int64_t hole_first                 # the oldest hole's `hole_since`, or older; INT64_MAX = none
     cdef uint32_t wishes_due
+    cdef int64_t seam                       # ts_recv of the last recorded packet, once live ones follow; INT64_MIN = none do
     cdef inline Follow *follow(self, uint32_t line, uint32_t instrument) noexcept nogil:
         return &self.follows[<size_t> line * self.instruments + instrument]
     cdef uint32_t end(self) noexcept nogil
@@ -96,6 +97,7 @@ cdef class Coverage(Arbiter):
     cdef bint hole_is_due(self, int64_t since) noexcept nogil
     cdef void tell(self, uint32_t instrument, uint8_t quality, uint8_t reason) noexcept nogil
     cdef void doubt(self, uint32_t instrument, uint8_t state, uint8_t reason) noexcept nogil
+    cdef void begin_anew(self, uint32_t instrument) noexcept nogil
     cdef void wish(self, uint32_t instrument, uint64_t number) noexcept nogil
     cdef void wish_subscription(self, uint32_t line, uint32_t instrument) noexcept nogil
     cdef void send_wishes(self, uint32_t instrument) noexcept nogil

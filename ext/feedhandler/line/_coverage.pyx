@@ -42,6 +42,7 @@ cdef class Coverage(Arbiter):
             self.spliced[i].hole_since = INT64_MIN
             self.spliced[i].line = NO_LINE
         self.hole_first = INT64_MAX
+        self.seam = INT64_MIN
         self.plain = False
 
     def __dealloc__(self):
@@ -156,6 +157,13 @@ cdef class Coverage(Arbiter):
                 self.wish(instrument, text.previous if text != NULL and self.rule != RULE_STAMPS else 0)
             else:
                 self.hole_first = min(self.hole_first, book.hole_since)
+        elif book.state == BOOK_DOUBTED and book.hole_since != INT64_MIN:
+            if self.hole_is_due(book.hole_since):       # nothing continued what a live line repeated
+                book.hole_since = INT64_MIN
+                self.begin_anew(instrument)
+                self.wish(instrument, 0)
+            else:
+                self.hole_first = min(self.hole_first, book.hole_since)
         self.send_wishes(instrument)
 
     cdef bint hole_is_due(self, int64_t begun) noexcept nogil:
@@ -177,6 +185,16 @@ cdef class Coverage(Arbiter):
         book.since = self.clock
         book.hole_since = INT64_MIN
         self.tell(instrument, QUALITY_STALE, reason)
+
+    cdef void begin_anew(self, uint32_t instrument) noexcept nogil:
+        """The numbers may have begun anew: what is there proves nothing, and what was passed over is missing."""
+        cdef uint32_t line
+        cdef uint64_t latest = 0
+        for line in range(<uint32_t> self.lines):
+            latest = max(latest, self.follow(line, instrument).latest)
+        self.spliced[instrument].state = BOOK_BROKEN
+        self.spliced[instrument].last = 0
+        self.held_texts.rows[instrument].dropped = max(self.held_texts.rows[instrument].dropped, latest)
 
     # -- wishes --------------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ cdef struct Wish:               # a record of the ring
 
 cdef class Resyncs:
     cdef fh_spsc wishes
+    cdef bint asleep            # what is played is a recording: nothing is wished for
 
     cdef bint put(self, uint32_t kind, uint32_t instrument, uint32_t line, uint32_t reason, uint64_t number,
                   int64_t since) noexcept nogil

@@ -37,8 +37,8 @@ cdef class Resyncs:
 
     cdef bint put(self, uint32_t kind, uint32_t instrument, uint32_t line, uint32_t reason, uint64_t number,
                   int64_t since) noexcept nogil:
-        """Put one wish in; False: no room now."""
-        cdef Wish *wish = <Wish *> fh_spsc_room(&self.wishes, sizeof(Wish))
+        """Put one wish in; False: no room now, or the channel's recording is played."""
+        cdef Wish *wish = <Wish *> fh_spsc_room(&self.wishes, sizeof(Wish)) if not self.asleep else NULL
         if wish == NULL:
             return False
         wish.kind, wish.instrument, wish.line, wish.reason = kind, instrument, line, reason

@@ -43,6 +43,7 @@ cdef class Splicer(Coverage):
     cdef bint in_step(self, uint32_t instrument, const Text *text) noexcept nogil
     cdef bint marked(self, uint32_t instrument) noexcept nogil
     cdef void mark_text(self, uint32_t instrument) noexcept nogil
+    cdef void repeat(self, uint32_t instrument) noexcept nogil
     cdef void prove(self, uint32_t instrument) noexcept nogil
     cdef bint seen(self, uint32_t instrument) noexcept nogil
     cdef bint proven(self, uint32_t instrument, uint64_t last) noexcept nogil

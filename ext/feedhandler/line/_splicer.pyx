@@ -27,6 +27,10 @@ it does not say. It is proven when some connection has shown a change that begin
 proven, it is shown, and STALE, until a change continues it, or repeats what it has in it. (Stamps cannot continue: a first
 change behind it shows that it was too old, and the next one is asked for.)
 
+*The end of a recording* (`resume`) ends its connections, and the books stand where it came to: CATCHING_UP, until a live connection
+shows a change that continues them (stamps: that they have already). What repeats them may be the past, which both saw, or
+numbers begun anew: past the overlap it is the latter, and only a snapshot helps.
+
 *Loss.* A lost connection takes away what it covered. A book which no connection covers any more is DOUBTED: STALE until a
 change continues it or a snapshot comes. An unreadable text is a loss for all the books that only its line covers.
 
@@ -37,7 +41,7 @@ from feedhandler._counters cimport (CH_HELD_FULL, CH_MALFORMED, CH_MESSAGES, CH_
                                     CH_SPANNED, CH_UNKNOWN_INSTRUMENT, LN_AHEAD, LN_DUPLICATES, LN_HEARTBEATS,
                                     LN_MALFORMED, LN_MESSAGES, LN_REFUSED, LN_WON)
 from feedhandler._records cimport (CONNECTION_AUTHENTICATING, CONNECTION_CONNECTED, CONNECTION_CONNECTING, CONNECTION_DEAD,
-                                   CONNECTION_DISCONNECTED, LINE_UP, NO_LINE, QUALITY_LIVE, REASON_GAP, REASON_LINE_DOWN,
+                                   CONNECTION_DISCONNECTED, LINE_UP, NO_LINE, QUALITY_LIVE, REASON_CATCHING_UP, REASON_GAP, REASON_LINE_DOWN,
                                    REASON_MALFORMED, REASON_NONE, REASON_SNAPSHOT, LineRecord, Message, Run)
 from feedhandler.decode._text cimport (RULE_CHAIN, RULE_SNAPSHOT_FIRST, RULE_STAMPS, UPDATE_CHANGE, UPDATE_CONTROL,
                                        UPDATE_LIFE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT, UPDATE_SNAPSHOT)
@@ -45,9 +49,13 @@ from feedhandler.line._coverage cimport (BOOK_BROKEN, BOOK_DOUBTED, BOOK_NEW, BO
                                          WISH_SENT, Coverage, Follow, SAME, Spliced)
 from feedhandler.line._holes cimport TAKE_CONNECTION, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_STANDBY
 from feedhandler.line._resyncs cimport RESYNC_CONNECT, RESYNC_SUBSCRIBE
+from feedhandler.line._suspicion cimport since
 from feedhandler.line._texts cimport TEXT_KEPT, TEXT_KNOWN, Text
 from feedhandler.line._word cimport Word
 from feedhandler.session._framing cimport FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, FRAME_UNSEQUENCED, Frame
+
+cdef enum:
+    OVERLAP_NS = 1_000_000_000  # behind the last recorded packet, a live line may still bring what is recorded
 
 
 cdef extern from "xxh64.h" nogil:
@@ -153,6 +161,24 @@ cdef class Splicer(Coverage):
         if self.wishes_due or self.hole_is_due(self.hole_first):
             self.begin_sweep(REASON_GAP)
 
+    def catch_up(self):
+        Word.catch_up(self)
+        if self.resyncs is not None:
+            self.resyncs.asleep = True
+
+    cdef void resume(self, int64_t now) noexcept nogil:
+        cdef uint32_t line, k
+        Word.resume(self, now)
+        self.seam = self.clock
+        if self.resyncs is not None:
+            self.resyncs.asleep = False
+        self.alive = self.serving = 0
+        for line in range(<uint32_t> self.lines):
+            self.forget(line)
+        for k in range(1, self.end()):
+            self.held_texts.clear(k)                # live lines bring them again, or a snapshot is wanted anyway
+        self.begin_sweep(REASON_CATCHING_UP)
+
     cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil:
         if line == self.control:
             return
@@ -240,7 +266,7 @@ cdef class Splicer(Coverage):
                 line = 0
                 while not self.alive >> line & 1:
                     line += 1
-            if self.offered_line != line:
+            if self.offered_line != line or self.offered_ts <= self.seam:
                 self.offered_record().counters[LN_DUPLICATES] += 1
                 return 0
         return self.hand_out(message, run, self.offered_ts, self.offered_line)
@@ -261,9 +287,11 @@ cdef class Splicer(Coverage):
         book.changes = True
         if book.state == BOOK_DOUBTED and book.reason == REASON_LINE_DOWN and last <= book.last and follow.first == 0 \
                 and self.rule != RULE_STAMPS and not self.covered(k):
-            book.state = BOOK_BROKEN                # the numbers may have begun anew: what is there proves nothing
-            book.last = 0
             self.held_texts.clear(k)
+            self.begin_anew(k)
+        elif book.state == BOOK_DOUBTED and book.reason == REASON_CATCHING_UP and last <= book.last \
+                and self.rule != RULE_STAMPS and since(self.offered_ts, self.seam) > OVERLAP_NS:
+            self.begin_anew(k)
         if follow.first == 0:
             follow.first = last if self.rule == RULE_STAMPS else self.head.previous + 1
             follow.mark = self.head.previous
@@ -273,6 +301,8 @@ cdef class Splicer(Coverage):
                 record.counters[LN_DUPLICATES] += 1
                 if book.state == BOOK_DOUBTED and book.reason == REASON_SNAPSHOT:
                     self.prove(k)                       # it began before the snapshot: all behind that comes here
+                elif book.state == BOOK_DOUBTED and book.reason == REASON_CATCHING_UP:
+                    self.repeat(k)
                 return 0
             if self.rule == RULE_STAMPS:
                 if book.state == BOOK_WHOLE and self.joined_at(self.offered_line, k) and self.room_for_mark(k, last):
@@ -280,6 +310,16 @@ cdef class Splicer(Coverage):
             elif self.head.previous <= book.last:
                 return self.hand_out(message, run, self.offered_ts, self.offered_line)
         return self.keep_text(message)
+
+    cdef void repeat(self, uint32_t k) noexcept nogil:
+        """A live connection shows what the recording had: by its time that is so; by numbers what continues it has to come soon."""
+        cdef Spliced *book = &self.spliced[k]
+        if self.rule == RULE_STAMPS:
+            if self.joined_at(self.offered_line, k):
+                self.prove(k)
+        elif book.hole_since == INT64_MIN:
+            book.hole_since = max(self.offered_ts, self.seam + OVERLAP_NS)
+            self.hole_first = min(self.hole_first, book.hole_since)
 
     cdef int keep_text(self, const Message *message) noexcept nogil:
         """It stands behind a hole, or before any book: it waits."""
@@ -480,6 +520,7 @@ cdef class Splicer(Coverage):
     cdef void prove(self, uint32_t k) noexcept nogil:
         """Nothing is missing any more, nor was."""
         self.spliced[k].state = BOOK_WHOLE
+        self.spliced[k].hole_since = INT64_MIN
         self.over(k)
         self.tell(k, QUALITY_LIVE, REASON_NONE)
 

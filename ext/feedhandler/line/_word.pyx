@@ -72,6 +72,10 @@ cdef class Word:
         self.catching_up = True
         self.publish_quality()
 
+    def go_live(self, int64_t now):
+        """resume(), for tests: then take(), with the next packet."""
+        self.resume(now)
+
     cdef void resume(self, int64_t now) noexcept nogil:
         """The recording is over: what comes next was received live, by lines opened at `now` ns since the Unix epoch."""
         self.leave_fast_path()

@@ -29,6 +29,13 @@ had waited for a tenth of a second (a line may give less than it has: join socke
 Arbiter.present() decides whether its channel is whole. A stream's server sends what is past as fast as it can, so there the
 clock has to say so, too: a channel's last event is no older than its last recorded one was then, give or take a tenth of a
 second; or its server had nothing to send, and sent a heartbeat.
+
+*JSON texts* are streams that nobody can be asked for again: their lines are connected while the recording is played, and what they
+bring is kept from the first byte on, with all changes of connections. A recording that grows is played until it is half a second
+past the moment at which some line of each such channel was subscribed: from there on both have everything. Then the recorded
+connections end, and the Splicer is told so (`resume`); the kept ones begin behind them, as if they had been made just then. What
+numbers do not prove to continue is STALE until its snapshot. The framings that the keeping thread parsed with, which have
+seen every byte, go on live in the place of those that the recording and the memory were parsed with.
 """
 cimport cython
 from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint32_t, uint64_t
@@ -37,10 +44,13 @@ from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME
 
 from feedhandler._counters cimport LN_BYTES, LN_HEARTBEATS, LN_PACKETS
 from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
-from feedhandler._records cimport MESSAGES_MAX, Event, Message, Packet
+from feedhandler._records cimport LINE_DOWN, MESSAGES_MAX, Event, Message, Packet
+from feedhandler._stages cimport Stages
 from feedhandler.line._arbiter cimport Arbiter
+from feedhandler.line._splicer cimport Splicer
 from feedhandler.publish._publisher cimport Publisher
-from feedhandler.receive._kept cimport KeptPackets, Need, clock, doze
+from feedhandler.receive._kept cimport (KEEP_DATAGRAMS, KEEP_NOTHING, KEEP_STREAMS, KEPT_CHANGE, KEPT_NONE, KEPT_PACKET, Change,
+                                        KeptPackets, Need, clock, doze)
 from feedhandler.receive._receiver cimport END_OF_INPUT, LineStatus, Receiver
 from feedhandler.session._framing cimport FRAME_DATA, FRAME_END, FRAME_HEARTBEAT, Frame, Framing
 
@@ -59,6 +69,7 @@ cdef enum:
     IDLE_NS = 200_000           # of sleep where a recording has nothing new, or the other thread is waited for
     SLACK_NS = 1_000_000_000    # between the clocks of recorder and handler
     STREAM_SLACK_NS = 100_000_000   # of a stream's events behind the clock
+    TEXTS_NS = 500_000_000      # a recording goes so far beyond the moment at which a line of texts was subscribed
     WAITED_NS = 100_000_000     # packets that came in so long ago have others behind them
     EVENTS_LOOKED_AT = 65536    # of those recorded
     SHORT_POLLS = 2
@@ -78,9 +89,9 @@ cdef class HandoverReceiver(Receiver):
     `line_of`: for each line of the recording its line of `live`, -1 where there is none. `memory`: bytes in which live
     packets may wait, rounded up to a power of two; taken as they are needed. `patience_ns`: how long a recording that has no
     more packets just now, and does not say that it has ended, may keep channels waiting that are behind the live lines.
-    `streaming`: `live` is of streams, which somebody connects when stand_by() has come back; nothing is kept.
+    `streaming`: `live` is of streams. Those of JSON texts are connected at once, the others when stand_by() has come back.
 
-    join() before the first poll. stand_by() on a thread of its own, which ends after leave() or when the hot thread has gone
+    join() before the first poll, and lead() where there are streams. stand_by() on a thread of its own, which ends after leave() or when the hot thread has gone
     over to `live`. Both receivers are closed with this one.
     """
     cdef readonly Receiver recording, live
@@ -94,6 +105,10 @@ cdef class HandoverReceiver(Receiver):
     cdef void **framings                    # of each line, twice: one to look at the seam with, and the shard's
     cdef Message *messages                  # room for one packet's
     cdef uint32_t *connections              # of each line of the recording, begun so far
+    cdef uint64_t texts                     # channels of JSON texts, as bits
+    cdef Stages stages                      # of streams: whose framings are to be changed
+    cdef void **live_at                     # of each line: the framing that goes on live; `memory` keeps it alive
+    cdef uint32_t *begun                    # of each line: the live connection that the memory has come to
     cdef Seam *seams
     cdef int32_t *line_of
     cdef LineStatus *own_status
@@ -141,19 +156,19 @@ cdef class HandoverReceiver(Receiver):
         self.until_offset = OFFSET_POLLS
         self.seams = <Seam *> calloc(lines, sizeof(Seam))
         self.heartbeats = <uint64_t *> calloc(lines, sizeof(uint64_t))
-        self.lags = <int64_t *> calloc(lines, sizeof(int64_t))
-        self.last_events = <int64_t *> calloc(lines, sizeof(int64_t))
-        self.arbiters = <void **> calloc(lines, sizeof(void *))
-        self.framings = <void **> calloc(2 * lines, sizeof(void *))
+        self.lags = <int64_t *> calloc(2 * lines, sizeof(int64_t))
+        self.arbiters = <void **> calloc(4 * lines, sizeof(void *))
         self.channel_of = <int *> calloc(lines, sizeof(int))
         self.line_of = <int32_t *> calloc(recording.lines, sizeof(int32_t))
-        self.connections = <uint32_t *> calloc(recording.lines, sizeof(uint32_t))
+        self.connections = <uint32_t *> calloc(recording.lines + lines, sizeof(uint32_t))
         self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
-        if (self.seams == NULL or self.heartbeats == NULL or self.lags == NULL or self.last_events == NULL
-                or self.arbiters == NULL
-                or self.framings == NULL or self.channel_of == NULL or self.line_of == NULL or self.connections == NULL
+        if (self.seams == NULL or self.heartbeats == NULL or self.lags == NULL
+                or self.arbiters == NULL or self.channel_of == NULL or self.line_of == NULL or self.connections == NULL
                 or self.messages == NULL):
             raise MemoryError()
+        self.last_events = self.lags + lines
+        self.framings, self.live_at = self.arbiters + lines, self.arbiters + 3 * lines
+        self.begun = self.connections + recording.lines
         for i in range(recording.lines):
             self.line_of[i] = line_of[i]
         self.opened_at = clock(CLOCK_REALTIME)
@@ -165,9 +180,7 @@ cdef class HandoverReceiver(Receiver):
         free(self.seams)
         free(self.heartbeats)
         free(self.lags)
-        free(self.last_events)
         free(self.arbiters)
-        free(self.framings)
         free(self.channel_of)
         free(self.line_of)
         free(self.connections)
@@ -176,8 +189,8 @@ cdef class HandoverReceiver(Receiver):
     def join(self, list framings not None, list channel_of not None, arbiters not None, Publisher publisher not None):
         """What the lines lead to. Before the first poll, and after catch_up() of the arbiters.
 
-        `framings`: three of each line: those for the keeping thread, those to look at the seam with, and the shard's own.
-        Nothing is shared between the three.
+        `framings`: three of each line: those for the keeping thread, which of streams go on live, those to look at the seam
+        with, and the shard's own. Nothing is shared between the three.
         """
         cdef int i
         cdef Framing framing
@@ -190,6 +203,8 @@ cdef class HandoverReceiver(Receiver):
         self.publisher = publisher
         for i, framing in enumerate(self.parts[0]):
             self.framings[i] = <void *> framing
+        for i, framing in enumerate(framings[:self.lines]):
+            self.live_at[i] = <void *> framing
         for i, arbiter in enumerate(arbiters):
             self.arbiters[i] = <void *> arbiter
         self.channels = len(arbiters)
@@ -197,14 +212,21 @@ cdef class HandoverReceiver(Receiver):
             if not 0 <= channel < len(arbiters):
                 raise ValueError(f"line {i} names channel {channel}; there are {len(arbiters)}")
             self.channel_of[i] = channel
+            if isinstance(arbiters[channel], Splicer):
+                self.texts |= <uint64_t> 1 << self.channel_of[i]
+
+    def lead(self, Stages stages not None):
+        """The shard that polls: where lines are streams, its framings change when it goes over to them. Before it runs."""
+        self.stages = stages
 
     # -- the keeping thread -------------------------------------------------------------------------------------------
 
     def stand_by(self):
         """Keep what the live lines bring until the hot thread takes them over. True then; False after leave()."""
         cdef bint taken
+        cdef int how = KEEP_DATAGRAMS if not self.streaming else KEEP_STREAMS if self.texts else KEEP_NOTHING
         with nogil:
-            taken = self.memory.keep_all(self.live, self.streaming)
+            taken = self.memory.keep_all(self.live, how)
         if not taken:
             return False
         self.live.bind(self.counters, self.counter_stride, self.owner)      # adds what was counted so far
@@ -258,6 +280,8 @@ cdef class HandoverReceiver(Receiver):
         cdef uint64_t *counters
         for skipped in range(SKIPPED_POLLS):
             n = self.recording.poll(out, capacity)
+            if self.texts:
+                self.follow_recorded()
             if n <= 0:
                 self.recording_over = n < 0
                 return 0
@@ -273,7 +297,8 @@ cdef class HandoverReceiver(Receiver):
                     continue
                 if self.connections[out[i].line] != self.recording.status[out[i].line].connections:
                     self.connections[out[i].line] = self.recording.status[out[i].line].connections
-                    (<Framing> self.framings[self.lines + line]).reset()
+                    if not self.of_texts(line):        # of those the shard does it, by their status
+                        (<Framing> self.framings[self.lines + line]).reset()
                 out[ours] = out[i]
                 out[ours].line = line
                 counters = self.counters + line * self.counter_stride
@@ -289,6 +314,18 @@ cdef class HandoverReceiver(Receiver):
             self.recording.release()
         return 0
 
+    cdef inline bint of_texts(self, uint32_t line) noexcept nogil:
+        return self.texts >> self.channel_of[line] & 1
+
+    cdef void follow_recorded(self) noexcept nogil:
+        """The status of recorded connections of texts is ours: it tells the shard what becomes of them."""
+        cdef int i, line
+        for i in range(self.recording.lines):
+            line = self.line_of[i]
+            if line >= 0 and self.of_texts(line):
+                self.status[line].connections = self.recording.status[i].connections
+                self.status[line].state = self.recording.status[i].state
+
     cdef void look_at_offset(self) noexcept:
         """A recording's receiver says it to the thread that polls only."""
         try:
@@ -299,7 +336,7 @@ cdef class HandoverReceiver(Receiver):
     cdef bint recording_is_left(self) noexcept nogil:
         """The recording has no more packets, just now at least: is it time to go on with those kept?"""
         cdef bint waited = False
-        if self.streaming:
+        if self.streaming and not self.texts:
             return True                             # where it has come to, the server goes on
         if not self.recording_over:
             if self.patient_until == INT64_MIN:
@@ -323,6 +360,10 @@ cdef class HandoverReceiver(Receiver):
         cdef const Need *need
         for channel in range(self.channels):
             heard = False
+            if self.streaming:
+                if not self.texts_overlap(channel):
+                    return False
+                continue
             for line in range(self.lines):
                 need = &self.memory.needs[line]
                 if self.channel_of[line] == channel and fh_mailbox_look(&need.known):
@@ -333,6 +374,20 @@ cdef class HandoverReceiver(Receiver):
                     and clock(CLOCK_MONOTONIC) - self.played_at < (<Arbiter> self.arbiters[channel]).silence_ns):
                 return False
         return True
+
+    cdef bint texts_overlap(self, int channel) noexcept nogil:
+        """Has the recording come to where some line of this channel has all there is? Of sessions there is nothing to wait for."""
+        cdef int line
+        cdef const Need *need
+        if not self.texts >> channel & 1:
+            return True
+        for line in range(self.lines):
+            need = &self.memory.needs[line]
+            if (self.channel_of[line] == channel and fh_mailbox_look(&need.known) and self.last_recorded != INT64_MIN
+                    and <uint32_t> line != (<Splicer> self.arbiters[channel]).control
+                    and self.last_recorded >= need.since + TEXTS_NS):
+                return True
+        return False
 
     cdef bint reaches(self, Arbiter arbiter, const Need *need) noexcept nogil:
         if arbiter.session[0] != need.session[0] or arbiter.session[1] != need.session[1]:
@@ -348,7 +403,9 @@ cdef class HandoverReceiver(Receiver):
             self.seams[line].session[0] = (<Arbiter> self.arbiters[channel]).session[0]
             self.seams[line].session[1] = (<Arbiter> self.arbiters[channel]).session[1]
             self.seams[line].number = (<Arbiter> self.arbiters[channel]).expected
-            self.seams[line].passed = self.last_recorded == INT64_MIN
+            self.seams[line].passed = self.last_recorded == INT64_MIN or self.streaming
+            if self.of_texts(line):
+                self.status[line].state = LINE_DOWN
             self.heartbeats[line] = self.publisher.lines[line].counters[LN_HEARTBEATS]
         for channel in range(self.channels):
             (<Arbiter> self.arbiters[channel]).resume(self.opened_at)
@@ -377,13 +434,21 @@ cdef class HandoverReceiver(Receiver):
 
     cdef int poll_kept(self, Packet *out, int capacity) noexcept nogil:
         """Packets out of the memory. When it is empty, and the live receiver ours, the phase is LIVE."""
-        cdef int n = 0
+        cdef int n = 0, what = KEPT_PACKET
+        cdef Change change
         cdef bint last = fh_mailbox_look(&self.handed)      # before the look into the ring: nothing more comes into it
-        while n < capacity and self.memory.take(&out[n]):
-            if not self.seams[out[n].line].passed and self.was_recorded(&out[n]):
-                self.overlap += 1
-            else:
-                n += 1
+        while n < capacity and what != KEPT_NONE:
+            what = self.memory.take(&out[n], &change)
+            if what == KEPT_CHANGE:
+                if n > 0:
+                    self.memory.give_back()                 # the packets before it are of the connection before
+                    break
+                self.follow_kept(&change)
+            elif what == KEPT_PACKET:
+                if not self.seams[out[n].line].passed and self.was_recorded(&out[n]):
+                    self.overlap += 1
+                else:
+                    n += 1
         if n > 0:
             self.given += n
             self.lent = LENT_KEPT
@@ -393,8 +458,26 @@ cdef class HandoverReceiver(Receiver):
             fh_mailbox_put(&self.memory.wanted, 1)
             return 0
         self.status = self.live.status
+        if self.stages is not None:
+            self.go_live()
         fh_mailbox_put(&self.phase, PHASE_LIVE)
         return 0
+
+    cdef void follow_kept(self, const Change *change) noexcept nogil:
+        """A kept connection's word: another number of a connection than the shard's last one, so that it sees a new one."""
+        cdef uint32_t line = change.line
+        if self.of_texts(line):
+            self.status[line].connections += change.connections != self.begun[line]
+            self.status[line].state = change.state
+            self.begun[line] = change.connections
+
+    cdef void go_live(self) noexcept nogil:
+        """Every kept byte has been parsed twice: the framings that were parsed with first take over, and the live status."""
+        cdef int line
+        self.stages.recorded_streams = False
+        for line in range(self.lines):
+            self.stages.framings[line] = self.live_at[line]
+            self.stages.connections[line] = self.live.status[line].connections
 
     cdef bint was_recorded(self, const Packet *packet) noexcept nogil:
         """Is this kept packet a copy of what was recorded? The first of its line that is not passes the seam."""
@@ -437,7 +520,7 @@ cdef class HandoverReceiver(Receiver):
         self.short_polls = SHORT_POLLS
         self.look_at_events(False)
         for channel in range(self.channels):
-            if self.streaming and not self.stream_is_present(channel):
+            if self.streaming and not self.texts >> channel & 1 and not self.stream_is_present(channel):
                 whole = False
             else:
                 whole = (<Arbiter> self.arbiters[channel]).present() and whole

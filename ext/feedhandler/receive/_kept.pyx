@@ -5,11 +5,16 @@
 recording is the likeliest to have, and notes from where on it still has their line (`Need`). The playing thread claims the
 far end; once that is granted the keeping thread only puts packets in, and drops the newest when there is no room. A claim may
 be withdrawn: then the playing thread keeps off until the withdrawal has been seen.
+
+*Streams* may lose nothing: where there is no room, they wait, and TCP with them. Between their packets stand the changes of their
+connections, so that who plays them sees what the live receiver's status said. The keeping thread parses what it keeps, so that
+pings are answered and a violation ends the connection, with the framings that go on live: they have then seen all of it.
 """
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
+from posix.time cimport CLOCK_REALTIME
 from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
@@ -23,10 +28,10 @@ cdef enum:
     WAIT_NS = 1_000_000         # for packets, between two looks at what the playing thread wants
     MEMORY_LEAST = 1 << 20
 
-cdef struct Kept:               # head of a record of the ring; the payload follows
+cdef struct Kept:               # head of a record of the ring; a packet's payload, or a Change, follows
     int64_t ts_recv
     uint32_t line
-    uint32_t reserved
+    uint32_t what               # KEPT_PACKET, KEPT_CHANGE
 
 
 @cython.final
@@ -45,8 +50,9 @@ cdef class KeptPackets:
         self.parts = list(framings)
         self.framings = <void **> calloc(len(framings), sizeof(void *))
         self.needs = <Need *> calloc(len(framings), sizeof(Need))
+        self.changes = <Change *> calloc(len(framings), sizeof(Change))
         self.messages = <Message *> calloc(MESSAGES_MAX, sizeof(Message))
-        if self.framings == NULL or self.needs == NULL or self.messages == NULL:
+        if self.framings == NULL or self.needs == NULL or self.changes == NULL or self.messages == NULL:
             raise MemoryError()
         for i, framing in enumerate(framings):
             self.framings[i] = <void *> framing
@@ -61,6 +67,7 @@ cdef class KeptPackets:
         self.forget()
         free(self.framings)
         free(self.needs)
+        free(self.changes)
         free(self.messages)
 
     cdef void forget(self) noexcept:
@@ -71,28 +78,88 @@ cdef class KeptPackets:
 
     # -- the keeping thread -------------------------------------------------------------------------------------------
 
-    cdef bint keep_all(self, Receiver live, bint streaming) noexcept nogil:
-        """Keep what `live` brings until it is wanted itself: True; or until leave(). `streaming`: it has nothing yet."""
+    cdef bint keep_all(self, Receiver live, int how) noexcept nogil:
+        """Keep what `live` brings until it is wanted itself: True; or until leave(). `how`: KEEP_..."""
         cdef Packet packets[RECEIVE_BATCH]
         cdef int i, n
         while not fh_mailbox_look(&self.left):
-            if fh_mailbox_look(&self.granted) != fh_mailbox_look(&self.claimed):
-                fh_mailbox_put(&self.granted, not fh_mailbox_look(&self.granted))
+            self.grant()
             if fh_mailbox_look(&self.wanted):
                 return True
-            if streaming or self.failed:
+            if how == KEEP_NOTHING or self.failed:
                 doze(WAIT_NS)
                 continue
             n = live.poll(packets, RECEIVE_BATCH)
+            if how == KEEP_STREAMS:
+                self.keep_changes(live)
             if n > 0:
                 for i in range(n):
-                    self.keep(&packets[i])
+                    if how == KEEP_STREAMS:
+                        self.keep_run(&packets[i])
+                    else:
+                        self.keep(&packets[i])
                 live.release()
             elif n == 0:
                 live.wait(WAIT_NS)
             else:
                 self.failed = n                     # told when all before it was played
         return False
+
+    cdef void grant(self) noexcept nogil:
+        """The ring's far end is the playing thread's, or ours again, as it says."""
+        if fh_mailbox_look(&self.granted) != fh_mailbox_look(&self.claimed):
+            fh_mailbox_put(&self.granted, not fh_mailbox_look(&self.granted))
+
+    cdef void keep_changes(self, Receiver live) noexcept nogil:
+        """What has become of the connections: before the packets of the poll that showed it."""
+        cdef uint32_t line
+        cdef Change *change
+        cdef Kept *head
+        for line in range(<uint32_t> live.lines):
+            change = &self.changes[line]
+            if change.connections == live.status[line].connections and change.state == live.status[line].state:
+                continue
+            if change.connections != live.status[line].connections:
+                fh_mailbox_put(&self.needs[line].known, 0)
+            change.line = line
+            change.connections, change.state = live.status[line].connections, live.status[line].state
+            head = <Kept *> self.wait_for_room(<uint32_t> (sizeof(Kept) + sizeof(Change)))
+            if head == NULL:
+                return
+            head.ts_recv = clock(CLOCK_REALTIME)
+            head.line = line
+            head.what = KEPT_CHANGE
+            memcpy(head + 1, change, sizeof(Change))
+            fh_spsc_put(&self.ring)
+
+    cdef void keep_run(self, const Packet *packet) noexcept nogil:
+        """A run of a stream's bytes, and what its framing answers."""
+        cdef Frame frame
+        cdef Kept *head = <Kept *> self.wait_for_room(<uint32_t> sizeof(Kept) + packet.len)
+        cdef Need *need = &self.needs[packet.line]
+        if head == NULL:
+            return
+        head.ts_recv = packet.ts_recv
+        head.line = packet.line
+        head.what = KEPT_PACKET
+        memcpy(head + 1, packet.data, packet.len)
+        fh_spsc_put(&self.ring)
+        self.kept += 1
+        if not need.known:
+            need.since = packet.ts_recv
+            fh_mailbox_put(&need.known, 1)
+        frame.more = 1
+        while frame.more:
+            (<Framing> self.framings[packet.line]).parse(packet, &frame, self.messages, MESSAGES_MAX)
+
+    cdef uint8_t *wait_for_room(self, uint32_t length) noexcept nogil:
+        """Room for a record, once there is some; NULL: leave() was called."""
+        cdef uint8_t *room = fh_spsc_room(&self.ring, length)
+        while room == NULL and not fh_mailbox_look(&self.left):
+            self.grant()
+            doze(WAIT_NS)
+            room = fh_spsc_room(&self.ring, length)
+        return room
 
     cdef void keep(self, const Packet *packet) noexcept nogil:
         cdef uint32_t length = <uint32_t> sizeof(Kept) + packet.len
@@ -106,6 +173,7 @@ cdef class KeptPackets:
         head = <Kept *> room
         head.ts_recv = packet.ts_recv
         head.line = packet.line
+        head.what = KEPT_PACKET
         memcpy(room + sizeof(Kept), packet.data, packet.len)
         if not self.needs[packet.line].known:
             self.note(packet, False)
@@ -154,14 +222,23 @@ cdef class KeptPackets:
         if self.claimed:
             fh_mailbox_put(&self.claimed, 0)
 
-    cdef bint take(self, Packet *packet) noexcept nogil:
-        """The next packet, which stays until took(); False: there is none just now."""
+    cdef int take(self, Packet *packet, Change *change) noexcept nogil:
+        """The next packet, which stays until took(), or the next change; KEPT_NONE: there is nothing just now."""
         cdef uint32_t length
-        cdef const uint8_t *record = fh_spsc_peek(&self.ring, &self.at, &length)
+        cdef const uint8_t *record
+        self.before = self.at
+        record = fh_spsc_peek(&self.ring, &self.at, &length)
         if record == NULL:
-            return False
+            return KEPT_NONE
+        if (<const Kept *> record).what == KEPT_CHANGE:
+            memcpy(change, record + sizeof(Kept), sizeof(Change))
+            return KEPT_CHANGE
         unpack(record, length, packet)
-        return True
+        return KEPT_PACKET
+
+    cdef void give_back(self) noexcept nogil:
+        """The next take() gives the last one's again."""
+        self.at = self.before
 
     cdef void took(self) noexcept nogil:
         """The packets given so far are done with."""
