@@ -244,7 +244,7 @@ def test_the_rate_is_kept_exactly() -> None:
 
 
 def test_a_bucket_gives_burst_and_rate_and_says_when_the_next_token_is_there() -> None:
-    bucket, now = TokenBucket(100), 5.0
+    bucket, now = TokenBucket(100, 2.0), 5.0
     assert [bucket.take(now) for _ in range(3)] == [True, True, False]
     assert bucket.due(now) == pytest.approx(5.01)
     assert bucket.take(bucket.due(now) + 1e-9)

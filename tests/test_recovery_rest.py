@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from feedhandler.decode.venue import Request, RestLimit
 from feedhandler.errors import ConfigError
 from feedhandler.records import Cause
-from feedhandler.recovery.rest import Breaker, BreakerState, Bucket, HttpTransport, RestQueue, Timeouts
+from feedhandler.recovery.pace import TokenBucket
+from feedhandler.recovery.rest import Breaker, BreakerState, HttpTransport, RestQueue, Timeouts
 from feedhandler.session.resync import Kind, ResyncControl, Wanted
 from feedhandler.session.websocket import BrokenError, retry_after
 
@@ -122,7 +123,7 @@ def test_weights_are_taken_from_the_bucket() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0.5, 50)), max_size=60))
 def test_a_bucket_gives_no_more_than_it_holds_and_gets(taken: list[tuple[float, float]]) -> None:
-    bucket, now, total = Bucket(RestLimit(20.0, 5.0)), 0.0, 0.0
+    bucket, now, total = TokenBucket(5.0, 20.0), 0.0, 0.0
     for passed, weight in taken:
         now += passed
         if bucket.take(now, weight):

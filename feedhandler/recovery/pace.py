@@ -5,34 +5,46 @@ from __future__ import annotations
 import random
 
 LEAST_S = 1e-6  # a wait that is one
-BURST_S = 0.02  # of a rate, what may be sent at once
 
 
 class TokenBucket:
-    """At most `rate` a second, and of these at once what `BURST_S` gives, one at least.
+    """A limit of `rate` a second, of which `burst` may be taken at once; a rate of 0 is no limit.
 
-    In any stretch of t seconds take() gives at most burst + rate * t tokens.
+    In any stretch of t seconds take() gives at most burst + rate * t tokens. What weighs more than `burst` takes all.
     """
 
-    def __init__(self, rate: float) -> None:
-        self.rate, self.burst = rate, max(1.0, rate * BURST_S)
-        self._tokens = self.burst
+    def __init__(self, rate: float, burst: float) -> None:
+        self.rate, self.burst = rate, burst
+        self.tokens = burst
         self._at: float | None = None
+        self._closed = 0.0
 
-    def take(self, now: float) -> bool:
-        """One token, if there is one."""
+    def take(self, now: float, weight: float = 1.0) -> bool:
+        """Take so many tokens, if they are there."""
+        if not self.rate:
+            return now >= self._closed
         if self._at is not None and now > self._at:
-            self._tokens = min(self.burst, self._tokens + (now - self._at) * self.rate)
-        if self._at is None or now > self._at:
-            self._at = now
-        if self._tokens < 1.0:
+            self.tokens = min(self.burst, self.tokens + (now - self._at) * self.rate)
+        self._at = now if self._at is None else max(now, self._at)
+        weight = min(weight, self.burst)
+        if now < self._closed or self.tokens < weight:
             return False
-        self._tokens -= 1.0
+        self.tokens -= weight
         return True
 
-    def due(self, now: float) -> float:
-        """When the next token will be there, after a take() that gave none."""
-        return now + max(LEAST_S, (1.0 - self._tokens) / self.rate)
+    def give_back(self, weight: float = 1.0) -> None:
+        """What take() gave was not used."""
+        self.tokens = min(self.burst, self.tokens + weight)
+
+    def due(self, now: float, weight: float = 1.0) -> float:
+        """When take() may succeed, after one that did not."""
+        missing = max(0.0, min(weight, self.burst) - self.tokens)
+        return max(self._closed, now + (missing / self.rate if self.rate else 0.0) + LEAST_S)
+
+    def close(self, until: float) -> None:
+        """Nothing before then."""
+        self._closed = max(self._closed, until)
+        self.tokens = 0.0
 
 
 def full_jitter(rng: random.Random, base: float, attempt: int, most: float) -> float:

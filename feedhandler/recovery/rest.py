@@ -21,50 +21,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from feedhandler.decode.venue import Request, RestLimit
 from feedhandler.errors import ConfigError
 from feedhandler.records import Cause
-from feedhandler.recovery.pace import full_jitter
+from feedhandler.recovery.pace import TokenBucket, full_jitter
 from feedhandler.session.websocket import BrokenError, refusal, retry_after
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Breaker", "BreakerState", "Bucket", "HttpTransport", "RestQueue", "RestTransport"]
+__all__ = ["Breaker", "BreakerState", "HttpTransport", "RestQueue", "RestTransport"]
 
 ATTEMPTS = 6
 RETRY_S, RETRY_MAX_S = 0.25, 15.0
 LIMITED_S = 5.0  # after a 429 without Retry-After nothing is asked for so long
 POLL_S = 0.01
 NEVER = float("inf")
-
-
-class Bucket:
-    """A token bucket of `burst`, refilled by `per_s` each second; what weighs more than `burst` takes all of it."""
-
-    def __init__(self, limit: RestLimit) -> None:
-        self.burst, self.per_s = limit.burst, limit.per_s
-        self.tokens = limit.burst
-        self._at: float | None = None
-        self._closed = 0.0
-
-    def take(self, now: float, weight: float) -> bool:
-        """Take so many tokens, if they are there."""
-        if self._at is not None and now > self._at:
-            self.tokens = min(self.burst, self.tokens + (now - self._at) * self.per_s)
-        self._at = now if self._at is None else max(now, self._at)
-        weight = min(weight, self.burst)
-        if now < self._closed or self.tokens < weight:
-            return False
-        self.tokens -= weight
-        return True
-
-    def due(self, now: float, weight: float) -> float:
-        """When take() may succeed, after one that did not."""
-        missing = max(0.0, min(weight, self.burst) - self.tokens)
-        return max(self._closed, now + missing / self.per_s + 1e-6)
-
-    def close(self, until: float) -> None:
-        """Nothing before then: the service has said so."""
-        self._closed = max(self._closed, until)
-        self.tokens = 0.0
 
 
 class BreakerState(Enum):
@@ -152,7 +121,7 @@ class RestQueue:
         breaker: Breaker | None = None,
     ) -> None:
         self._random = rng or random.Random()
-        self.transport, self.bucket = transport, Bucket(limit)
+        self.transport, self.bucket = transport, TokenBucket(limit.per_s, limit.burst)
         self.breaker = breaker or Breaker(self._random)
         self.error: BrokenError | None = None
         """The last failure; None after a success."""
@@ -187,7 +156,7 @@ class RestQueue:
         if not self.bucket.take(now, job.request.weight):
             return self.bucket.due(now, job.request.weight)
         if not self.breaker.lets(now):  # one is out, to see
-            self.bucket.tokens += min(job.request.weight, self.bucket.burst)
+            self.bucket.give_back(job.request.weight)
             return now + POLL_S
         self.counts["asked"] += 1
         job.answer = self.transport.get(job.request.url)

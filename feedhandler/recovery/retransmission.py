@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from feedhandler.session import Framing
 
 OUTSTANDING = 64  # requests under way at most
+BURST_S = 0.02  # of requests_per_second, what may be asked at once
 LONGEST_REST_S = 2.0
 TAKING_S = 0.2  # the hot thread has at least so long to take in what it was given
 FULL_S = 0.001  # the ring to it was full: to be tried again after so long
@@ -69,7 +70,8 @@ class Retransmission:
         """The piece that no server has answered."""
         self._settings, self._random, self._told = settings, rng, told
         self._timeout = settings.request_timeout_ms / 1000
-        self._bucket = TokenBucket(settings.requests_per_second)
+        rate = settings.requests_per_second
+        self._bucket = TokenBucket(rate, max(1.0, rate * BURST_S))
         self._fresh = Ranges()
         self._asked: list[Piece] = []
         self._resting: list[Piece] = []

@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from feedhandler.control import ControlThread
-from feedhandler.decode.venue import Feed, RestLimit, Venue
+from feedhandler.decode.venue import Feed, Venue
 from feedhandler.errors import SessionError
 from feedhandler.records import Cause, Connection
-from feedhandler.recovery.rest import Bucket, HttpTransport, RestQueue
+from feedhandler.recovery.pace import TokenBucket
+from feedhandler.recovery.rest import HttpTransport, RestQueue
 from feedhandler.session import frames
 from feedhandler.session.resync import Kind, ResyncControl, Wanted, Wish
 from feedhandler.session.websocket import BrokenError
@@ -312,7 +313,7 @@ class Doors:
     """How often connections may be attempted, over all lines that go to the same place."""
 
     def __init__(self) -> None:
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     def may(self, url: str, venue: Venue, now: float) -> bool:
         """One attempt, if the venue's limit allows it."""
@@ -322,8 +323,8 @@ class Doors:
         bucket = self._buckets.get(url)
         if bucket is None:
             rate = limits.connections / limits.connections_s
-            bucket = self._buckets[url] = Bucket(RestLimit(float(limits.connections), rate))
-        return bucket.take(now, 1.0)
+            bucket = self._buckets[url] = TokenBucket(rate, float(limits.connections))
+        return bucket.take(now)
 
 
 def rest_queue(channel: Channel, venue: Venue) -> RestQueue:

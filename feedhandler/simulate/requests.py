@@ -11,6 +11,7 @@ import struct
 from time import monotonic
 
 from feedhandler.errors import BackendError, ConfigError
+from feedhandler.recovery.pace import TokenBucket
 from feedhandler.simulate._faults import spoiled
 from feedhandler.simulate._store import MessageStore
 from feedhandler.simulate.faults import RequestFault
@@ -43,7 +44,7 @@ class RequestAnswerer:
         self.sessions: dict[bytes, MessageStore] = {}
         self.add_session(session, store)
         self._random = {name: random.Random(f"{seed}/{name}") for name in ("silence", *WRONGS)}
-        self._tokens, self._at = self._bucket(), 0.0
+        self._bucket = TokenBucket(self.faults.rate, max(1.0, self.faults.rate * BUCKET_S))
         self.stats = dict.fromkeys(("requests", "answers", "messages", "silent", "unknown", "wrong"), 0)
 
     def add_session(self, session: str, store: MessageStore) -> None:
@@ -69,17 +70,8 @@ class RequestAnswerer:
         last = store.last
         return store.first <= number <= last and (not self.faults.age or number > last - self.faults.age)
 
-    def _bucket(self) -> float:
-        return max(1.0, self.faults.rate * BUCKET_S)
-
     def _is_silent(self, now: float) -> bool:
-        if self.faults.rate:
-            self._tokens = min(self._bucket(), self._tokens + max(0.0, now - self._at) * self.faults.rate)
-            self._at = now
-            if self._tokens < 1:
-                return True
-            self._tokens -= 1
-        return self._draw("silence")
+        return not self._bucket.take(now) or self._draw("silence")
 
     def _draw(self, fault: str) -> bool:
         probability: float = getattr(self.faults, fault)

@@ -27,7 +27,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from feedhandler.simulate.venues import frames
 from feedhandler.simulate.venues.dialect import Out, Session
-from feedhandler.simulate.venues.faults import HANDSHAKE_KINDS, MESSAGE_KINDS, Bucket, VenueFault
+from feedhandler.simulate.venues.faults import HANDSHAKE_KINDS, MESSAGE_KINDS, VenueFault
 from feedhandler.simulate.venues.kraken import spoiled
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Connection:
         self._reader, self._writer = reader, writer
         self._machine = WSConnection(ConnectionType.SERVER)
         self._deflater: frames.Deflater | None = None
-        self._heard = Bucket(server.script.limits.messages_per_s, server.script.limits.burst)
+        self._heard = server.script.limits.bucket(server.script.limits.messages_per_s)
         self._swapped: dict[str, list[Out]] = {}
         self._held: list[bytes] | None = None  # while stalled
         self._silent = False
@@ -101,7 +101,9 @@ class Connection:
         now = asyncio.get_running_loop().time()
         if not self.server.connects.take(now):
             self.server.stats["refused"] += 1
-            return await self._refuse(429, [(b"retry-after", str(int(self.server.connects.wait_s()) + 1).encode())])
+            return await self._refuse(
+                429, [(b"retry-after", str(int(self.server.connects.due(now) - now) + 1).encode())]
+            )
         for fault in self.server.dice.due(HANDSHAKE_KINDS, self.number):
             if fault.kind == "refuse":
                 self.server.stats["refused"] += 1

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from feedhandler.errors import ConfigError
+from feedhandler.recovery.pace import TokenBucket
 from feedhandler.settings import (
     Place,
     check_keys,
@@ -84,6 +85,10 @@ class Limits:
     connects_per_s: float = setting(0.0, number(0, 1e6), "new connections; beyond: the upgrade is answered with 429")
     messages_per_s: float = setting(0.0, number(0, 1e6), "texts of a client; beyond: close 1008")
     burst: float = setting(5.0, number(1, 1e6), "so many at once")
+
+    def bucket(self, per_s: float) -> TokenBucket:
+        """What holds somebody to one of these limits."""
+        return TokenBucket(per_s, self.burst)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,26 +191,3 @@ class Dice:
                 self.counts[fault.kind] = self.counts.get(fault.kind, 0) + 1
                 found.append(fault)
         return found
-
-
-class Bucket:
-    """A token bucket; a rate of 0 lets everything pass. Times are seconds of any clock that does not go back."""
-
-    def __init__(self, per_s: float, burst: float) -> None:
-        self._per_s, self._burst = per_s, max(burst, 1.0)
-        self._tokens, self._at = self._burst, 0.0
-
-    def take(self, now: float) -> bool:
-        """Whether there is a token."""
-        if not self._per_s:
-            return True
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_s) if self._at else self._burst
-        self._at = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
-
-    def wait_s(self) -> float:
-        """How long until the next token."""
-        return max(0.0, (1.0 - self._tokens) / self._per_s) if self._per_s else 0.0

@@ -76,9 +76,10 @@ async def _answer(
         answer = Answer(405, "{}")
     if "rest_slow" in kinds:
         await asyncio.sleep(kinds["rest_slow"].for_s)
-    if not server.requests.take(asyncio.get_running_loop().time()):
+    now = asyncio.get_running_loop().time()
+    if not server.requests.take(now):
         answer = Answer(429, '{"code":-1003,"msg":"Too many requests."}')
-        headers.append((b"retry-after", str(int(server.requests.wait_s()) + 1).encode()))
+        headers.append((b"retry-after", str(int(server.requests.due(now) - now) + 1).encode()))
     elif "rest_status" in kinds:
         answer = Answer(kinds["rest_status"].status, '{"code":-1003,"msg":"Too many requests."}')
         headers.append((b"retry-after", str(max(1, round(kinds["rest_status"].for_s))).encode()))

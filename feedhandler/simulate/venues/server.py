@@ -24,7 +24,7 @@ from feedhandler.simulate.venues.bitstamp import Bitstamp
 from feedhandler.simulate.venues.coinbase import Coinbase
 from feedhandler.simulate.venues.connection import Connection
 from feedhandler.simulate.venues.dialect import Dialect, Out
-from feedhandler.simulate.venues.faults import Bucket, Dice, VenueFaults
+from feedhandler.simulate.venues.faults import Dice, VenueFaults
 from feedhandler.simulate.venues.flow import Flow
 from feedhandler.simulate.venues.kraken import Kraken
 from feedhandler.simulate.venues.market import Book, Reference, Step
@@ -90,8 +90,8 @@ class VenueServer:
         else:
             self.flow.fill()
         self.dice = Dice(self.script, seed)
-        self.connects = Bucket(self.script.limits.connects_per_s, self.script.limits.burst)
-        self.requests = Bucket(self.script.limits.rest_per_s, self.script.limits.burst)
+        self.connects = self.script.limits.bucket(self.script.limits.connects_per_s)
+        self.requests = self.script.limits.bucket(self.script.limits.rest_per_s)
         self.compress, self.rate = compress, rate
         self.stats = dict.fromkeys(
             ("connections", "refused", "heard", "messages", "bytes", "requests", "limited", "pongs", "steps", "turns"),
