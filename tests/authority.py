@@ -46,3 +46,14 @@ class Authority:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.ca)
         return context
+
+
+def client_context(ca: Path | str) -> ssl.SSLContext:
+    """For a client of `websockets.sync`, which reads on one thread while it writes on another.
+
+    Up to TLS 1.2 only: in 1.3 the session tickets come behind the handshake, and where one is read while the request is
+    written, nothing goes out (Python before 3.13 has no lock around an SSL object) and the client waits for ever.
+    """
+    context = ssl.create_default_context(cafile=str(ca))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -19,7 +19,7 @@ from feedhandler.errors import BackendError, ConfigError
 from feedhandler.record.imported import import_logs
 from feedhandler.recording import Recording
 from feedhandler.replay.websocket import WebSocketReplay
-from tests.authority import Authority
+from tests.authority import Authority, client_context
 from tests.test_import import DIFF, NOON, SNAPSHOT, seconds
 
 LOGS = ("binance/cf-BINANCE.ws.1.0", "bitstamp/BITSTAMP.ws.1.0", "coinbase/COINBASE.ws.28.0")
@@ -89,12 +89,9 @@ def test_over_tls_and_at_its_pace(tmp_path: Path) -> None:
     replay = WebSocketReplay(
         Recording(day.folder), speed=2, certificate=str(identity.certificate), key=str(identity.key)
     )
-    import ssl
-
-    context = ssl.create_default_context(cafile=str(authority.ca))
     with serving(replay):
         began = time.monotonic()
-        texts, code = taken(replay.url, ssl=context)
+        texts, code = taken(replay.url, ssl=client_context(authority.ca))
     assert replay.url.startswith("wss://")
     assert (texts, code) == ([DIFF.encode()] * 4, 1001)
     assert time.monotonic() - began >= 0.15

@@ -4,7 +4,6 @@ It knows nothing of the simulator and nothing of the handler. What it cannot fol
 """
 
 import json
-import ssl
 import urllib.request
 import zlib
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from feedhandler.decode.venue import Feed, Heard, Venue, venue
+from tests.authority import client_context
 
 Side = dict[Decimal, Decimal]
 
@@ -70,7 +70,7 @@ class Follower:
         self.served = served
         self.facts: Venue = venue(served.dialect.name)
         self.feed: Feed = self.facts.feed(served.symbols, streams, depth)
-        self.context = ssl.create_default_context(cafile=served.ca) if served.ca else None
+        self.context = client_context(served.ca) if served.ca else None
         self.books = {symbol: Book() for symbol in self.feed.symbols}
         self.tops: list[tuple[str, int, Any, Any]] = []
         self.trades: list[Any] = []
