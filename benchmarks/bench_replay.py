@@ -64,7 +64,7 @@ pace = harness.Contest("replay_pace", unit="packet", options={"rate": 20_000, "s
 speed = harness.Contest("replay_speed", unit="packet", options={"rate": 20_000, "seconds": 10})
 
 
-def replayed(rate: int, seconds: int, *, spin: bool) -> harness.Round:
+def replayed(rate: int, seconds: int, *, spin: bool, spinners: int = 1) -> harness.Round:
     """One replay at the recorded pace."""
     from feedhandler.recording import Recording
     from feedhandler.replay import WireReplay
@@ -72,7 +72,7 @@ def replayed(rate: int, seconds: int, *, spin: bool) -> harness.Round:
     recording = Recording(make_capture(rate, seconds), protocol="itch50")
 
     def one_round() -> harness.Sample:
-        with WireReplay(recording, speed=1.0, spin=spin) as replay:
+        with WireReplay(recording, speed=1.0, spin=spin, spinners=spinners) as replay:
             replay.run()
         report = replay.report
         assert report.p50_ns is not None and report.p99_ns is not None and report.max_ns is not None
@@ -86,6 +86,16 @@ def replayed(rate: int, seconds: int, *, spin: bool) -> harness.Round:
 @pace.contestant("feedhandler --spin")
 def spinning(rate: int, seconds: int) -> harness.Round:
     return replayed(rate, seconds, spin=True)
+
+
+def no_second_cpu() -> str:
+    """Why two threads cannot spin here."""
+    return "" if len(os.sched_getaffinity(0)) > 1 else "this process may use one CPU only"
+
+
+@pace.contestant("feedhandler --spin --spinners 2", lacks=no_second_cpu)
+def racing(rate: int, seconds: int) -> harness.Round:
+    return replayed(rate, seconds, spin=True, spinners=2)
 
 
 @pace.contestant("feedhandler --no-spin")

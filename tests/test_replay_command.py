@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -69,6 +70,26 @@ def test_packets_onto_the_wire_with_the_pacing_told(recorded: Path, listeners: A
     assert told["pacing"]["wanted_per_second"] == pytest.approx(5_000)
     assert 0 < told["pacing"]["p50_ns"] <= told["pacing"]["p99_ns"] <= told["pacing"]["max_ns"]
     assert "pacing error |sent - due|: p50" in done.stderr and "wanted 5,000" in done.stderr
+
+
+def test_two_spinners_send_what_one_does_and_say_so(recorded: Path, listeners: Any, rewrites: list[str]) -> None:
+    two = ("replay", recorded, "--onto", "multicast", "--pps", "20000", "--spinners", "2", *rewrites)
+    if len(os.sched_getaffinity(0)) > 1:
+        done = run(*two, "--json")
+        assert done.returncode == 0, done.stderr
+        want = [[data for _, target, data in capture.read(recorded) if target == line] for line in LINES]
+        assert [waiting(listener) for listener in listeners] == want
+        told = json.loads(done.stdout)["pacing"]
+        assert told["spinners"] == 2 and told["packets"] == sum(map(len, want))
+    for wrong, words in (
+        ("--no-spin", "2 spinners need spin"),
+        ("--priority=5", "2 spinners have no priority"),
+        ("--cpu=0", "must name two CPUs, one for each spinner"),
+        ("--cpu=x,y", "no CPU's number"),
+        ("--step", "no --spinners"),
+    ):
+        said = run(*(word for word in two if wrong != "--step" or word not in ("--pps", "20000")), wrong)
+        assert said.returncode != 0 and words in " ".join(said.stderr.replace("│", " ").split())
 
 
 def test_a_priority_is_had_or_refused_in_a_sentence(recorded: Path, listeners: Any, rewrites: list[str]) -> None:

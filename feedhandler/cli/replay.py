@@ -64,6 +64,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler replay DAY --onto multicast --from 09:30 --to 09:35 --speed 10",
         "feedhandler replay monday.pcap tuesday.pcapng.zst --onto multicast --rewrite A=239.1.2.3:26400",
         "feedhandler replay DAY --onto multicast --pps 20000 --spin --json",
+        "feedhandler replay DAY --onto multicast --spin --spinners 2 --cpu 2,3",
         "feedhandler replay DAY --onto multicast --symbols AAPL,MSFT --rate 50000",
         "feedhandler replay DAY --onto multicast --step",
         "feedhandler replay day.itch.gz --onto soupbintcp --port 26477 --rate 100000",
@@ -109,7 +110,15 @@ def replay(
             "--spin/--no-spin", help="Wait without sleeping, to the microsecond.  \\[default: if there is a second CPU]"
         ),
     ] = None,
-    cpu: Annotated[int, typer.Option(min=-1, help="multicast: send from this CPU; -1 = any.")] = -1,
+    spinners: Annotated[
+        int,
+        typer.Option(
+            min=1, max=2, help="multicast: 2 threads race for each packet, on 2 CPUs: on time though one is taken away."
+        ),
+    ] = 1,
+    cpu: Annotated[
+        str, typer.Option(metavar="N[,N]", help="multicast: send from this CPU, spinners from these.  \\[default: any]")
+    ] = "",
     priority: Annotated[
         int, typer.Option(min=0, max=99, help="multicast: SCHED_FIFO, for a busy machine; without spinning.")
     ] = 0,
@@ -177,8 +186,9 @@ def replay(
         raise typer.BadParameter(f"a time; the target is named by --onto {end}", param_hint="--to")
     if onto is not Target.MULTICAST and (requests >= 0 or glimpse >= 0 or faults is not None or rewrite or group):
         raise typer.BadParameter("--onto multicast only: --requests --glimpse --faults --rewrite --group")
-    if onto is not Target.MULTICAST and (cpu >= 0 or priority):
-        raise typer.BadParameter("of the sending thread, --onto multicast only: --cpu --priority")
+    cpus = numbers(cpu)
+    if onto is not Target.MULTICAST and (cpus or priority or spinners > 1):
+        raise typer.BadParameter("of the sending thread, --onto multicast only: --spinners --cpu --priority")
     paces = [name for name, given in (("--speed", speed), ("--pps", pps), ("--rate", rate), ("--step", step)) if given]
     if len(paces) > 1:
         raise typer.BadParameter("one pace at a time", param_hint=" and ".join(paces))
@@ -220,7 +230,8 @@ def replay(
             "faults": script,
             "seed": seed,
             "spin": spin,
-            "cpu": (cpu,) if cpu >= 0 else (),
+            "spinners": spinners,
+            "cpu": cpus,
             "priority": priority,
         }
         if (requests >= 0 or glimpse >= 0) and not binary:
@@ -231,9 +242,9 @@ def replay(
             ports = (requests if requests >= 0 else None, glimpse if glimpse >= 0 else None)
             outcome = in_new_packets(recording, choice, targets, {**way, **disturbed, "pace": pace}, seconds, ports)
         elif step:
-            if script is not None or picked:
+            if script is not None or picked or spinners > 1:
                 raise typer.BadParameter(
-                    "packets as they were, one by one: no --faults, no --symbols", param_hint="--step"
+                    "packets as they were, one by one: no --faults, no --symbols, no --spinners", param_hint="--step"
                 )
             outcome = step_by_step(recording, choice, targets, Rewrite(rewrite or ()), way)
         else:
@@ -247,6 +258,14 @@ def replay(
             outcome = onto_lines(recording, choice, {**options, "rewrite": Rewrite(rewrite or ())}, seconds)
     if as_json:
         emit(outcome)
+
+
+def numbers(cpus: str) -> tuple[int, ...]:
+    """CPUs as they are given on the command line. Raises typer.BadParameter."""
+    given = named(cpus) or []
+    if not all(cpu.isdecimal() for cpu in given):
+        raise typer.BadParameter(f"{cpus!r} is no CPU's number, nor two: 2 or 2,3", param_hint="--cpu")
+    return tuple(int(cpu) for cpu in given)
 
 
 def onto_lines(recording: "Recording", choice: "Choice", options: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -301,7 +320,8 @@ def in_new_packets(
         where = ", ".join(f"{address}:{port}" for address, port in sender.lines)
 
         def report() -> PacingReport:
-            return PacingReport.of(sender.schedule, starved=sender.stats["starved"], preempted=sender.preempted)
+            counts = {"preempted": sender.preempted, "spinners": sender.spinners}
+            return PacingReport.of(sender.schedule, starved=sender.stats["starved"], **counts)
 
         try:
             with (

@@ -32,10 +32,12 @@ class PacingReport:
     starved: int
     """How often the next packet was due and had not been read yet: the disk, or the unpacking, was too slow."""
     preempted: int
-    """How often the kernel took the sending thread off its CPU for another."""
+    """How often the kernel took the sending thread, or one of the two, off its CPU for another."""
+    spinners: int
+    """How many threads raced for each packet."""
 
     @classmethod
-    def of(cls, schedule: Schedule, *, starved: int = 0, preempted: int = 0) -> PacingReport:
+    def of(cls, schedule: Schedule, *, starved: int = 0, preempted: int = 0, spinners: int = 1) -> PacingReport:
         """The report of a schedule that has been kept."""
         figures = schedule.figures
         packets, seconds = int(figures["sends"]), figures["sent_ns"] / 1e9
@@ -48,7 +50,7 @@ class PacingReport:
             error = due / seconds - 1 if seconds > 0 and due > 0 else 0.0
         errors = [schedule.error_ns(share) if paced else None for share in (0.5, 0.99, 0.999, 1.0)]
         p50, p99, p999, worst = errors
-        return cls(packets, seconds, rate, wanted, error, p50, p99, p999, worst, starved, preempted)
+        return cls(packets, seconds, rate, wanted, error, p50, p99, p999, worst, starved, preempted, spinners)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -66,7 +68,8 @@ class PacingReport:
             "pacing error |sent - due|: " + ", ".join(f"{name} {duration(error or 0)}" for name, error in shares),
         ]
         if self.preempted:
-            said.append(f"the sending thread was taken off its CPU {self.preempted:,} times: other programs wanted it")
+            who = "sending thread was taken off its CPU" if self.spinners == 1 else "spinners were taken off their CPUs"
+            said.append(f"the {who} {self.preempted:,} times: other programs wanted it")
         if self.starved:
             said.append(f"the recording was not read fast enough {self.starved:,} times")
         return said

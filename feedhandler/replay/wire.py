@@ -32,12 +32,12 @@ class WireReplay(Closing):
 
     `speed`: times the recorded pace; `rate`: packets a second instead; neither: as fast as it goes. With `choice.rate`,
     messages a second, neither counts. `groups`: destinations of the lines in order, around again when they are fewer;
-    `rewrite`: those of single lines. `interface`, `ttl`, `faults`, `seed`, `spin`, `cpu`, `priority` as of
-    MulticastSender; unless told, it spins where there is a second CPU and no priority.
+    `rewrite`: those of single lines. `interface`, `ttl`, `faults`, `seed`, `spin`, `cpu`, `priority`, `spinners`
+    as of MulticastSender; unless told, one thread spins where there is a second CPU and no priority.
 
-    The packets of different lines keep their order of time when they are paced. Sent as fast as it goes, those of one
-    line keep theirs, and lines may be some 64 packets apart. Used once, in a `with` block. Raises ConfigError,
-    BackendError, CaptureError, ReceiverError as of its parts.
+    The packets of different lines keep their order of time when they are paced and on time; late, or sent as fast as it
+    goes, those of one line keep theirs, and lines may be some 64 packets apart. Used once, in a `with` block. Raises
+    ConfigError, BackendError, CaptureError, ReceiverError as of its parts.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class WireReplay(Closing):
         spin: bool | None = None,
         cpu: Sequence[int] = (),
         priority: int = 0,
+        spinners: int = 1,
     ) -> None:
         choice = choice or Choice()
         if choice.rate is not None:
@@ -84,6 +85,7 @@ class WireReplay(Closing):
             spin=spins() and self.schedule.paced and not priority if spin is None else spin,
             cpu=cpu,
             priority=priority,
+            spinners=spinners,
         )
 
     def run(self, progress: Callable[[int], None] | None = None) -> None:
@@ -112,7 +114,13 @@ class WireReplay(Closing):
     @property
     def report(self) -> PacingReport:
         """How well the times were kept."""
-        return PacingReport.of(self.schedule, starved=self.sender.stats["starved"], preempted=self.sender.preempted)
+        sender = self.sender
+        return PacingReport.of(
+            self.schedule,
+            starved=sender.stats["starved"],
+            preempted=sender.preempted,
+            spinners=sender.spinners,
+        )
 
     def outcome(self) -> dict[str, Any]:
         """What was sent, for JSON: passes, lines, pacing."""

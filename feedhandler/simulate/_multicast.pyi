@@ -27,10 +27,12 @@ class PacketSender:
         spin: bool = False,
         real_time: bool = False,
     ) -> Self: ...
-    def run_feed(self, feed: Feed) -> None:
-        """Send the messages of `feed` until it ends or stop() is called, then the end of the session."""
-    def run_packets(self, receiver: Receiver, schedule: Schedule) -> None:
-        """Send the packets of `receiver` as they are, each on the line of its number."""
+    def take_feed(self, feed: Feed) -> None:
+        """What run() is to send: the messages of `feed` as MoldUDP64, and at the end that of the session."""
+    def take_packets(self, receiver: Receiver, schedule: Schedule) -> None:
+        """What run() is to send: the packets of `receiver` as they are, each on the line of its number."""
+    def run(self) -> None:
+        """Send all of it, until stop() is called; where this spins, on any number of threads at once."""
     def stop(self) -> None:
         """End soon; from any thread or a signal handler."""
     @property

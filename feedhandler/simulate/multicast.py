@@ -49,9 +49,14 @@ class MulticastSender:
     thread that has one should not spin: the kernel stops it for 50 ms in each second that it runs through; without
     `spin` it sleeps before each packet that is not due yet.
 
-    run() sends from a thread of its own, without the GIL, and waits for it; stop() ends it, from another thread or a
-    signal handler, after what is under way and the end of the session were sent. Used once. Raises ConfigError for bad
-    options, BackendError when the interface cannot be had, ReceiverError when sending fails.
+    `spinners`: 2 threads spin on two CPUs, and whichever is on its CPU when a packet is due sends it, so that it leaves
+    on time though the host, or another program, has taken the other thread's; order and bytes are those of one. It
+    costs a second CPU. `cpu` then names one for each; if empty each has half of those this process may use. It needs
+    `spin`, and goes with no `priority`.
+
+    run() sends from a thread of its own, or two, without the GIL, and waits for it; stop() ends it, from another thread
+    or a signal handler, after what is under way and the end of the session were sent. Used once. Raises ConfigError for
+    bad options, BackendError when the interface cannot be had, ReceiverError when sending fails.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class MulticastSender:
         spin: bool = False,
         cpu: Sequence[int] = (),
         priority: int = 0,
+        spinners: int = 1,
     ) -> None:
         if not 0 <= ttl <= 255:
             raise ConfigError(f"simulate: ttl must be 0 to 255, not {ttl}")
@@ -88,8 +94,9 @@ class MulticastSender:
         self.schedule = Schedule()
         """When packets are due (those of messages: the first of theirs), and how far from that they were sent."""
         self.preempted = 0
-        """How often the kernel took the sending thread off its CPU for another."""
-        self._cpu, self._priority = tuple(cpu), priority
+        """How often the kernel took the sending thread, or one of the two, off its CPU for another."""
+        self._places = _places(spinners, tuple(cpu), spin, priority)
+        self.spinners, self._priority = spinners, priority
         self._taps = tuple(taps)
         self._sockets: list[socket.socket] = []
         delays = _delays(skew_us, len(self.lines))
@@ -145,41 +152,56 @@ class MulticastSender:
                 if self.rate is not None:
                     raise ConfigError("simulate: packets of a capture are paced by speed, not by rate of messages")
                 self.schedule = schedule if schedule is not None else Schedule(speed=self.speed)
-                self._send(lambda: self._sender.run_packets(source, self.schedule), progress)
+                self._sender.take_packets(source, self.schedule)
             else:
                 feed = Feed(source, rate=self.rate, speed=self.speed)
                 self.schedule = feed.kept
-                self._send(lambda: self._sender.run_feed(feed), progress)
+                self._sender.take_feed(feed)
+            self._send(progress)
         error = getattr(source, "error", None)
         if error is not None:
             raise error
 
-    def _send(self, work: Callable[[], None], progress: Callable[[int], None] | None) -> None:
-        """Do the work in a thread that nothing of Python's disturbs; what it raised is raised here."""
+    def _send(self, progress: Callable[[int], None] | None) -> None:
+        """Send in threads that nothing of Python's disturbs; what one of them raised is raised here."""
         raised: list[BaseException] = []
+        preempted: list[int] = []
+        ready = threading.Barrier(len(self._places))  # nothing leaves before each has its CPU
 
-        def send() -> None:
+        def send(cpus: tuple[int, ...]) -> None:
             try:
-                pin(self._cpu)
+                pin(cpus)
                 self._prioritise()
+                ready.wait()
                 before = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
-                work()
-                self.preempted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before
+                self._sender.run()
+                preempted.append(resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw - before)
+            except threading.BrokenBarrierError:
+                pass  # the other one says why
             except BaseException as error:
                 raised.append(error)
+                ready.abort()
 
-        thread = threading.Thread(target=send, name="feedhandler-sender", daemon=True)
-        thread.start()
+        threads = [
+            threading.Thread(target=send, args=(cpus,), name="feedhandler-sender", daemon=True) for cpus in self._places
+        ]
         try:
+            for thread in threads:
+                thread.start()
             going = True
             while going:
-                thread.join(LOOK_S)
-                going = thread.is_alive()
+                for thread in threads:
+                    thread.join(LOOK_S / len(threads))
+                going = any(thread.is_alive() for thread in threads)
                 if progress is not None:
                     progress(self._sender.made)
         finally:
             self.stop()
-            thread.join()
+            ready.abort()
+            for thread in threads:
+                if thread.ident is not None:  # it was started
+                    thread.join()
+            self.preempted = sum(preempted)
         if raised:
             raise raised[0]
 
@@ -215,6 +237,32 @@ class MulticastSender:
     def filenos(self) -> list[int]:
         """The descriptors of the lines' sockets, in order."""
         return [s.fileno() for s in self._sockets]
+
+
+def _places(spinners: int, cpu: tuple[int, ...], spin: bool, priority: int) -> list[tuple[int, ...]]:
+    """The CPUs of each sending thread; none = any."""
+    if spinners == 1:
+        return [cpu]
+    if spinners != 2:
+        raise ConfigError(f"simulate: spinners must be 1 or 2, not {spinners}")
+    if priority:
+        raise ConfigError(
+            "simulate: 2 spinners have no priority, since threads with one that never sleep are stopped by the kernel: "
+            "leave out priority, or keep to 1 spinner"
+        )
+    own = sorted(os.sched_getaffinity(0))
+    if len(own) < 2:
+        raise ConfigError(
+            f"simulate: 2 spinners need 2 CPUs, and this process may use CPU {own[0]} only: allow another (taskset), "
+            "or keep to 1 spinner"
+        )
+    if not spin:
+        raise ConfigError("simulate: 2 spinners need spin: switch it on, or keep to 1 spinner")
+    if not cpu:
+        return [tuple(own[0::2]), tuple(own[1::2])]  # on one CPU the second would be in the first one's way
+    if len(set(cpu)) != 2:
+        raise ConfigError(f"simulate: cpu must name two CPUs, one for each spinner, not {', '.join(map(str, cpu))}")
+    return [cpu[:1], cpu[1:]]
 
 
 def _delays(skew_us: float | Sequence[float], lines: int) -> list[int]:

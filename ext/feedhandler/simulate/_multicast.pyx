@@ -6,6 +6,11 @@ A line under a script of faults offers each packet to its FaultyLine and sends w
 lines do not notice. Before a packet goes into the ring, taps have seen its messages: a server that is asked for what the
 wire has just carried has it.
 
+A turn of this is made whenever something is due, by the one thread of run(), or by one of several that spin: whoever is
+on its CPU just then claims it (`claim.h`), sends, and says when the next one is due. Everything below is the holder's
+alone, so the order is that of one thread. Who made the last turn has it all in its caches, so the others let it go first
+for HAND_OVER_NS: they send when it is late, because the host or another program has its CPU.
+
 Waiting: `spin` looks at the clock without pause for the last millisecond before something is due; without it the thread
 sleeps until shortly before. `real_time` sleeps whenever it can, however shortly: a SCHED_FIFO thread that never does is
 stopped by the kernel for 50 ms in each second. The error of each packet is counted from when it was due to the return of the call that
@@ -18,6 +23,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from feedhandler._claim cimport FH_CLAIM_OVER, FH_CLAIM_TAKEN, fh_claim_leave, fh_claim_look, fh_claim_take
 from feedhandler._flags cimport fh_flag_load, fh_flag_store
 from feedhandler._records cimport Packet
 from feedhandler._seqlock cimport fh_pause
@@ -74,6 +80,7 @@ cdef enum:
     WAKE_NS = 1000000           # spinning: what is left of a longer wait when the thread wakes
     STOP_NS = 50000000          # the longest sleep: how soon stop() is noticed
     STARVED_NS = 20000          # until the next look at a source that has nothing ready
+    HAND_OVER_NS = 2000         # by which a turn is late when another thread than the last one's may make it
 
 cdef struct Slot:
     int64_t due                 # CLOCK_MONOTONIC, ns
@@ -115,8 +122,11 @@ cdef class PacketSender:
     cdef int end_repeats
     cdef int64_t last_made, last_flush, latest
     cdef uint64_t heartbeats, too_large
-    cdef bint ended
+    cdef bint begun, ended
     cdef int stopping
+    cdef uint8_t pad0[64]                   # who waits looks at the claim all the time: its cache line has nothing else
+    cdef int64_t claim                      # of claim.h: when the next turn is due
+    cdef uint8_t pad1[64]
     cdef Feed feed
     cdef Receiver receiver
     cdef Packet packets[BATCH]
@@ -177,26 +187,24 @@ cdef class PacketSender:
         free(self.data)
         free(self.spoiled)
 
-    def run_feed(self, Feed feed not None):
-        """Send the messages of `feed` as MoldUDP64 until it ends or stop() is called, then the end of the session."""
+    def take_feed(self, Feed feed not None):
+        """What run() is to send: the messages of `feed` as MoldUDP64, and at the end that of the session."""
         self.feed, self.receiver = feed, None
         self.schedule = feed.kept
-        self.run()
 
-    def run_packets(self, Receiver receiver not None, Schedule schedule not None):
-        """Send the packets of `receiver` as they are, each on the line of its number, when `schedule` says."""
+    def take_packets(self, Receiver receiver not None, Schedule schedule not None):
+        """What run() is to send: the packets of `receiver` as they are, each on its line, when `schedule` says."""
         self.feed, self.receiver = None, receiver
         self.schedule = schedule
-        self.run()
 
-    cdef run(self):
+    def run(self):
+        """Send all of it, until stop() is called, and return when the last packet has left.
+
+        Where this spins, on any number of threads at once: each packet is sent by one of them.
+        """
         cdef int rc
-        self.last_made = self.last_flush = clock()
-        self.ended = False
-        if self.feed is not None:
-            self.feed.begin(self.last_made)
         with nogil:
-            rc = self.turn()
+            rc = self.take_turns()
         if rc < 0:
             raise ReceiverError(f"simulate: sending failed: {os.strerror(-rc)}")
 
@@ -204,24 +212,43 @@ cdef class PacketSender:
         """End soon: what is under way is sent, then the end of the session. From any thread or a signal handler."""
         fh_flag_store(&self.stopping, 1)
 
-    cdef int turn(self) noexcept nogil:
-        """Send each packet when it is due, until the last one; 0 or -errno."""
-        cdef int64_t now, next_due
-        cdef int rc, i
+    cdef int take_turns(self) noexcept nogil:
+        """Make turns when they are due, unless another thread does, until all is sent; 0, or -errno if it failed here."""
+        cdef int64_t now, due, own = -1
+        cdef int rc
         while True:
-            now = clock()
-            next_due = self.gather(now)
-            for i in range(self.line_count):
-                if self.lines[i].faulty == NULL:
-                    rc = self.send(i, now, &next_due)
-                else:
-                    rc = self.send_faulty(i, now, &next_due)
-                if rc < 0:
-                    return rc
-            if self.ended and self.slowest() == self.head:
+            due = fh_claim_look(&self.claim)
+            if due == FH_CLAIM_OVER:
                 return 0
-            if next_due > now:
-                self.sleep(min(next_due, now + STOP_NS))
+            now = clock()
+            if due == FH_CLAIM_TAKEN:
+                fh_pause()
+            elif now < due or (due != own and now < due + HAND_OVER_NS):
+                self.sleep(due, now)
+            elif fh_claim_take(&self.claim, due):
+                own = now + STOP_NS
+                rc = self.turn(now, &own)
+                fh_claim_leave(&self.claim, own if rc > 0 else FH_CLAIM_OVER)
+                if rc <= 0:
+                    return rc
+
+    cdef int turn(self, int64_t now, int64_t *next_due) noexcept nogil:
+        """Send what is due; `next_due` is brought forward to when to come again. 1, or 0: that was all, or -errno."""
+        cdef int rc, i
+        if not self.begun:
+            self.begun = True
+            self.last_made = self.last_flush = now
+            if self.feed is not None:
+                self.feed.begin(now)
+        next_due[0] = min(next_due[0], self.gather(now))
+        for i in range(self.line_count):
+            if self.lines[i].faulty == NULL:
+                rc = self.send(i, now, next_due)
+            else:
+                rc = self.send_faulty(i, now, next_due)
+            if rc < 0:
+                return rc
+        return not (self.ended and self.slowest() == self.head)
 
     cdef uint64_t slowest(self) noexcept nogil:
         """From where on the ring must stay as it is; `head` when all was sent."""
@@ -233,10 +260,9 @@ cdef class PacketSender:
                 place = min(place, (<FaultyLine> self.lines[i].faulty).oldest())
         return place
 
-    cdef void sleep(self, int64_t until) noexcept nogil:
+    cdef void sleep(self, int64_t until, int64_t now) noexcept nogil:
         """Let time pass, but wake early enough to be on time for what is due at `until`."""
         cdef timespec t
-        cdef int64_t now = clock()
         if self.spin:
             if until - now < 2 * <int64_t> WAKE_NS:
                 fh_pause()
