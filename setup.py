@@ -60,6 +60,7 @@ DIRECTIVES = {
     "embedsignature": True,
     "freethreading_compatible": False,
 }
+CYTHON_CACHE = os.environ.get("FEEDHANDLER_CYTHON_CACHE", "")  # a folder: translations are kept, found by content
 SWITCHES, STAMP = f"{DEBUG} {HOT} {COLD} {FLAGS} {SHARED}{OPENSSL and ' ' + OPENSSL}\n", Path("build/.switches")
 
 
@@ -188,6 +189,8 @@ def no_performance_hints() -> Iterator[None]:
     if hints and os.environ.get("FEEDHANDLER_STRICT") == "1" and not DEBUG:
         for source in set(hints):
             CYTHONIZED.joinpath(source).with_suffix(".c").unlink(missing_ok=True)
+        if CYTHON_CACHE:
+            shutil.rmtree(CYTHON_CACHE, ignore_errors=True)
         raise SystemExit(f"performance hints in {', '.join(sorted(set(hints)))}: see above")
 
 
@@ -203,6 +206,7 @@ class BuildExt(build_ext):
                 "annotate": DEBUG and not SANITIZE,
                 "force": changed_switches(),
                 "nthreads": JOBS,
+                "cache": CYTHON_CACHE or False,
                 "compiler_directives": DIRECTIVES,
             }
             made = extensions()
