@@ -11,7 +11,7 @@ from feedhandler._instruments cimport Instruments
 from feedhandler._records cimport Event, Run, SIDE_ASK, SIDE_BID
 from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json, fh_json_done, fh_json_fail, fh_json_fail_as, fh_json_key,
                                        fh_json_object, fh_json_peek, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
-                                       fh_text_is)
+                                       fh_text_copy, fh_text_is)
 from feedhandler.decode._levels cimport ASKS, BIDS, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SIDES, once
 from feedhandler.decode._text cimport (RULE_STAMPS, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT,
                                        UPDATE_SNAPSHOT)
@@ -56,6 +56,7 @@ cdef class ProtocolDecoder(LevelDecoder):
     cdef fh_text channel_name, symbol_name # of the channel, and whose it is
     cdef fh_json data, price, price_text, amount, amount_text      # where the values stand
     cdef uint64_t trade_id, seller
+    cdef uint8_t undone[NAME_MAX]       # the channel's name without its escapes
 
     def __cinit__(self, Instruments instruments not None, int channel=0, str venue not None="BITSTAMP", *args):
         self.protocol = "bitstamp"
@@ -117,8 +118,14 @@ cdef class ProtocolDecoder(LevelDecoder):
 
     cdef void kind_of(self) noexcept nogil:
         """Type, and whose the text is, by its event and the name of its channel."""
-        if self.channel_name.data == NULL or self.channel_name.escaped:
+        cdef uint32_t length
+        if self.channel_name.data == NULL:
             return
+        if self.channel_name.escaped:
+            length = fh_text_copy(&self.channel_name, self.undone, NAME_MAX)
+            if length > NAME_MAX:
+                return
+            self.channel_name.data, self.channel_name.len, self.channel_name.escaped = self.undone, length, 0
         if self.of_data and self.of_channel(b"diff_order_book_", 16):
             self.update.type = TYPE_CHANGE
         elif self.of_data and self.of_channel(b"order_book_", 11):
@@ -183,6 +190,7 @@ cdef class ProtocolDecoder(LevelDecoder):
 
     cdef bint event_key(self) noexcept nogil:
         cdef fh_text text
+        cdef uint8_t begin[4]
         if fh_json_peek(&self.cursor) != 34:
             return fh_json_skip(&self.cursor)
         if not once(self, SEEN_EVENT) or not fh_json_text(&self.cursor, &text):
@@ -196,7 +204,7 @@ cdef class ProtocolDecoder(LevelDecoder):
         elif fh_text_is(&text, b"bts:request_reconnect", 21):
             self.update.type = TYPE_ANSWER
             self.update.kind = UPDATE_RECONNECT
-        elif text.len > 4 and memcmp(text.data, b"bts:", 4) == 0:
+        elif fh_text_copy(&text, begin, 4) > 4 and memcmp(begin, b"bts:", 4) == 0:
             self.update.type = TYPE_ANSWER
         return True
 

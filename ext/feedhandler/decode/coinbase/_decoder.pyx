@@ -12,7 +12,7 @@ from feedhandler._records cimport (ACTION_MODIFY, Event, FLAG_BAD_TS, FLAG_MBP, 
 from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done,
                                        fh_json_fail, fh_json_fail_as, fh_json_item, fh_json_key, fh_json_object,
                                        fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
-                                       fh_text_is)
+                                       fh_text_copy, fh_text_is)
 from feedhandler.decode._levels cimport ASKS, BIDS, CHANGES, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SEEN_CHANGES, SIDES, once
 from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_SNAPSHOT
 
@@ -37,6 +37,9 @@ cdef enum:                      # types
     TYPE_TICKER = 66            # 'B'
     TYPE_HEARTBEAT = 72         # 'H'
     TYPE_ANSWER = 82            # 'R' subscriptions, error
+
+cdef enum:
+    TIME_MAX = 40               # bytes of a time: more are none
 
 cdef enum:
     BUY = 1
@@ -161,6 +164,7 @@ cdef class ProtocolDecoder(LevelDecoder):
         return True
 
     cdef int64_t body(self, const Run *run, Event *out, uint32_t room) noexcept nogil:
+        cdef uint8_t undone[TIME_MAX]
         cdef int64_t made, i
         cdef uint8_t flags = 0
         if self.wanted:
@@ -170,6 +174,9 @@ cdef class ProtocolDecoder(LevelDecoder):
         else:
             made = self.match(run, out) if self.update.type == TYPE_TRADE else 0
         if made > 0:
+            if self.time.escaped:
+                self.time.len = min(fh_text_copy(&self.time, undone, TIME_MAX), <uint32_t> TIME_MAX)
+                self.time.data = undone
             if not fh_iso_time(self.time.data, self.time.len, &self.update.ts_event):
                 self.update.ts_event = 0
                 flags = FLAG_BAD_TS

@@ -13,7 +13,7 @@ from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACT
 from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done,
                                        fh_json_fail, fh_json_fail_as, fh_json_item, fh_json_key, fh_json_object,
                                        fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
-                                       fh_text_is)
+                                       fh_text_copy, fh_text_is)
 from feedhandler.decode._levels cimport LevelDecoder, SEEN_ASKS, SEEN_BIDS, once
 from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_PASS, UPDATE_SNAPSHOT
 
@@ -74,6 +74,7 @@ cdef class ProtocolDecoder(LevelDecoder):
     cdef int64_t latest                 # ns since the Unix epoch, of the levels of this text
     cdef uint64_t checksum
     cdef fh_text channel_name, pair
+    cdef uint8_t undone[NAME_MAX]       # the channel's name without its escapes
 
     def __cinit__(self, Instruments instruments not None, int channel=0, str venue not None="KRAKEN", *args):
         self.protocol = "kraken"
@@ -151,11 +152,11 @@ cdef class ProtocolDecoder(LevelDecoder):
     cdef bint book_depth(self) noexcept nogil:
         cdef uint32_t i
         cdef uint8_t digit
-        if (self.channel_name.escaped or not 6 <= self.channel_name.len <= 5 + DEPTH_DIGITS
-                or memcmp(self.channel_name.data, b"book-", 5) != 0):
+        cdef uint32_t length = fh_text_copy(&self.channel_name, self.undone, NAME_MAX)
+        if not 6 <= length <= 5 + DEPTH_DIGITS or memcmp(self.undone, b"book-", 5) != 0:
             return False
-        for i in range(5, self.channel_name.len):
-            digit = self.channel_name.data[i] - 48
+        for i in range(5, length):
+            digit = self.undone[i] - 48
             if digit > 9:
                 self.depth = 0
                 return False
