@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from feedhandler.errors import ConfigError, SessionError
+from feedhandler.session.texts import depth_answer
 
 SYMBOL_BYTES = 32  # InstrumentRecord.symbol
 SIZE_EXPONENT = -8  # of instruments that nothing else is known of, and of those with fine lots
@@ -267,7 +268,7 @@ class Venue(ABC):
         answer = self._json(body, "depth")
         if not isinstance(answer, dict) or not self.book(answer):
             raise SessionError(f"{self.name}: the answer for {symbol} is no order book: {_start(body)}")
-        return b'{"rest":"depth","symbol":' + json.dumps(symbol).encode() + b',"body":' + body.strip() + b"}"
+        return depth_answer(symbol, body)
 
     def book(self, answer: dict[str, Any]) -> bool:
         """Whether a REST answer has the parts of a book."""
