@@ -1,12 +1,14 @@
 /* TLS records between a socket and caller's memory, by OpenSSL, without a heap allocation in steady state.
  *
- *     socket ──recv──► OpenSSL's record buffer ──decrypt in place──► SSL_read copies into the line's fixed buffer
+ *     socket ──recv──► our buffer ──a record──► OpenSSL's record buffer ──decrypt in place──► SSL_read copies
+ *                                                                                         into the line's fixed buffer
  *     line's outboxes ──SSL_write──► OpenSSL's write buffer ──send──► socket
  *
  * Both buffers of OpenSSL's are taken at the handshake and kept (no SSL_MODE_RELEASE_BUFFERS); the little that it takes for
- * each record is from tls_memory.h. The BIO is ours, because
- * OpenSSL's own makes two receive calls a record (header, body) and one more to hear EAGAIN: with read-ahead this one makes a
- * single call a turn, as large as the record buffer, and all whole records of it are decrypted in that turn.
+ * each record is from tls_memory.h. The BIO is ours, because OpenSSL's own makes two receive calls a record (header, body) and
+ * one more to hear EAGAIN: this one makes a single call a turn, and all whole records of it are decrypted in that turn. It hands
+ * OpenSSL, which reads ahead, a record at a time: of what lies behind a record in its own buffer OpenSSL 3.0 moves every byte
+ * to the buffer's begin, record by record (ssl3_read_n), which with 64 KiB of short records is 29 KB for each.
  *
  * OpenSSL's queue of errors is a thread's, not a connection's; so whether a call must be repeated is read from our own
  * BIO (`blocked`), and the queue only when a connection is over, and emptied then. */
@@ -22,25 +24,28 @@ enum { FH_TLS_IS_PRIVATE = 0 };
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include "tls_memory.h"
 #include "tls_state.h"
 
-enum { FH_TLS_READ_BUFFER = 65536 };    /* of ciphertext, a connection; at least one record, 16 KiB and its frame */
+enum { FH_TLS_READ_BUFFER = 65536 };    /* of ciphertext, a connection: what one receive call brings at most */
 
-static int fh_tls_bio_read(BIO *bio, char *out, int room)
+/* One receive call behind what is still here. As recv() says; -1 also where this turn has made its call. */
+static ssize_t fh_tls_fill(struct fh_tls *t)
 {
-    struct fh_tls *t = BIO_get_data(bio);
-    BIO_clear_retry_flags(bio);
+    ssize_t got;
     if (!(t->once && t->received)) {
-        ssize_t got = recv(t->fd, out, (size_t)room, MSG_DONTWAIT);
-        if (got > 0) {
-            t->received = 1;
-            return (int)got;
-        }
-        if (got == 0) {
-            t->eof = 1;
-            return 0;
+        t->ready -= t->begin;
+        memmove(t->buffer, t->buffer + t->begin, t->ready);     /* less than a header */
+        t->begin = 0;
+        got = recv(t->fd, t->buffer + t->ready, FH_TLS_READ_BUFFER - t->ready, MSG_DONTWAIT);
+        if (got >= 0) {
+            t->received = got > 0;
+            t->eof = got == 0;
+            t->ready += (uint32_t)got;
+            return got;
         }
         if (errno != EAGAIN && errno != EINTR) {
             t->error = errno;
@@ -48,8 +53,32 @@ static int fh_tls_bio_read(BIO *bio, char *out, int room)
         }
     }
     t->blocked = 1;
-    BIO_set_retry_read(bio);
     return -1;
+}
+
+/* A record, or what is here of it: never a byte of the next. */
+static int fh_tls_bio_read(BIO *bio, char *out, int room)
+{
+    struct fh_tls *t = BIO_get_data(bio);
+    uint32_t length = t->rest ? 1 : SSL3_RT_HEADER_LENGTH;
+    BIO_clear_retry_flags(bio);
+    while (t->ready - t->begin < length) {
+        ssize_t got = fh_tls_fill(t);
+        if (got <= 0) {
+            if (t->blocked)
+                BIO_set_retry_read(bio);
+            return (int)got;
+        }
+    }
+    if (t->rest == 0)
+        t->rest = SSL3_RT_HEADER_LENGTH + ((uint32_t)t->buffer[t->begin + 3] << 8 | t->buffer[t->begin + 4]);
+    length = t->ready - t->begin < t->rest ? t->ready - t->begin : t->rest;
+    if (length > (uint32_t)room)
+        length = (uint32_t)room;
+    memcpy(out, t->buffer + t->begin, length);
+    t->begin += length;
+    t->rest -= length;
+    return (int)length;
 }
 
 static int fh_tls_bio_write(BIO *bio, const char *data, int length)
@@ -101,14 +130,22 @@ static BIO_METHOD *fh_tls_bio_method(void)
 /* The SSL's BIO from now on; 0: no memory. */
 static int fh_tls_attach(struct fh_tls *t, const BIO_METHOD *method)
 {
-    BIO *bio = BIO_new(method);
-    if (!bio)
+    BIO *bio;
+    t->buffer = malloc(FH_TLS_READ_BUFFER);
+    if (!t->buffer || !(bio = BIO_new(method)))
         return 0;
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio);
     SSL_set_app_data(t->ssl, t);
     return 1;
+}
+
+static void fh_tls_detach(struct fh_tls *t)
+{
+    SSL_free(t->ssl);
+    SSL_SESSION_free(t->latest);
+    free(t->buffer);
 }
 
 /* A session that the server gave; in TLS 1.3 it comes with the first records after the handshake, on the polling thread. */

@@ -16,6 +16,9 @@ enum fh_tls_end {                       /* how a connection is over */
 
 struct fh_tls {
     struct ssl_st *ssl;
+    uint8_t *buffer;                    /* FH_TLS_READ_BUFFER of what the socket brought: [begin, ready) OpenSSL has not yet had */
+    uint32_t begin, ready;
+    uint32_t rest;                      /* bytes that OpenSSL has not yet had of the record that it has a part of */
     struct ssl_session_st *latest;      /* put by OpenSSL's callback on whichever thread reads, taken by the control thread */
     int fd;
     int once;                           /* one receive call a turn: the polling thread's way */

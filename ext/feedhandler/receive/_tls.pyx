@@ -30,7 +30,7 @@ cdef extern from "tls.h" nogil:
         pass
     enum:
         FH_TLS_IS_PRIVATE
-        FH_TLS_OPEN, FH_TLS_CLOSED, FH_TLS_TRUNCATED, FH_TLS_SOCKET, FH_TLS_PROTOCOL, FH_TLS_READ_BUFFER
+        FH_TLS_OPEN, FH_TLS_CLOSED, FH_TLS_TRUNCATED, FH_TLS_SOCKET, FH_TLS_PROTOCOL
         SSL_VERIFY_PEER, SSL_FILETYPE_PEM, TLS1_2_VERSION, SSL_READING, SSL_WRITING, SSL_SESS_CACHE_CLIENT
         SSL_SESS_CACHE_NO_INTERNAL, SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
         X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, X509_V_OK, X509_V_ERR_CERT_HAS_EXPIRED
@@ -47,7 +47,6 @@ cdef extern from "tls.h" nogil:
     int SSL_CTX_set_min_proto_version(SSL_CTX *ctx, int version)
     long SSL_CTX_set_mode(SSL_CTX *ctx, long mode)
     void SSL_CTX_set_read_ahead(SSL_CTX *ctx, int yes)
-    void SSL_CTX_set_default_read_buffer_len(SSL_CTX *ctx, size_t length)
     void SSL_CTX_set_verify(SSL_CTX *ctx, int mode, void *callback)
     int SSL_CTX_set_default_verify_paths(SSL_CTX *ctx)
     int SSL_CTX_load_verify_file(SSL_CTX *ctx, const char *path)
@@ -60,7 +59,6 @@ cdef extern from "tls.h" nogil:
     void SSL_CTX_set_info_callback(SSL_CTX *ctx, void (*callback)(const SSL *, int, int) noexcept nogil)
     int SSL_CTX_set_alpn_protos(SSL_CTX *ctx, const unsigned char *protocols, unsigned int length)
     SSL *SSL_new(SSL_CTX *ctx)
-    void SSL_free(SSL *ssl)
     void SSL_set_connect_state(SSL *ssl)
     long SSL_set_tlsext_host_name(SSL *ssl, const char *name)
     int SSL_set_session(SSL *ssl, SSL_SESSION *session)
@@ -92,6 +90,7 @@ cdef extern from "tls.h" nogil:
     int SSL_CTX_set_cipher_list(SSL_CTX *ctx, const char *suites)
     BIO_METHOD *fh_tls_bio_method()
     int fh_tls_attach(fh_tls *t, const BIO_METHOD *method)
+    void fh_tls_detach(fh_tls *t)
     int fh_tls_new_session(SSL *ssl, SSL_SESSION *session)
     SSL_SESSION *fh_tls_take_session(fh_tls *t)
     void fh_tls_info(const SSL *ssl, int where, int value)
@@ -200,7 +199,6 @@ cdef class Tls:
         SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION)
         SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER)
         SSL_CTX_set_read_ahead(ctx, 1)
-        SSL_CTX_set_default_read_buffer_len(ctx, FH_TLS_READ_BUFFER)
         SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL)
         SSL_CTX_set_default_passwd_cb(ctx, no_password)
         SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL)
@@ -229,8 +227,7 @@ cdef class Tls:
             self.resume(session)
 
     def __dealloc__(self):
-        SSL_free(self.state.ssl)
-        SSL_SESSION_free(self.state.latest)
+        fh_tls_detach(&self.state)
         SSL_CTX_free(<SSL_CTX *> self.context)
 
     cdef trust(self, ca):
