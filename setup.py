@@ -46,6 +46,8 @@ TLS = "feedhandler.receive._tls"
 # private: OpenSSL's archives are linked into the one module that uses it, where its memory functions can be set
 # whatever was imported first; shared: libssl.so, as the system keeps it; not said: private where there are archives
 OPENSSL = os.environ.get("FEEDHANDLER_OPENSSL", "")
+# openssl: OpenSSL's own AES-GCM alone; not said: Intel's beside it, where its archive is found
+GCM = os.environ.get("FEEDHANDLER_GCM", "")
 LINK: list[str] = []
 if SANITIZE:
     FLAGS += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=all"]
@@ -61,7 +63,8 @@ DIRECTIVES = {
     "freethreading_compatible": False,
 }
 CYTHON_CACHE = os.environ.get("FEEDHANDLER_CYTHON_CACHE", "")  # a folder: translations are kept, found by content
-SWITCHES, STAMP = f"{DEBUG} {HOT} {COLD} {FLAGS} {SHARED}{OPENSSL and ' ' + OPENSSL}\n", Path("build/.switches")
+CHOSEN = (OPENSSL and f" {OPENSSL}") + (GCM and f" gcm={GCM}")
+SWITCHES, STAMP = f"{DEBUG} {HOT} {COLD} {FLAGS} {SHARED}{CHOSEN}\n", Path("build/.switches")
 
 
 def render_decoders() -> None:
@@ -87,15 +90,18 @@ def compiler() -> list[str]:
     return shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
 
 
+def archive(name: str) -> list[str]:
+    """Where the compiler finds this archive, if it does."""
+    asked = subprocess.run([*compiler(), f"-print-file-name={name}"], text=True, capture_output=True, check=False)
+    return [path for path in asked.stdout.split() if Path(path).is_file()]
+
+
 @functools.cache
 def openssl_archives() -> list[str]:
     """libssl.a and libcrypto.a, to be linked into one module; none where they are not wanted or not there."""
     if OPENSSL == "shared":
         return []
-    found = []
-    for name in ("libssl.a", "libcrypto.a"):
-        asked = subprocess.run([*compiler(), f"-print-file-name={name}"], text=True, capture_output=True, check=False)
-        found += [path for path in asked.stdout.split() if Path(path).is_file()]
+    found = archive("libssl.a") + archive("libcrypto.a")
     if len(found) == 2:
         return found
     if OPENSSL == "private":
@@ -103,24 +109,44 @@ def openssl_archives() -> list[str]:
     return []
 
 
+@functools.cache
+def gcm_archives() -> list[str]:
+    """libIPSec_MB.a, where it and its header have what tls_gcm.h uses; else TLS has OpenSSL's own AES-GCM."""
+    found = archive("libIPSec_MB.a") if openssl_archives() and GCM != "openssl" else []
+    if not found:
+        return []
+    probe = '#include "tls_gcm.h"\nint main(void) { return fh_gcm_install() & 0; }\n'
+    with tempfile.TemporaryDirectory() as folder:
+        switches = ["-w", "-DFH_TLS_PRIVATE", "-DFH_TLS_IPSEC_MB", "-Iext/include", "-o", f"{folder}/probe"]
+        archives = [*found, *openssl_archives(), "-ldl", "-lpthread"]
+        command = [*compiler(), *switches, "-x", "c", "-", "-x", "none", *archives]
+        done = subprocess.run(command, input=probe, text=True, capture_output=True, check=False)
+    if done.returncode:
+        print(f"{found[0]} is not what tls_gcm.h knows, so TLS does without: {done.stderr[-500:]}", file=sys.stderr)
+        return []
+    return found
+
+
 def extension(name: str, source: Path) -> Extension:
     """One module."""
     cold = name == SHARED or COLD_MODULES.match(name) is not None
     archives = openssl_archives() if name == TLS else []
+    gcm = gcm_archives() if name == TLS else []
     return Extension(
         name,
         [str(source)],
         include_dirs=["ext/include", np.get_include()],
-        depends=[*(str(h) for h in sorted(Path("ext/include").glob("*.h"))), *archives],
+        depends=[*(str(h) for h in sorted(Path("ext/include").glob("*.h"))), *archives, *gcm],
         # FEEDHANDLER_CFLAGS, at the end of FLAGS, has the last word
         extra_compile_args=[*(COLD if cold else HOT), *FLAGS],
         extra_link_args=[*LINK, *(["-Wl,--exclude-libs,ALL"] if archives else [])],
-        extra_objects=archives,
+        extra_objects=[*gcm, *archives],
         libraries=["ssl", "crypto"] if name == TLS and not archives else LIBRARIES.get(name, []),
         define_macros=[
             ("CYTHON_USE_TYPE_SPECS", "0"),
             ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
             *([("FH_TLS_PRIVATE", "1")] if archives else []),
+            *([("FH_TLS_IPSEC_MB", "1")] if gcm else []),
         ],
     )
 

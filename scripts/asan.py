@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 COPY = ROOT / "build" / "asan"
 SOURCES = (
     *("feedhandler", "ext", "tests", "examples", "scripts", "benchmarks", "tools", "docs"),
-    *("setup.py", "pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+    *("setup.py", "pyproject.toml", "Makefile", "README.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("LICENSE", "LICENSE.ipsec-mb"),
 )
 SWITCHES = {
     "FEEDHANDLER_DEBUG": "1",

@@ -19,10 +19,12 @@ def build_inputs(root: Path) -> str:
         "FEEDHANDLER_SANITIZE",
         "FEEDHANDLER_CFLAGS",
         "FEEDHANDLER_OPENSSL",
+        "FEEDHANDLER_GCM",
     ):
         digest.update(f"{name}={os.environ.get(name, '')}\n".encode())
-    # linked into a module: when the system's update brings another OpenSSL, that is built again
-    for archive in sorted([*Path("/usr").glob("lib*/libcrypto.a"), *Path("/usr").glob("lib*/*/libcrypto.a")]):
+    # linked into a module: when the system's update brings another one, or one at all, that is built again
+    archives = [f"{folder}/{name}.a" for folder in ("lib*", "lib*/*") for name in ("libcrypto", "libIPSec_MB")]
+    for archive in sorted(path for pattern in archives for path in Path("/usr").glob(pattern)):
         digest.update(f"{archive} {archive.stat().st_mtime_ns} {archive.stat().st_size}\n".encode())
     sources = [root / "setup.py", root / "pyproject.toml"]
     sources += [path for path in root.joinpath("ext").rglob("*") if path.suffix in (".pyx", ".pxd", ".h", ".c")]

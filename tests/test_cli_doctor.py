@@ -12,7 +12,7 @@ from rich.console import Console
 from feedhandler import doctor
 from feedhandler.cli.doctor import table
 
-TOPICS = ["system", "cpu", "clock", "sockets", "interface", "memory", "privileges", "backend"]
+TOPICS = ["system", "cpu", "clock", "tls", "sockets", "interface", "memory", "privileges", "backend"]
 NOBODY = 65534
 
 

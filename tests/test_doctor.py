@@ -8,6 +8,7 @@ import pytest
 from feedhandler import doctor
 from feedhandler.doctor import kernel, netlink
 from feedhandler.doctor.backends import backends
+from feedhandler.doctor.encryption import encryption
 from feedhandler.doctor.findings import Row, cpu_list
 from feedhandler.doctor.interfaces import interfaces
 from feedhandler.doctor.privileges import privileges
@@ -117,6 +118,32 @@ def test_invented_hosts(tmp_path: Path, files: dict[str, str], check: str, state
     assert row.state == state
     assert found in row.found
     assert (mend in row.mend) if mend else not row.mend
+
+
+WIDE = "flags\t: fpu aes pclmulqdq avx512f avx512dq avx512bw avx512vl vaes vpclmulqdq\n"
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "gcm", "linked", "private", "chosen", "state", "words", "mend"),
+    [
+        (WIDE, "ipsec-mb 1.3.0", "ipsec-mb 1.3.0", True, "", "yes", "ipsec-mb 1.3.0, with VAES", ""),
+        (WIDE, "OpenSSL", "ipsec-mb 1.3.0", True, "openssl", "no", "by FEEDHANDLER_GCM", "unset FEEDHANDLER_GCM"),
+        (WIDE, "OpenSSL", "ipsec-mb 1.3.0", True, "", "no", "failed its known answers", ""),
+        (WIDE, "OpenSSL", "", True, "", "no", "does not use this CPU's VAES", "apt-get install libipsec-mb-dev"),
+        (WIDE, "OpenSSL", "", False, "", "no", "beside a shared OpenSSL", "apt-get install libssl-dev libipsec-mb-dev"),
+        (WIDE.replace(" vaes", ""), "OpenSSL", "", True, "", "yes", "this CPU has no VAES", ""),
+        ("Features\t: fp asimd aes\n", "OpenSSL", "", True, "", "unseen", "OpenSSL's own", ""),
+    ],
+)
+def test_what_decrypts_tls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, gcm: str, linked: str, private: bool, chosen: str,
+    state: str, words: str, mend: str,
+) -> None:  # fmt: skip
+    said = {"gcm": gcm, "gcm_linked": linked, "private": private}
+    monkeypatch.setattr("feedhandler.receive.tls.library", lambda: said)
+    monkeypatch.setenv("FEEDHANDLER_GCM", chosen)
+    (row,) = encryption(invent(tmp_path, {"proc/cpuinfo": cpuinfo}))
+    assert row.state == state and words in row.found and row.mend.split("\n")[0] == mend
 
 
 def test_a_segment_folder_that_is_not_there(tmp_path: Path) -> None:

@@ -155,6 +155,7 @@ def test_the_sdist_holds_the_sources_and_nothing_that_was_made(sdist: Path) -> N
     assert {
         "setup.py",
         "LICENSE",
+        "LICENSE.ipsec-mb",
         "README.md",
         "ext/include/wire.h",
         "tests/conftest.py",
@@ -178,6 +179,9 @@ def test_the_wheel_holds_stubs_headers_and_honest_metadata(wheel: Path, unpacked
     assert {n.split("/")[0] for n in names} == {"feedhandler", described.split("/")[0]}
     assert about["Requires-Python"] == ">=3.11"
     assert about["License-Expression"] == "Apache-2.0"
+    assert about.get_all("License-File") == ["LICENSE", "LICENSE.ipsec-mb"], "the second: what may be linked into _tls"
+    licences = described.replace("METADATA", "licenses")
+    assert {f"{licences}/LICENSE", f"{licences}/LICENSE.ipsec-mb"} <= names
     versions = [c for c in about.get_all("Classifier", []) if c.startswith("Programming Language :: Python :: 3.")]
     assert versions == ["Programming Language :: Python :: 3.11"]
 

@@ -22,7 +22,9 @@ from tests.authority import Authority
 from tests.conftest import Processes
 from tests.required import unavailable
 from tests.stream_reading import Waiting, collect, polled
-from tests.tls_pairs import Pairs, ServerEnd
+from tests.tls_pairs import Pairs, ServerEnd, either_gcm
+
+__all__ = ["either_gcm"]
 
 DOWN, UP = 0, 1
 Typing = Callable[[str], None]
@@ -153,6 +155,7 @@ def test_an_end_without_close_notify_is_a_truncation(
 
 @pytest.mark.wire
 @pytest.mark.parametrize("cut", [1, 4, 5, 6, 40, 99])
+@pytest.mark.usefixtures("either_gcm")
 def test_a_record_cut_short_is_never_given_out(
     pairs: Pairs, receiver: StreamReceiver, authority: Authority, wait_for: Waiting, cut: int
 ) -> None:
@@ -437,6 +440,7 @@ def connected(port: int, receiver: StreamReceiver, authority: Authority) -> Iter
         yield tls
 
 
+@pytest.mark.usefixtures("either_gcm")
 def test_a_key_update_goes_by_unnoticed(
     authority: Authority, receiver: StreamReceiver, s_server: Server, wait_for: Waiting
 ) -> None:
@@ -456,6 +460,7 @@ def test_a_key_update_goes_by_unnoticed(
         assert receiver.line_status(0)["state"] == UP and tls.refused == 0
 
 
+@pytest.mark.usefixtures("either_gcm")
 def test_a_renegotiation_is_refused_and_counted_and_the_line_goes_on(
     authority: Authority, receiver: StreamReceiver, s_server: Server, wait_for: Waiting
 ) -> None:

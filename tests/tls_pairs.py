@@ -9,7 +9,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from feedhandler.receive.tls import Tls
+
+
+@pytest.fixture(params=["", "openssl"], ids=["gcm", "gcm of OpenSSL"])
+def either_gcm(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test runs twice: with the AES-GCM that is found here, Intel's or OpenSSL's, and with OpenSSL's."""
+    monkeypatch.setenv("FEEDHANDLER_GCM", request.param)
 
 
 class ServerEnd:

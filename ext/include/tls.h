@@ -27,6 +27,7 @@ enum { FH_TLS_IS_PRIVATE = 0 };
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include "tls_gcm.h"
 #include "tls_memory.h"
 #include "tls_state.h"
 

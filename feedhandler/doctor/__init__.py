@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from feedhandler.config import Run, Shm
 from feedhandler.doctor.backends import backends
 from feedhandler.doctor.clock import clock
+from feedhandler.doctor.encryption import encryption
 from feedhandler.doctor.findings import Host, Row
 from feedhandler.doctor.interfaces import interfaces
 from feedhandler.doctor.memory import memory
@@ -35,6 +36,7 @@ def examine(
         *system(host),
         *processor(host),
         *clock(host),
+        *encryption(host),
         *sockets(host, receive_buffer or Run().receive_buffer),
         *interfaces(host, names, missing),
         *memory(host, shm_dir or Shm("doctor").dir),

@@ -1,15 +1,24 @@
 import os
 import socket
-from typing import Literal, Self, TypedDict
+from typing import Literal, Self, TypedDict, overload
 
 class _Library(TypedDict):
     version: str
     private: bool
     hooked: bool
     missed: int
+    gcm: str
+    gcm_linked: str
+    gcm_keys: int
 
 def library() -> _Library:
-    """Which OpenSSL this is, and where it has its memory from."""
+    """Which OpenSSL this is, where it has its memory from, and what does its AES-GCM."""
+
+@overload
+def aes_gcm(key: bytes, iv: bytes, data: bytes, aad: bytes = b"", tag: None = None) -> tuple[bytes, bytes]: ...
+@overload
+def aes_gcm(key: bytes, iv: bytes, data: bytes, aad: bytes, tag: bytes) -> bytes | None:
+    """A door for tests: one message through the AES-GCM that connections take."""
 
 class Tls:
     """One client connection over TLS 1.2 or 1.3: handshake, then read and write; always verified."""
