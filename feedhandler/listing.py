@@ -11,7 +11,7 @@ from feedhandler import decode
 from feedhandler.closing import Closing
 from feedhandler.decode import interpret
 from feedhandler.decode.spec import ById, Protocol
-from feedhandler.errors import ConfigError, RecordingError
+from feedhandler.errors import ConfigError
 from feedhandler.receive._receiver import Receiver
 from feedhandler.recording import ALL, RecordedLine, Recording, Window
 from feedhandler.recording.lines import framing_of
@@ -156,11 +156,7 @@ class Listing(Closing):
                 yield seq, ts_recv, line, wire
 
     def measure(self, measures: Measures, progress: Callable[[int], None]) -> None:
-        """Have all that is wanted measured. Raises as iterating does, and RecordingError for a part of a stream."""
-        if self._start is not None:
-            raise RecordingError(
-                "a stream is measured from its beginning: leave the start open (no --from), or choose other channels"
-            )
+        """Have all that is wanted measured. Raises as iterating does."""
         for number, table in enumerate(self._tables):
             clock = table.clock
             for message in table.messages:
@@ -169,7 +165,8 @@ class Listing(Closing):
                     measures.describe(number, ord(message.type), *place)
         for channel in range(len(set(self.channels))):
             measures.open_channel(channel)
-        while self._sieve.measure(measures):
+        start = () if self._start is None else (self._start,)
+        while self._sieve.measure(measures, *start):
             progress(self.offset)
         measures.finish()
         if self._receiver.error is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from feedhandler import decode
 from feedhandler.check import files as _files
+from feedhandler.check import texts
 from feedhandler.check._walk import Walk
 from feedhandler.check.report import DayReport, Drops, FileCheck, Finding, Timeline, describe
 from feedhandler.errors import ConfigError
@@ -61,6 +62,7 @@ def check(
     `window`, `channels`: only these; the packets are then not compared with the manifest's. `hashes`: compare the
     files' sha256 with the manifest's, on another core meanwhile. `reorder_us`: what came later than that was a gap to
     a live handler. `silence_ms`: a line quiet for so long is silent; 0 = three of the protocol's heartbeats.
+    Channels of JSON texts are played through their line stage as well, which knows their venues' rules (`books`).
     `progress` is told the bytes done, of `recording.size` and, with `hashes`, of the files that have one.
 
     Raises ConfigError when there is no line of a known protocol.
@@ -82,8 +84,11 @@ def check(
     tell = progress or (lambda done: None)
     taking = _files.Hashes(hashed(recording) if hashes else [])
     try:
-        with recording.receiver(window, channels=channels) as receiver:
-            walk = Walk(receiver, sequences)
+        streams = any(line.stream for line in lines)  # what came before is to be parsed, and does not count
+        stretch = Window(None, window.end) if streams else window
+        begin = {"begin": window.start} if streams and window.start is not None else {}
+        with recording.receiver(stretch, channels=channels) as receiver:
+            walk = Walk(receiver, sequences, **begin)
             while not walk.ended:
                 walk.step(STEP)
                 tell(receiver.offset + taking.done)
@@ -97,6 +102,7 @@ def check(
     everything = window == ALL and len(wanted) == len(recording.channels())
     checked = _files.compare(recording, taking if hashes else None, faults)
     timeline = Timeline(walk.start, walk.width, tuple((line.channel, line.name) for line in lines), walk.timeline())
+    followed, said = texts.verify(recording, wanted, window, lambda done: None)
     report = DayReport(
         source=_name(recording),
         zone=recording.zone,
@@ -106,8 +112,10 @@ def check(
         findings=(),
         manifest=bool(recording.manifests),
         timeline=timeline,
+        books=tuple(followed),
     )
-    findings = [*describe(report), *_files.findings(recording, checked, figures, everything)]
+    findings = [*describe(report), *texts.findings(followed, report.time), *said]
+    findings += [*_files.findings(recording, checked, figures, everything)]
     known = {f"{file.path}:" for file in recording.files}
     findings += [Finding("damage", str(fault)) for fault in faults if not str(fault).startswith(tuple(known))]
     for number, ts, place, size in holes:

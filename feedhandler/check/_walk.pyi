@@ -16,7 +16,7 @@ class Walk:
     """Of a bucket of the timeline, ns."""
     packets: int
     ended: bool
-    def __new__(cls, receiver: Receiver, sequences: Sequences, *, buckets: int = ...) -> Self: ...
+    def __new__(cls, receiver: Receiver, sequences: Sequences, *, buckets: int = ..., begin: int = ...) -> Self: ...
     def step(self, limit: int = ...) -> int:
         """Take at most so many packets; how many there were. Until `ended`."""
     def timeline(self) -> NDArray[np.uint64]:

@@ -68,6 +68,31 @@ class Timeline:
     filled by the line."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookCheck:
+    """A book of a JSON channel, played through the line stage that keeps it live."""
+
+    channel: str
+    symbol: str
+    state: str
+    """At the end: LIVE, STALE, INIT; and why."""
+    reason: str
+    began: bool
+    """It has been LIVE."""
+    continued: int
+    """Times that it was not whole, and a late or other copy, or what continues it, proved it right."""
+    by_snapshot: int
+    """Times that only a snapshot made it whole again."""
+    missing: int
+    """Numbers that never came, as far as they are told."""
+    longest_ns: int
+    """The longest time that it was not whole, of those that ended."""
+    first: int | None
+    """When it first was not, ns since the Unix epoch."""
+    open_since: int | None
+    """Since when it is not, at the end; None: it is, or never was."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DayReport:
     """What there is to say about one recording."""
@@ -82,6 +107,8 @@ class DayReport:
     manifest: bool
     """There was one to compare with."""
     timeline: Timeline
+    books: tuple[BookCheck, ...] = ()
+    """Of JSON channels."""
 
     @property
     def whole(self) -> bool:
@@ -122,6 +149,8 @@ class DayReport:
     def verdict(self) -> str:
         """What a person needs first, in one sentence."""
         if self.whole:
+            if self.books and all(channel.session == WEBSOCKET for channel in self.channels):
+                return f"{self.source}: whole: {self._followed()}"
             if self.channels and all(channel.unsequenced for channel in self.channels):
                 return (
                     f"{self.source}: unknown: its messages bear no numbers, so nothing can be said of what is missing"
@@ -147,6 +176,15 @@ class DayReport:
         if not late:
             return ""
         return f" from {late[0].sessions[0].first:,} on" if len(self.channels) == 1 else " as far as it goes back"
+
+    def _followed(self) -> str:
+        texts = sum(line.unsequenced for channel in self.channels for line in channel.lines)
+        span = f", {self.time(self.first_ts)} to {self.time(self.last_ts)}" if self.first_ts else ""
+        began = sum(book.began for book in self.books)
+        return (
+            f"{_count(texts, 'text')} of {_count(len(self.channels), 'channel')}{span}; {began:,} of "
+            f"{_count(len(self.books), 'book')} by the venues' own rules, nothing lost for good"
+        )
 
     def _amount(self) -> str:
         lines = sum(len(channel.lines) for channel in self.channels)
@@ -207,6 +245,7 @@ class DayReport:
             "channels": plain(self.channels),
             "files": plain(self.files),
             "drops": plain(self.drops),
+            "books": plain(self.books),
         }
 
 
@@ -254,7 +293,7 @@ def _of_channel(report: DayReport, channel: ChannelReport) -> Iterator[Finding]:
             f"{channel.forgotten:,} holes found no room beside thousands of others: they count as lost, even if some "
             "of their messages came later",
         )
-    if channel.unsequenced:
+    if channel.unsequenced and channel.session != WEBSOCKET:  # whose books are looked at
         yield found("warning", "its messages bear no numbers: nothing can be said of what is missing")
     if channel.filled:
         yield found(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +18,13 @@ from feedhandler.decode._blocks import gather
 from feedhandler.decode.arrays import columns
 from feedhandler.decode.session_date import date_of
 from feedhandler.decode.spec import ById, BySymbol, Message, Protocol
+from feedhandler.research.texts import Texts
 
 if TYPE_CHECKING:
     from feedhandler.handler import Handler
 
 KEPT = 48 << 20  # bytes of messages that wait for their files
+UNSAFE = re.compile(r"[^A-Za-z0-9_.@-]+")
 Files = Callable[[Path], Any]
 
 
@@ -30,6 +34,9 @@ class Tables:
     Columns: `ts_event` (where the day is known), `ts_recv`, `symbol` (null for a message that names none), `sequence`,
     `channel`, `quality` (the channel's), then the message's own fields as they were sent: times of day in ns, prices in
     1e-9, text without its right-hand blanks.
+
+    Of JSON texts: `ts_recv`, `symbol`, `sequence` (the number of the text's last change, 0 where it has none),
+    `channel`, `quality`, `line` (the connection that brought it; `control` is our own), and the `text` as it came.
     """
 
     def __init__(self, names: Names, handler: Handler, options: Options) -> None:
@@ -37,6 +44,8 @@ class Tables:
         self._names, self._segment = names, handler.segment
         self._protocols: list[Protocol] = [protocol(channel.protocol) for channel in handler.config.channels]
         self._wanted = options.symbols
+        self._lines = [line.name for channel in handler.config.channels for line in channel.lines]
+        self._readers: dict[str, Texts] = {}
 
     def prepare(self, block: Block) -> None:
         """Keep which instrument the feed's own ids stand for, before the next day gives them to others."""
@@ -49,19 +58,57 @@ class Tables:
                 ids[directory["feed_id"][ours] & 0xFFFF] = ours + 1
                 block[f"ids-{number}"] = ids
 
-    def batches(self, block: Block) -> list[tuple[Message, str, Any]]:
-        """(message, date or "", record batch) of each type that is in the block."""
-        made = []
+    def batches(self, block: Block) -> list[tuple[str, str, Any]]:
+        """(name of the message, date or "", record batch) of each type that is in the block."""
+        made: list[tuple[str, str, Any]] = []
         kinds = block["data"][block["start"].astype(np.int64)] if len(block["start"]) else np.empty(0, np.uint8)
         for number, table in enumerate(self._protocols):
+            if table.text is not None:
+                made += self._texts_of(table, number, block)
+                continue
             midnight = int(block["midnight"][number])
             day = date_of(midnight, table.clock.zone).isoformat() if midnight else ""
             for message in table.messages:
                 rows = np.flatnonzero((kinds == ord(message.type)) & (block["channel"] == number))
                 rows = rows[block["length"][rows] >= message.length]
                 if len(rows) and (batch := self._batch(table, message, number, block, rows, midnight)) is not None:
-                    made.append((message, day, batch))
+                    made.append((message.name, day, batch))
         return made
+
+    def _texts_of(self, table: Protocol, number: int, block: Block) -> Iterator[tuple[str, str, Any]]:
+        """The JSON texts of one channel, a batch for each type and day (UTC)."""
+        reader = self._readers.setdefault(table.name, Texts(table))
+        plain = {name.partition("@")[0] for name in self._wanted} if self._wanted is not None else None
+        found: dict[tuple[str, str], list[tuple[int, str | None, int, str]]] = {}
+        data = block["data"]
+        for row in np.flatnonzero(block["channel"] == number).tolist():
+            start = int(block["start"][row])
+            wire = data[start : start + int(block["length"][row])].tobytes()
+            kind, symbol, last = reader.look(wire)
+            if plain is not None and symbol not in plain:
+                continue
+            day = f"{datetime.fromtimestamp(int(block['ts_recv'][row]) // 10**9, UTC):%Y-%m-%d}"
+            entry = (row, symbol or None, last, wire.decode("utf-8", "replace"))
+            found.setdefault((UNSAFE.sub("_", reader.name(kind)), day), []).append(entry)
+        for (name, day), entries in found.items():
+            yield name, day, self._texts_batch(table, name, block, entries)
+
+    def _texts_batch(self, table: Protocol, name: str, block: Block, entries: Sequence[Any]) -> Any:
+        pa, arrow = self.arrow.pa, self.arrow
+        rows = np.array([entry[0] for entry in entries])
+        lines = [self._lines[number] if number < len(self._lines) else None for number in block["line"][rows].tolist()]
+        made = {
+            "ts_recv": arrow.column("ts_recv", block["ts_recv"][rows]),
+            "symbol": pa.array([entry[1] for entry in entries], pa.string()).dictionary_encode(),
+            "sequence": arrow.column("sequence", np.array([entry[2] for entry in entries], np.uint64)),
+            "channel": arrow.column("channel", block["channel"][rows]),
+            "quality": arrow.column("quality", block["quality"][rows]),
+            "line": pa.array(lines, pa.string()).dictionary_encode(),
+            "text": pa.array([entry[3] for entry in entries], pa.string()),
+        }
+        about = {**arrow.about, "feedhandler.message": f"{table.name}.{name}"}
+        schema = pa.schema([pa.field(key, array.type) for key, array in made.items()], metadata=about)
+        return pa.record_batch(list(made.values()), schema=schema)
 
     def _batch(self, table: Protocol, message: Message, number: int, block: Block, rows: Array, midnight: int) -> Any:
         pa, arrow = self.arrow.pa, self.arrow
@@ -128,7 +175,7 @@ class MessageFiles(Sink):
 
     def write(self, block: Block) -> None:
         for message, day, batch in self._tables.batches(block):
-            folder = self._root / message.name
+            folder = self._root / message
             path = (folder / f"date={day}" if day and self._by_date else folder) / self._name
             self._waiting.setdefault(path, []).append(batch)
             self._bytes += batch.nbytes

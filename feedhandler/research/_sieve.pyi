@@ -51,7 +51,7 @@ class Sieve:
     @property
     def symbols_named(self) -> set[bytes]:
         """The symbols that ids of the feed were given, in any channel."""
-    def measure(self, measures: Measures) -> bool:
+    def measure(self, measures: Measures, start: int = ...) -> bool:
         """Have the next messages that are wanted measured; False: all is read."""
     def names_of(self, other: Sieve) -> None:
         """Take over what ids another one has learned, which went through the same channels."""

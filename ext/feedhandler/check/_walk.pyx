@@ -4,7 +4,7 @@ The timeline is a row of buckets of equal width for each line. It begins with th
 its end, two buckets become one, so that a second and a day fit alike.
 """
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from feedhandler._records cimport Packet
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
@@ -27,19 +27,24 @@ cdef enum:                      # of a bucket
 
 @cython.final
 cdef class Walk:
-    """Walk(receiver, sequences): step() until it says 0. `buckets`, a power of two, is the length of the timeline."""
+    """Walk(receiver, sequences): step() until it says 0. `buckets`, a power of two, is the length of the timeline.
+
+    `begin`, ns since the Unix epoch: packets before it, of streams, are parsed and do not count.
+    """
     cdef Receiver receiver
     cdef Sequences sequences
     cdef uint32_t *connections              # of each line that were begun so far
     cdef object memory
     cdef uint64_t[:, :, ::1] rows
     cdef int buckets
+    cdef int64_t begin
     cdef readonly int64_t start             # the time of the first packet, ns since the Unix epoch
     cdef readonly int64_t width             # of a bucket, ns
     cdef readonly uint64_t packets
     cdef readonly bint ended
 
-    def __cinit__(self, Receiver receiver not None, Sequences sequences not None, *, int buckets=2048):
+    def __cinit__(self, Receiver receiver not None, Sequences sequences not None, *, int buckets=2048,
+                  int64_t begin=INT64_MIN):
         if sequences.lines != receiver.lines:
             raise ValueError(f"the receiver has {receiver.lines} lines, the sequences {sequences.lines}")
         if not 2 <= buckets <= 1 << 20 or buckets & (buckets - 1):
@@ -47,6 +52,7 @@ cdef class Walk:
         self.receiver = receiver
         self.sequences = sequences
         self.buckets = buckets
+        self.begin = begin
         self.width = FIRST_WIDTH_NS
         self.memory = np.zeros((receiver.lines, buckets, FIELDS), dtype=np.uint64)
         self.rows = self.memory
@@ -91,6 +97,9 @@ cdef class Walk:
             if self.receiver.status[line].connections != self.connections[line]:
                 self.connections[line] = self.receiver.status[line].connections
                 self.sequences.connected(line)
+            if packets[i].ts_recv < self.begin:
+                self.sequences.pass_over(&packets[i])
+                continue
             self.sequences.saw(&packets[i])
             self.count(&packets[i])
         if n > 0:

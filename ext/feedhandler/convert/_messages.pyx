@@ -14,7 +14,7 @@ cdef enum:
     CHANNELS_MAX = 32
 
 MESSAGE_COLUMNS = [("start", np.uint64), ("length", np.uint32), ("sequence", np.uint64), ("ts_recv", np.int64),
-                   ("channel", np.uint8), ("quality", np.uint8)]
+                   ("channel", np.uint8), ("quality", np.uint8), ("line", np.uint8)]
 
 
 @cython.final
@@ -95,4 +95,5 @@ cdef class MessageCollector(Collector):
             (<int64_t *> self.at[3])[row] = run.ts_recv
             (<uint8_t *> self.at[4])[row] = <uint8_t> channel
             (<uint8_t *> self.at[5])[row] = <uint8_t> channel_quality
+            (<uint8_t *> self.at[6])[row] = <uint8_t> run.line
             self.used += length

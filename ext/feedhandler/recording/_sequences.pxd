@@ -10,6 +10,7 @@ cdef class Sequences(Runs):
     cdef Placed last                        # what the last packet did, all of its frames together
 
     cdef int saw(self, const Packet *packet) noexcept nogil
+    cdef void pass_over(self, const Packet *packet) noexcept nogil
     cdef void connected(self, uint32_t line) noexcept nogil
     cdef int tick(self, int64_t now) noexcept nogil
     cdef void number(self, uint32_t channel, uint32_t line, const Frame *frame, int64_t ts,

@@ -118,6 +118,13 @@ cdef class Sequences(Runs):
             self.gaps_due(channel, ts, False)
         return self.flags
 
+    cdef void pass_over(self, const Packet *packet) noexcept nogil:
+        """A packet of a stream from before what is asked about: its framing has to know it, and nothing counts it."""
+        cdef Frame frame
+        frame.more = packet.line < <uint32_t> self.lines
+        while frame.more:
+            (<Framing> self.framings[packet.line]).parse(packet, &frame, self.messages, MESSAGES_MAX)
+
     cdef void connected(self, uint32_t line) noexcept nogil:
         """The line has a new connection: what comes next is its first byte."""
         if line < <uint32_t> self.lines:

@@ -4,7 +4,7 @@ The framings cut the packets; what a message must be is asked of its bytes, at t
 names. Nothing is decoded.
 """
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -331,8 +331,9 @@ cdef class Sieve:
         self.check()
         return out
 
-    def measure(self, Measures measures not None):
-        """Have the next messages that are wanted measured; False: all is read. Errors as of take()."""
+    def measure(self, Measures measures not None, int64_t start=INT64_MIN):
+        """Have the next messages that are wanted measured, none received before `start`, ns since the Unix epoch; False: all
+        is read. Errors as of take()."""
         cdef const Packet *packet = NULL
         cdef const Message *message = NULL
         cdef uint64_t seq = 0
@@ -342,6 +343,8 @@ cdef class Sieve:
         own.wanted = False
         with nogil:
             while not self.ended and self.look(&packet, &message, &seq, &name, &own, &budget):
+                if packet.ts_recv < start:
+                    continue
                 self.shown += 1
                 measures.saw(packet, message, seq, self.table_of[packet.line], self.channel_of[packet.line], self.number)
         self.check()
