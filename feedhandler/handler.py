@@ -390,6 +390,7 @@ class Handler(Closing):
     def _make_streams(self) -> None:
         """The control threads: one of all sessions that log in, one of all WebSockets."""
         wishes = {number: resyncs.take for number, resyncs in self._resyncs.items()}
+        handover = self.handover  # and not self: a handler that is closed and let go gives its memory back at once
         made = stream_controls(
             self.config,
             self._stream_receiver(),
@@ -399,7 +400,7 @@ class Handler(Closing):
             wishes,
             self.notes,
             self._sentences,
-            lambda: self.handover is None or self.handover.receiver.state in ("live", "present"),
+            lambda: handover is None or handover.receiver.state in ("live", "present"),
         )
         self._streams = made
         self._websockets = next((control for control in made if isinstance(control, WebSocketControl)), None)

@@ -1,13 +1,22 @@
 """What is asked for is compared with what the host and its control groups have, before it is taken."""
 
+import gc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from simulated_days import SIZES, day
 
-from feedhandler import memory
+import feedhandler
+from feedhandler import config, memory
 from feedhandler.book import OrderBook
+from feedhandler.cli.simulate_venue import configuration
 from feedhandler.errors import ConfigError
+from feedhandler.handler import Handler
 from feedhandler.publish import Segment
+from feedhandler.simulate.venues import serve
 
 
 def host(folder: Path, available: str, cgroup: str, **limits: str) -> Path:
@@ -50,3 +59,38 @@ def test_books_larger_than_memory_are_refused_before_any_is_taken(monkeypatch: p
         assert OrderBook(segment.books, depth=10, orders=500_000)
         with pytest.raises(ConfigError, match=r"books of 1,000,000 orders and 9 instruments take .* 50,000,000 can be"):
             OrderBook(segment.books, depth=10, orders=1_000_000)
+
+
+@contextmanager
+def nothing_kept() -> Iterator[None]:
+    """What holds much memory is gone when it is let go, and not when Python next looks for cycles."""
+
+    def there() -> Counter[str]:
+        kinds = ("Shard", "OrderBook", "LevelBook", "Splicer", "Arbiter", "Publisher")
+        return Counter(type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in kinds)
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = there()
+        yield
+        assert there() <= before
+    finally:
+        gc.enable()
+
+
+def test_a_handler_of_venues_gives_its_memory_back() -> None:
+    with serve("kraken", ["XBT/USD"]) as venue, nothing_kept():
+        with Handler(config.parse(configuration(venue) + "[books]\ninstruments = 16\n"), anonymous=True) as handler:
+            handler.start()
+        del handler
+
+
+def test_a_conversion_and_a_run_give_their_memory_back(tmp_path: Path) -> None:
+    path = day(tmp_path / "day.pcap")
+    with nothing_kept():
+        assert len(feedhandler.load(path, kind="trades"))
+        told: list[int] = []
+        run = feedhandler.backtest(path, progress=told.append, **SIZES)
+        assert sum(1 for _ in run)
+        del run

@@ -139,10 +139,12 @@ def convert_one(
         pump = Pump()
         stack.callback(pump.cancel)
 
+        segment = handler.segment  # and not the handler: its shard has what calls put(), and must not keep itself alive
+
         def put(block: Block) -> None:
             if stopping():  # a slow format has many blocks between two looks at the input
                 raise Stopped
-            names.update(handler.segment)
+            names.update(segment)
             pump.put(sink.prepare(names.in_one_unit(block)))
 
         collects = collector(options, handler, put)

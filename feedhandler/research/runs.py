@@ -112,6 +112,11 @@ def _instant(recording: Recording, when: When, day: date | None) -> int | None:
     return of_the_day(when) + (midnight(day, recording.zone) if day is not None else 0)
 
 
+def _teller(progress: Callable[[int], None], receiver: Any) -> Callable[[], None]:
+    """Says how far the receiver has come; no method of the run, which would then keep itself and its books alive."""
+    return lambda: progress(receiver.offset)
+
+
 class Backtest(Closing):
     """A run over a recording, as `backtest` makes it; each iteration begins anew. Use it as a context manager, or not.
 
@@ -234,14 +239,9 @@ class Backtest(Closing):
             self._start,
             self._end,
             channel_events=self._channel_events,
-            looked=self._look,
+            looked=self._progress and _teller(self._progress, handler.receiver),
         )
         return self._steps
-
-    def _look(self) -> None:
-        if self._progress is not None:
-            receiver: Any = self.handler.receiver
-            self._progress(receiver.offset)
 
     def _finish(self) -> None:
         """The run is over: what was wrong with it is said now, unless it was cut short."""
