@@ -35,6 +35,10 @@ WORDS: dict[str, list[str]] = {
 LETTERS = {"action": ACTIONS, "side": SIDES}
 PRICE_EXPONENT = -9
 PRICE = {"price_exponent": str(PRICE_EXPONENT), "none": "null"}
+SIZE_EXPONENT = -8
+"""Of the sizes of a day with channels of JSON texts; all others are whole numbers."""
+UNSIZED = np.frombuffer(b"NS", np.uint8)
+"""Actions whose `size` is no size of an instrument."""
 SCHEMA = "1"
 
 
@@ -77,8 +81,14 @@ class Names:
     """(symbol, venue) of each instrument."""
     units: list[int] = field(default_factory=lambda: [1])
     """Of each instrument: its unit of price in 1e-9; 0: it is finer than that."""
+    size_exponent: int = 0
+    """Unit of all sizes, whatever the instruments' own are."""
+    size_units: list[int] = field(default_factory=lambda: [1])
+    """Of each instrument: its unit of size in that; 0: it is finer."""
     unfit: int = 0
     """Prices that int64 cannot hold in 1e-9, which became nulls."""
+    unfit_sizes: int = 0
+    """Sizes that uint64 cannot hold in the unit of all, which became nulls."""
 
     def update(self, segment: Segment) -> None:
         """Take what the directory has more by now."""
@@ -88,23 +98,47 @@ class Names:
             self.by_index.append((symbol, venue))
             finer = int(record["price_exponent"]) - PRICE_EXPONENT
             self.units.append(10**finer if finer >= 0 else 0)
+            coarser = int(record["size_exponent"]) - self.size_exponent
+            self.size_units.append(10**coarser if coarser >= 0 else 0)
             self.channel_of.append(int(record["channel"]))
             self.symbols.append(symbol)
             self.venues.append(venue)
         self.used = max(used, self.used)
 
     def in_one_unit(self, block: Block) -> Block:
-        """The block with the prices of all instruments in 1e-9; as it is where they are.
+        """The block with all prices in 1e-9 and all sizes in 10^size_exponent; as it is where they are.
 
-        Raises ConfigError for rows of an instrument whose unit is finer.
+        Raises ConfigError for rows of an instrument whose units are finer.
         """
-        units = np.array(self.units, np.int64)
-        if np.all(units == 1):
-            return block
-        of_row = units[block["instrument"]]
+        if any(unit != 1 for unit in self.units):
+            block = self._priced(block, self._of_rows(block, self.units, "prices", PRICE_EXPONENT))
+        if any(unit != 1 for unit in self.size_units):
+            block = self._sized(block, self._of_rows(block, self.size_units, "sizes", self.size_exponent))
+        return block
+
+    def _of_rows(self, block: Block, units: list[int], what: str, exponent: int) -> Array:
+        of_row: Array = np.array(units, np.int64)[block["instrument"]]
         if not np.all(of_row):
             symbol, _ = self.by_index[int(block["instrument"][np.argmin(of_row)])]
-            raise ConfigError(f"convert: the unit of {symbol}'s prices is finer than 1e-9, which is what is written")
+            raise ConfigError(
+                f"convert: the unit of {symbol}'s {what} is finer than 1e{exponent}, which is what is written; "
+                "leave it out by --symbols"
+            )
+        return of_row
+
+    def _sized(self, block: Block, of_row: Array) -> Block:
+        factors = of_row.astype(np.uint64)
+        if "action" in block:
+            factors = np.where(np.isin(block["action"], UNSIZED), np.uint64(1), factors)
+        made = dict(block)
+        for name, values in block.items():
+            if is_size(name):
+                fits = values <= np.uint64(SIZE_REST) // factors
+                self.unfit_sizes += int(np.count_nonzero(~fits & (values != SIZE_REST)))
+                made[name] = np.where(fits, values * factors, np.uint64(SIZE_REST))
+        return made
+
+    def _priced(self, block: Block, of_row: Array) -> Block:
         made = dict(block)
         for name, values in block.items():
             if name == "vwap":
@@ -119,6 +153,11 @@ class Names:
 def is_price(name: str) -> bool:
     """The column holds prices."""
     return name in ("price", "open", "high", "low", "close") or name.startswith(("bid_px_", "ask_px_"))
+
+
+def is_size(name: str) -> bool:
+    """The column holds sizes."""
+    return name in ("size", "volume", "buy_volume", "sell_volume") or name.startswith(("bid_sz_", "ask_sz_"))
 
 
 class Arrow:
@@ -162,6 +201,8 @@ class Arrow:
         return self.pa.record_batch(list(arrays.values()), schema=schema)
 
     def _field_about(self, name: str) -> dict[str, str] | None:
+        if is_size(name):
+            return {"size_exponent": str(self._names.size_exponent)}
         return PRICE if is_price(name) and self._prices == "nano" else None
 
     def column(self, name: str, values: Array) -> pa.Array:
@@ -182,7 +223,7 @@ class Arrow:
             )
         if name == "vwap":
             return self._array(pa.float64(), values, values != 0)
-        if name == "size":
+        if is_size(name):
             return self._array(pa.uint64(), values, values != SIZE_REST)
         return self._array(pa.from_numpy_dtype(values.dtype), values)
 

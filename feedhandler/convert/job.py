@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from feedhandler.convert._books import BarCollector, BookCollector
 from feedhandler.convert._collector import Collector, EventCollector
 from feedhandler.convert._messages import MessageCollector
-from feedhandler.convert.columns import Block, Names
+from feedhandler.convert.columns import SIZE_EXPONENT, Block, Names
 from feedhandler.convert.files import Sink, Stopped
 from feedhandler.convert.report import Report
+from feedhandler.decode import protocol
 from feedhandler.handler import Handler, open_recording, play
 from feedhandler.news import complaints
 from feedhandler.recording import Recording, Window
@@ -133,6 +134,8 @@ def convert_one(
     with open_inputs(inputs, options) as handler, contextlib.ExitStack() as stack:
         report.read = size_of(inputs)
         names.channels = [channel.name for channel in handler.config.channels]
+        if any(protocol(channel.protocol).text is not None for channel in handler.config.channels):
+            names.size_exponent = SIZE_EXPONENT
         sink = make_sink(names, handler)
         stack.callback(sink.abort)
         sink.stopping = stopping
@@ -178,6 +181,10 @@ def convert_one(
                 )
         if names.unfit:
             report.notes.append(f"{names.unfit:,} prices do not fit int64 in 1e-9, and are nulls")
+        if names.unfit_sizes:
+            report.notes.append(
+                f"{names.unfit_sizes:,} sizes do not fit uint64 in 1e{names.size_exponent}, and are nulls"
+            )
         report.notes += complaints(handler.segment) + list(sink.notes)
         if damage is not None:
             report.notes.append(f"damaged: {damage}; everything before that was converted")
