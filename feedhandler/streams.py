@@ -170,6 +170,12 @@ def channel_control(
     known = venue(channel.protocol)
     feed = known.feed(channel.symbols, channel.streams, channel.depth)
     books = Books(channel, feed, segment, instruments, live)
+    if (seconds := known.first_books_s(feed)) >= 1.0:
+        note(
+            f"{channel.name}: the first snapshots of {len(feed.symbols)} symbols"
+            + (f" at depth {feed.depth}" if feed.depth else "")
+            + f" take some {seconds:.0f} s within the limits of {known.name}; books are LIVE one by one"
+        )
     lines = []
     for index in range(len(channel.lines) - 1):
         made = framings[index]

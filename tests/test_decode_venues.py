@@ -37,6 +37,28 @@ def test_a_venue_names_itself_and_takes_its_own_defaults(name):
     assert there.endpoint("wss://localhost:9/some/where?x=1") == "wss://localhost:9/some/where?x=1"
 
 
+@pytest.mark.parametrize(
+    ("name", "depths"),
+    [
+        ("binance", {1: 5000, 6: 5000, 7: 1000, 31: 1000, 32: 500, 63: 500, 64: 100, 500: 100}),
+        ("binance_usdm", {1: 1000, 34: 1000, 35: 500, 69: 500, 70: 100, 139: 100, 140: 50, 300: 50}),
+        ("kraken", {1: 1000, 100: 1000}),
+        ("bitstamp", {1: 0, 100: 0}),
+    ],
+)
+def test_the_usual_depth_lets_all_books_begin_within_the_venues_limit(name, depths):
+    there = venue(name)
+    symbols = [f"A{n}/USD" if name == "kraken" else f"A{n}USDT" for n in range(500)]
+    for count, depth in depths.items():
+        feed = there.feed(symbols[:count])
+        assert feed.depth == depth
+        weight = sum(r.weight for s in feed.symbols if (r := there.snapshot(feed, s)))
+        took = (weight + there.instruments(feed).weight - there.rest_limit.burst) / there.rest_limit.per_s
+        assert there.first_books_s(feed) == pytest.approx(max(took, 0.0))
+        assert took <= 10 or depth == there.depths[0]
+    assert there.feed(symbols[:300], depth=there.depths[-1]).depth == there.depths[-1]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_message_is_json_and_names_each_symbol_and_stream(name):
     there = venue(name)

@@ -215,3 +215,28 @@ def test_run_follows_a_venue(tmp_path: Path, processes: Any, wait_for: Callable[
         _, said = child.communicate(timeout=20)
         assert child.returncode == 0
         assert "stopped after" in said
+
+
+def test_how_long_the_first_snapshots_take_is_said_at_the_start() -> None:
+    symbols = ", ".join(f'"A{n}USDT"' for n in range(200))
+    text = f"""
+        [shm]
+        name = "fh-many-{time.time_ns()}"
+        [books]
+        instruments = 512
+        [[channel]]
+        name = "spot"
+        protocol = "binance"
+        symbols = [{symbols}]
+        rest = "http://127.0.0.1:9"
+        [[channel.line]]
+        name = "A"
+        url = "ws://127.0.0.1:9/stream"
+    """
+    with Handler(config.parse(text)) as handler:
+        handler.start()
+        [note] = [note for note in handler.notes if "snapshots" in note]
+    assert note == (
+        "spot: the first snapshots of 200 symbols at depth 100 take some 4 s within the limits of binance; "
+        "books are LIVE one by one"
+    )

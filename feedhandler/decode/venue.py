@@ -199,7 +199,7 @@ class Venue(ABC):
             raise ConfigError(
                 f"{self.name}: {count} streams on one connection, {self.limits.streams} are allowed; use more channels"
             )
-        return Feed(wanted, kinds, depth or self.depths[-1])
+        return Feed(wanted, kinds, depth or self.usual_depth(wanted))
 
     def endpoint(self, url: str = "") -> str:
         """The URL to connect to: the configured one, or the venue's own. Raises ConfigError."""
@@ -207,6 +207,16 @@ class Venue(ABC):
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ConfigError(f"url is {url!r}: expected wss://host/path or ws://host/path")
         return urlunsplit(parts._replace(path=parts.path or urlsplit(self.url).path or "/", fragment=""))
+
+    def usual_depth(self, symbols: tuple[str, ...]) -> int:
+        """The depth of books of these symbols, where none is asked for: the greatest that there is."""
+        return self.depths[-1]
+
+    def first_books_s(self, feed: Feed) -> float:
+        """Seconds until the snapshots of all symbols have been asked for once, within the limit of the REST service."""
+        asked = [self.snapshot(feed, symbol) for symbol in feed.symbols]
+        weight = self.instruments(feed).weight + sum(request.weight for request in asked if request is not None)
+        return max(0.0, weight - self.rest_limit.burst) / self.rest_limit.per_s
 
     # -- what is said on the WebSocket ----------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from feedhandler.decode.venue import (
 from feedhandler.errors import SessionError
 
 STREAMS_PER_MESSAGE = 200  # a message stays below 8 KiB
+FIRST_BOOKS_S = 10.0  # what all first snapshots may take: shallower ones are lighter
 
 
 class Binance(Venue):
@@ -60,6 +61,13 @@ class Binance(Venue):
         if "serverShutdown" in (message.get("e"), data.get("e") if isinstance(data, dict) else None):
             return Said(Heard.RECONNECT, reason="the server shuts down")
         return None
+
+    def usual_depth(self, symbols: tuple[str, ...]) -> int:
+        """The greatest of which the first snapshots of all symbols are there within FIRST_BOOKS_S; else the least."""
+        for depth in reversed(self.depths):
+            if self.first_books_s(Feed(symbols, self.defaults, depth)) <= FIRST_BOOKS_S:
+                return depth
+        return self.depths[0]
 
     def snapshot(self, feed: Feed, symbol: str, rest: str = "") -> Request | None:
         weight = next(w for limit, w in self.weights if feed.depth <= limit)
