@@ -1,6 +1,7 @@
 """Fixtures, hypothesis profiles and the count of real-data tests, for every test file."""
 
 import builtins
+import gc
 import itertools
 import json
 import os
@@ -124,6 +125,28 @@ def wait_for() -> Callable[..., Any]:
         return value
 
     return wait
+
+
+# Big memory in cycles (the traceback of a refused command holds its books) counts little with the garbage collector,
+# and beside all the objects of a test run it hardly looks at old ones: gigabytes stayed, and every fork copies the map.
+_PAGES = 200 * 2**20 // os.sysconf("SC_PAGE_SIZE")
+_resident = 0
+
+
+def _resident_pages() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1])
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is imported now stays; looking at it again and again would be most of a collection
+
+
+def pytest_runtest_logfinish() -> None:
+    global _resident
+    if _resident_pages() > _resident + _PAGES:
+        gc.collect()
+        _resident = _resident_pages()
 
 
 # How many tests read real captures, and how many could not: said at the end, and kept for `make test`.
