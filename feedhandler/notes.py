@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from feedhandler.redact import redacted
+
 KEPT = 1000
 
 
@@ -14,8 +16,8 @@ class Notes(list[str]):
         """How many have left."""
 
     def append(self, sentence: str) -> None:
-        """Add one; safe from several threads."""
-        super().append(sentence)
+        """Add one, without what is secret in its URLs; safe from several threads."""
+        super().append(redacted(sentence))
         while len(self) > KEPT:
             del self[0]
             self.left += 1

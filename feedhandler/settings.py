@@ -15,6 +15,7 @@ from datetime import date
 from typing import Any, TypeVar
 
 from feedhandler.errors import ConfigError
+from feedhandler.redact import redacted
 
 T = TypeVar("T")
 HEADER = re.compile(r"\s*(\[\[|\[)\s*([^\[\]]+?)\s*\]{1,2}\s*(#.*)?$")
@@ -237,8 +238,8 @@ def _open_table(names: list[str], array: bool, counts: dict[tuple[str | int, ...
 
 
 def shown(value: Any) -> str:
-    """A value of the file as it would be written there, cut when long."""
-    words = "a table" if isinstance(value, Mapping) else toml(value)
+    """A value of the file as it would be written there, cut when long, without what is secret in a URL."""
+    words = "a table" if isinstance(value, Mapping) else redacted(toml(value))
     return words if len(words) <= 160 else words[:157] + "..."
 
 

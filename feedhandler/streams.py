@@ -17,9 +17,10 @@ from feedhandler.decode.venue import Feed, venue
 from feedhandler.recording.lines import framing_of
 from feedhandler.recovery.rest import RestQueue
 from feedhandler.session._websocket import WebSocketFraming
+from feedhandler.session.control_line import TEXT_MAX, ControlLine
 from feedhandler.session.resync import Wish
 from feedhandler.session.stream_lines import StreamControl, StreamLine
-from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl, rest_queue
+from feedhandler.session.websocket_control import ChannelControl, WebSocketControl, rest_queue
 from feedhandler.session.websocket_lines import VenueLine
 from feedhandler.venue_config import CONTROL
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 BAD_PACKETS = [counter.name for counter in LINE].index("bad_packets")
 LOOKS = 1000  # at a session's name and number, which change within nanoseconds
-TEXT_MAX = 4 << 20  # of a text of the control line: a whole book as REST answers it
 LINE_ENDED = 3  # LineRecord.state: the server has said that the session is over
 
 

@@ -86,7 +86,7 @@ class World:
         self.say(self.lines, *messages, ms=ms)
 
     def life(self, line: int, state: str, reason: str = "SUBSCRIBED") -> None:
-        self.control({"life": state, "line": line, "from": "SYNCHRONIZING", "reason": reason, "at": self.ms * MS})
+        self.control({"life": state, "line": line, "from": "SYNCHRONIZING", "reason": reason, "at": (1 + self.ms) * MS})
 
     def connect(self, line: int) -> None:
         """A new connection: what comes next is its first byte."""

@@ -154,6 +154,25 @@ def test_a_replaced_connection_leaves_books_right(venue: str, wait_for: Callable
         wait_for(run.settled, what="the venue's books")
 
 
+def test_a_channel_whose_control_fails_says_so_and_goes_on_until_it_needs_it(wait_for: Callable[..., Any]) -> None:
+    def fault(now: float) -> float:
+        raise RuntimeError("a fault of ours, at wss://host/?token=abc")
+
+    with running("binance") as run:
+        wait_for(run.live, what="all books LIVE")
+        wait_for(lambda: run.line(0) == (Connection.CONNECTED, Cause.SUBSCRIBED), what="CONNECTED")
+        assert run.handler._websockets is not None
+        run.handler._websockets.channels[0].step = fault  # type: ignore[method-assign]
+        wait_for(lambda: run.line(0) == (Connection.CONNECTED, Cause.STOPPED), what="the line table says so")
+        status = run.handler.status()
+        assert status["connections"]["crypto"]["led"] is False
+        assert [note for note in status["notes"] if "led no more" in note and "abc" not in note]
+        assert run.live()
+        run.served.cut()
+        wait_for(lambda: run.line(0) == (Connection.DISCONNECTED, Cause.STOPPED), what="the end")
+        wait_for(lambda: {run.state(s) for s in run.served.symbols} == {Quality.STALE}, what="STALE books")
+
+
 def test_a_missing_update_is_a_resync_of_its_symbol_alone(wait_for: Callable[..., Any]) -> None:
     with running("binance", faults=(VenueFault(kind="drop", at=60, symbol="BTCUSDT"),)) as run:
         wait_for(run.live, what="all books LIVE")

@@ -3,9 +3,10 @@
 import zlib
 from typing import Any
 
-from splicer_world import World
+import pytest
+from splicer_world import MS, World
 
-from feedhandler.line._resyncs import RESYNC_SNAPSHOT, RESYNC_SUBSCRIBE
+from feedhandler.line._resyncs import RESYNC_OVER, RESYNC_SNAPSHOT, RESYNC_SUBSCRIBE
 from feedhandler.records import Flag, Quality, Reason
 
 LIVE = (Quality.LIVE, Reason.NONE)
@@ -110,6 +111,119 @@ def test_a_malformed_update_of_a_feed_without_numbers_wants_a_new_subscription()
     assert world.state("BTC-USD") == (Quality.STALE, Reason.MALFORMED) and world.state("ETH-USD") == LIVE
     [wish] = world.wishes()
     assert (wish.kind, wish.line, wish.instrument) == (RESYNC_SUBSCRIBE, 0, world.index("BTC-USD"))
+    assert wish.reason == Reason.MALFORMED
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "2"]))
+    [over] = world.wishes()
+    assert (over.kind, over.line, over.instrument) == (RESYNC_OVER, 0, world.index("BTC-USD"))
+    world.say(0, coinbase("BTC-USD", "l2update", ["buy", "x", "1"]))
+    assert [wish.kind for wish in world.wishes()] == [RESYNC_SUBSCRIBE]
+
+
+def test_a_standby_that_is_subscribed_to_anew_is_over_on_its_line() -> None:
+    world = World("coinbase", 2)
+    for line in (0, 1):
+        world.say(line, coinbase("BTC-USD", "snapshot", ["buy", "100", "1"]))
+    world.say(1, coinbase("BTC-USD", "l2update", ["buy", "x", "1"]))
+    assert world.state("BTC-USD") == LIVE
+    [wish] = world.wishes()
+    assert (wish.kind, wish.line, wish.reason) == (RESYNC_SUBSCRIBE, 1, Reason.MALFORMED)
+    world.say(1, coinbase("BTC-USD", "snapshot", ["buy", "100", "1"]))
+    [over] = world.wishes()
+    assert (over.kind, over.line) == (RESYNC_OVER, 1)
+
+
+def test_an_unreadable_text_wants_each_book_of_its_line_anew() -> None:
+    world = World("coinbase")
+    names = ("BTC-USD", "ETH-USD")
+    world.say(0, *(coinbase(name, "snapshot", ["buy", "9", "1"]) for name in names))
+    world.say(0, b"{nothing}")
+    assert {world.state(name) for name in names} == {(Quality.STALE, Reason.MALFORMED)}
+    assert {(w.kind, w.instrument, w.reason) for w in world.wishes()} == {
+        (RESYNC_SUBSCRIBE, world.index(name), Reason.MALFORMED) for name in names
+    }
+    world.say(0, coinbase("BTC-USD", "l2update", ["buy", "9", "2"]))  # it is wished for already
+    assert world.wishes() == []
+
+
+def test_a_life_text_that_comes_late_takes_nothing_from_the_connection_behind_it() -> None:
+    world = World("coinbase")
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "1"]), ms=1)
+    world.cut(0)
+    world.connect(0)
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "2"]), ms=9)
+    world.control({"life": "DISCONNECTED", "line": 0, "from": "CONNECTED", "reason": "lost", "at": 5 * MS}, ms=12)
+    assert world.state("BTC-USD") == LIVE
+    world.say(0, coinbase("BTC-USD", "l2update", ["buy", "100", "3"]))
+    assert world.state("BTC-USD") == LIVE and world.book("BTC-USD")[0] == {100 * PRICE: 3 * SIZE}
+    assert world.wishes() == []
+
+
+def test_an_update_of_a_book_that_its_line_has_lost_wishes_for_it() -> None:
+    world = World("coinbase")
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "1"]))
+    world.life(0, "DISCONNECTED", "LOST")  # and yet it goes on
+    assert world.state("BTC-USD") == (Quality.STALE, Reason.LINE_DOWN) and world.wishes() == []
+    for _ in range(3):
+        world.say(0, coinbase("BTC-USD", "l2update", ["buy", "100", "3"]))
+    [wish] = world.wishes()
+    assert (wish.kind, wish.line, wish.reason) == (RESYNC_SUBSCRIBE, 0, Reason.LINE_DOWN)
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "4"]))
+    assert world.state("BTC-USD") == LIVE and [w.kind for w in world.wishes()] == [RESYNC_OVER]
+
+
+def test_a_line_that_is_left_without_a_quiet_book_is_asked_for_it() -> None:
+    world = World("coinbase", 2)
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "1"]))
+    world.life(0, "CONNECTED")
+    world.life(1, "CONNECTED")
+    world.cut(0)
+    assert world.state("BTC-USD") == (Quality.STALE, Reason.LINE_DOWN)
+    [wish] = world.wishes()
+    assert (wish.kind, wish.line, wish.reason) == (RESYNC_SUBSCRIBE, 1, Reason.LINE_DOWN)
+
+
+class Cramped(World):
+    LEVEL_BYTES = 1024  # of all books of a side of the house: a snapshot of 200 levels does not go in
+
+
+def crowd(venue: str) -> dict[str, Any]:
+    """A snapshot that finds no room."""
+    rows = [[f"{100 + n}.00", "1.00"] for n in range(200)]
+    if venue == "coinbase":
+        return {"type": "snapshot", "product_id": "BTC-USD", "bids": [["99.00", "1.00"]], "asks": rows}
+    return {"rest": "depth", "symbol": "BTCUSDT", "body": {"lastUpdateId": 10, "bids": [["99", "1"]], "asks": rows}}
+
+
+def test_a_book_without_room_for_its_snapshot_asks_for_another() -> None:
+    world = Cramped("coinbase")
+    for _ in range(3):
+        world.say(0, crowd("coinbase"))
+        assert world.state("BTC-USD") == (Quality.STALE, Reason.FULL)
+        [wish] = [wish for wish in world.wishes() if wish.kind != RESYNC_OVER]
+        assert (wish.kind, wish.reason) == (RESYNC_SUBSCRIBE, Reason.FULL)
+    world.say(0, coinbase("BTC-USD", "snapshot", ["buy", "100", "4"]))
+    assert world.state("BTC-USD") == LIVE
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_numbered_book_without_room_for_its_snapshot_asks_for_another(proven: bool) -> None:
+    def change(first: int) -> dict[str, Any]:
+        return {"e": "depthUpdate", "E": 1, "s": "BTCUSDT", "U": first, "u": first, "b": [["98", "1"]], "a": []}
+
+    world = Cramped("binance")
+    if proven:
+        world.say(0, change(11))
+        world.wishes()
+    world.control(crowd("binance"))
+    for first in (11, 12):
+        world.say(0, change(first))
+    assert world.state("BTCUSDT")[0] == Quality.STALE
+    wishes = [wish for wish in world.wishes() if wish.kind != RESYNC_OVER]
+    assert [wish.kind for wish in wishes[-1:]] == [RESYNC_SNAPSHOT]
+    world.control({"rest": "depth", "symbol": "BTCUSDT",
+                   "body": {"lastUpdateId": 12, "bids": [["99", "1"]], "asks": []}})  # fmt: skip
+    world.say(0, change(13))
+    assert world.state("BTCUSDT") == LIVE
 
 
 def test_krakens_checksum_is_verified_on_every_update_and_the_book_is_cut_to_its_depth() -> None:
@@ -144,13 +258,9 @@ def test_a_wrong_checksum_changes_over_to_a_standby_that_is_right() -> None:
 
 
 def test_a_standby_book_without_room_is_never_shown_as_live() -> None:
-    class Cramped(World):
-        LEVEL_BYTES = 1024  # of all books of a side of the house: a snapshot of 200 levels does not go in
-
     world = Cramped("coinbase", 2)
-    rows = [[f"{100 + n}.00", "1.00"] for n in range(200)]
     for line in (0, 1):
-        world.say(line, {"type": "snapshot", "product_id": "BTC-USD", "bids": [["99.00", "1.00"]], "asks": rows})
+        world.say(line, crowd("coinbase"))
     assert world.state("BTC-USD")[0] == Quality.STALE
     world.cut(0)
     assert world.state("BTC-USD")[0] == Quality.STALE

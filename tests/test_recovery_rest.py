@@ -1,7 +1,11 @@
 """REST asked politely: limits, retries with jitter, a breaker that shows, and bodies that come as they were sent."""
 
+import contextlib
 import http.server
 import random
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -27,7 +31,11 @@ class FakeTransport:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.answers: list[Future[bytes]] = []
+        self.given_up: list[Future[bytes]] = []
         self.closed = False
+
+    def give_up(self, answer: Future[bytes]) -> None:
+        self.given_up.append(answer)
 
     def get(self, url: str) -> Future[bytes]:
         self.asked.append(url)
@@ -63,6 +71,48 @@ def test_an_answer_comes_back() -> None:
     assert asked.queue.step(0.1) == float("inf")
     assert asked.done == [b"body"]
     assert asked.queue.status(0.1)["breaker"] == "closed"
+
+
+def test_all_who_ask_for_the_same_hear_its_answer_and_each_once() -> None:
+    asked, heard = Asked(), []
+    asked.ask()
+    for name in ("a", "b"):
+        asked.queue.ask(Request("depth", "u", "S"), lambda body, name=name: heard.append((name, body)), pytest.fail)
+    asked.queue.step(0.0)
+    for turn in range(2):  # while it is under way, and the same one again
+        asked.queue.ask(Request("depth", "u", "S"), lambda body, t=turn: heard.append((t, body)), pytest.fail, "late")
+    asked.queue.step(0.0)
+    assert asked.transport.asked == ["u"]
+    asked.transport.answers[0].set_result(b"body")
+    asked.queue.step(0.1)
+    assert asked.done == [b"body"]
+    assert heard == [("a", b"body"), ("b", b"body"), (1, b"body")]
+
+
+def test_all_who_ask_for_the_same_hear_its_failure() -> None:
+    asked, heard = Asked(attempts=1), []
+    asked.ask()
+    asked.queue.ask(Request("depth", "u", "S"), pytest.fail, lambda error: heard.append(error.cause))
+    asked.queue.step(0.0)
+    asked.fail(Cause.LOST)
+    asked.queue.step(0.1)
+    assert len(asked.failed) == 1 and heard == [Cause.LOST]
+
+
+def test_an_answer_that_takes_too_long_has_failed_and_is_asked_for_again() -> None:
+    asked = Asked(total_s=20.0)
+    asked.ask()
+    asked.queue.step(0.0)
+    asked.queue.step(19.9)
+    assert asked.transport.given_up == []
+    due = asked.queue.step(20.1)
+    assert asked.transport.given_up == [asked.transport.answers[0]]
+    assert asked.queue.error is not None and asked.queue.error.cause is Cause.TIMEOUT
+    asked.queue.step(due)
+    asked.transport.answers[0].set_result(b"too late")
+    asked.transport.answers[1].set_result(b"body")
+    asked.queue.step(due + 0.1)
+    assert asked.done == [b"body"]
 
 
 def test_a_failure_is_tried_again_later_and_later_and_then_given_up() -> None:
@@ -232,6 +282,60 @@ def test_httpx_brings_bodies_and_words_for_failures() -> None:
     transport.close()
 
 
+@contextmanager
+def dripping() -> Iterator[tuple[str, threading.Event]]:
+    """A server that never comes to the end of a header; the event: somebody has asked."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    asked, over = threading.Event(), threading.Event()
+
+    def drip() -> None:
+        sock, _ = listener.accept()
+        with sock, contextlib.suppress(OSError):
+            sock.recv(4096)
+            sock.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            asked.set()
+            while not over.wait(0.02):
+                sock.sendall(b"x")
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/", asked
+    finally:
+        over.set()
+        thread.join()
+        listener.close()
+
+
+def test_a_server_that_drips_is_left_when_it_is_given_up() -> None:
+    transport = HttpTransport()
+    with dripping() as (url, asked):
+        answer = transport.get(url)
+        assert asked.wait(5)
+        [thread] = transport._askers
+        transport.give_up(answer)
+        thread.join(5)
+        assert not thread.is_alive()
+        assert isinstance(answer.exception(5), BrokenError)
+        assert transport._askers == []  # the next one has a new thread
+    transport.close()
+
+
+def test_a_server_that_drips_does_not_hold_the_process() -> None:
+    """Without a close(), too: an interpreter that ends waits for no thread of ours."""
+    code = (
+        "import sys\n"
+        "from feedhandler.recovery.rest import HttpTransport\n"
+        "HttpTransport().get(sys.argv[1])\n"
+        "sys.stdin.read()\n"
+    )
+    with dripping() as (url, asked):
+        with subprocess.Popen([sys.executable, "-c", code, url], stdin=subprocess.PIPE) as process:
+            assert asked.wait(20)
+            process.communicate(timeout=20)
+        assert process.returncode == 0
+
+
 def test_an_authority_that_is_none_is_named(tmp_path: Any) -> None:
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(ConfigError, match=r"ca: .*ca.pem.*PEM"):
@@ -327,6 +431,41 @@ def test_a_subscription_in_vain_ends_the_connection() -> None:
     assert len(resync.asked) == 4
     resync.control.forget(1)
     assert resync.control.open == ()
+
+
+def test_what_is_had_and_lost_again_is_asked_for_later_and_later() -> None:
+    resync, now, waits = Resync(), 0.0, []
+    for _ in range(12):
+        resync.wish(Kind.SNAPSHOT, 7, now)
+        due = max(now, resync.control.step(now)) if waits else now
+        resync.control.step(due)
+        waits.append(due - now)
+        now = due + 0.1
+        resync.wish(Kind.OVER, 7, now)
+    assert len(resync.asked) == 12
+    assert waits[0] == 0.0 and max(waits) > 5.0 and all(w <= min(30.0, 0.5 * 2**n) for n, w in enumerate(waits))
+    resync.wish(Kind.SNAPSHOT, 7, now + 61.0)  # it had lasted
+    resync.control.step(now + 61.0)
+    assert len(resync.asked) == 13
+
+
+def test_a_subscription_is_over_on_its_own_line_alone() -> None:
+    resync = Resync()
+    for line in (0, 1):
+        resync.wish(Kind.SUBSCRIBE, 3, 0.0, line=line)
+    resync.control.step(0.0)
+    resync.wish(Kind.OVER, 3, 1.0, line=1)
+    assert resync.control.open == (Wanted(3, 0, True),)
+
+
+def test_a_book_that_comes_and_never_lasts_does_not_end_the_connection() -> None:
+    resync, now = Resync(), 0.0
+    for _ in range(20):
+        resync.wish(Kind.SUBSCRIBE, 3, now, line=1)
+        now = max(now, resync.control.step(now))
+        resync.control.step(now)
+        resync.wish(Kind.OVER, 3, now, line=1)
+    assert resync.given_up == []
 
 
 def test_another_connection_is_wished_for() -> None:

@@ -16,15 +16,17 @@ from typing import Any
 import pytest
 
 from feedhandler.config import Channel, Line
-from feedhandler.decode.venue import venue
+from feedhandler.decode.venue import Heard, Venue, venue
 from feedhandler.receive import stream
 from feedhandler.records import Cause, Connection
 from feedhandler.recovery.rest import HttpTransport, RestQueue
 from feedhandler.session import framing
 from feedhandler.session._websocket import WebSocketFraming
+from feedhandler.session.control_line import ControlLine
 from feedhandler.session.resync import Kind
-from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl
-from feedhandler.session.websocket_lines import VenueLine
+from feedhandler.session.websocket import BrokenError
+from feedhandler.session.websocket_control import ChannelControl, WebSocketControl
+from feedhandler.session.websocket_lines import Confirmations, VenueLine
 from feedhandler.simulate.venues import serve
 from feedhandler.simulate.venues.faults import Limits, VenueFault, VenueFaults
 
@@ -218,7 +220,166 @@ def test_close_codes_have_their_causes(code: int, reason: str, cause: Cause, wai
         wait_for(made.connected, what="CONNECTED")
         served.disconnect(code, reason)
         wait_for(lambda: (0, "DISCONNECTED", cause.name.lower()) in made.lives, what="the end")
-        assert f"the server closed with {code}" in made.notes[-1]
+        wait_for(lambda: any(f"the server closed with {code}" in note for note in made.notes), what="the note")
+
+
+@pytest.mark.parametrize(
+    "code, reason, cause",
+    [
+        (1008, "authentication expired", Cause.AUTHENTICATION),
+        (1000, "Invalid API-key", Cause.AUTHENTICATION),
+        (1013, "Too many requests", Cause.RATE_LIMITED),
+        (1008, "not allowed in your country", Cause.POLICY),
+        (4009, "", Cause.AUTHENTICATION),
+    ],
+)
+def test_a_close_whose_words_say_more_than_its_code(code: int, reason: str, cause: Cause) -> None:
+    known, receiver, made = venue("bitstamp"), stream.receiver(1), framing("websocket")
+    assert isinstance(made, WebSocketFraming)
+    channel = Channel("c", "bitstamp", "websocket", "b", symbols=("btcusd",), lines=(Line(name="A", url="ws://h/"),))
+    line = PlainLine(0, 0, channel, receiver, made, known, known.feed(("btcusd",)))
+    said = code.to_bytes(2, "big") + reason.encode()
+    made.feed(bytes([0x88, len(said)]) + said)
+    assert line.ending().cause is cause
+    receiver.close()
+
+
+@pytest.mark.parametrize(
+    "name, text, cause",
+    [
+        ("binance", '{"error":{"code":-2015,"msg":"Invalid API-key, IP, or permissions for action."},"id":1}',
+         "AUTHENTICATION"),
+        ("binance_usdm", '{"error":{"code":-1125,"msg":"This listenKey has expired."},"id":1}', "AUTHENTICATION"),
+        ("binance", '{"error":{"code":-1003,"msg":"Too many requests"},"id":1}', "RATE_LIMITED"),
+        ("binance", '{"error":{"code":2,"msg":"Invalid request: unknown variant"},"id":1}', "REFUSED"),
+        ("coinbase", '{"type":"error","message":"Authentication Failed","reason":"{}"}', "AUTHENTICATION"),
+        ("coinbase", '{"type":"error","message":"Failed to subscribe","reason":"XX-USD is not a valid product"}',
+         "REFUSED"),
+        ("kraken", '{"event":"subscriptionStatus","status":"error","errorMessage":"EAPI:Invalid key signature"}',
+         "AUTHENTICATION"),
+        ("kraken", '{"event":"subscriptionStatus","status":"error","errorMessage":"ESession:Invalid session"}',
+         "AUTHENTICATION"),
+        ("kraken", '{"event":"error","errorMessage":"Exceeded msg rate: throttled"}', "RATE_LIMITED"),
+        ("kraken", '{"event":"subscriptionStatus","status":"error","errorMessage":"Currency pair not supported"}',
+         "REFUSED"),
+        ("bitstamp", '{"event":"bts:error","channel":"","data":{"code":4009,"message":"Connection is unauthorized."}}',
+         "AUTHENTICATION"),
+        ("bitstamp", '{"event":"bts:error","channel":"","data":{"code":null,"message":"Bad subscription string."}}',
+         "REFUSED"),
+    ],
+)  # fmt: skip
+def test_a_refused_subscription_has_the_cause_that_the_venue_says(name: str, text: str, cause: str) -> None:
+    known = venue(name)
+    feed = known.feed(("XBT/USD",) if name == "kraken" else ("btcusd",))
+    said = known.heard(text)
+    assert said is not None
+    with pytest.raises(BrokenError, match="refused") as told:
+        Confirmations(feed, 1).hear(said)
+    assert told.value.cause is Cause[cause]
+
+
+def test_a_venue_that_refuses_our_authentication_is_the_state_and_the_reason(
+    wait_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Venue.heard
+
+    def refuses(known: Venue, text: bytes | str) -> Any:
+        said = heard(known, text)
+        if said is not None and said.what is Heard.SUBSCRIBED:
+            return heard(known, '{"type":"error","message":"Authentication Failed"}')
+        return said
+
+    monkeypatch.setattr(Venue, "heard", refuses)
+    with world("coinbase") as (_, made):
+        wait_for(lambda: (0, "DISCONNECTED", "authentication") in made.lives, what="the refusal")
+    assert any("Authentication Failed" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    "status, cause",
+    [(401, "authentication"), (403, "policy"), (429, "rate_limited"), (451, "policy"), (404, "handshake"),
+     (500, "server_error")],
+)  # fmt: skip
+def test_a_refused_upgrade_has_its_cause(status: int, cause: str, wait_for: Callable[..., Any]) -> None:
+    with world("kraken", faults=script(VenueFault(kind="refuse", at=1, status=status))) as (_, made):
+        wait_for(lambda: (0, "DISCONNECTED", cause) in made.lives, what="the refusal")
+    assert any(f"HTTP {status}" in note for note in made.notes)
+
+
+class FakeChannel:
+    """One that does what a ChannelControl does, and raises where it is told to."""
+
+    def __init__(self, name: str, raises: tuple[str, ...] = ()) -> None:
+        self.name, self.lines, self.raises, self.did = name, (), raises, list[str]()
+        self.error: Exception | None = None
+        self.control = self.rest = self
+        self.socket = None
+
+    def __getattr__(self, what: str) -> Callable[..., Any]:
+        if what not in ("step", "linger", "abandon", "stop", "close"):
+            raise AttributeError(what)
+
+        def does(*about: Any) -> float:
+            self.did.append(what)
+            if what == "abandon":
+                self.error = about[0]
+            if what in self.raises:
+                raise ValueError(f"{self.name}: {what}")
+            return 0.0
+
+        return does
+
+    def flush(self) -> bool:
+        return True
+
+
+def test_a_channel_that_raises_keeps_no_other_from_anything(wait_for: Callable[..., Any]) -> None:
+    bad, good = FakeChannel("bad", ("step", "linger", "abandon", "stop", "close")), FakeChannel("good")
+    notes: list[str] = []
+    receiver = stream.receiver(1)
+    control = WebSocketControl(receiver, [bad, good], notes.append)  # type: ignore[list-item]
+    control.start()
+    wait_for(lambda: "linger" in bad.did, what="the fault")
+    steps = good.did.count("step")
+    wait_for(lambda: good.did.count("step") > steps, what="the other channel's next step")
+    control.stop()
+    for channel in (bad, good):
+        assert channel.did[-3:] == ["stop", "close", "close"]  # its REST queue's, too
+    assert bad.did.count("step") == 1 and good.error is None
+    assert len(notes) == len(set(notes)) and any("linger" in note for note in notes)
+    receiver.close()
+
+
+def test_an_answer_that_raises_is_its_own_channels_fault(wait_for: Callable[..., Any]) -> None:
+    with world("bitstamp") as (served, made):
+        wait_for(made.connected, what="CONNECTED")
+        before = len(made.notes)
+
+        def breaks(symbol: str, body: bytes) -> bytes:
+            raise RuntimeError("no such thing")
+
+        object.__setattr__(made.control.venue, "depth_text", breaks)
+        try:
+            made.wishes.append(FakeWish(Kind.SNAPSHOT, 2))
+            wait_for(lambda: (0, "CONNECTED", "stopped") in made.lives, what="the word of it")
+        finally:
+            object.__delattr__(made.control.venue, "depth_text")
+        assert "led no more" in made.notes[before] and made.thread.status()["c"]["led"] is False
+        wait_for(made.flows(), what="texts all the same")
+        served.cut()
+        wait_for(lambda: made.lives[-1] == (0, "DISCONNECTED", "stopped"), what="the end")
+
+
+def test_an_answer_without_room_is_asked_for_again(wait_for: Callable[..., Any]) -> None:
+    with world("bitstamp") as (_, made):
+        wait_for(made.connected, what="CONNECTED")
+        line, say = made.control.control, made.control.control.say
+        line.say = lambda text: False  # type: ignore[method-assign]
+        made.wishes.append(FakeWish(Kind.SNAPSHOT, 2))
+        wait_for(lambda: made.control.resync.counts["again"], what="the failure")
+        assert any("no room" in note for note in made.notes)
+        line.say = say  # type: ignore[method-assign]
+        wait_for(lambda: made.answers("depth"), what="the snapshot")
 
 
 def test_half_open_silence_is_stale_and_dead_and_then_another_connection(wait_for: Callable[..., Any]) -> None:

@@ -17,7 +17,8 @@ from feedhandler.decode.venue import Feed, Venue, venue
 from feedhandler.receive.stream import StreamReceiver
 from feedhandler.record.frames import Endpoint
 from feedhandler.recording._sequences import Sequences
-from feedhandler.session.websocket_control import ChannelControl, ControlLine, WebSocketControl, rest_queue
+from feedhandler.session.control_line import ControlLine
+from feedhandler.session.websocket_control import ChannelControl, WebSocketControl, rest_queue
 from feedhandler.session.websocket_lines import VenueLine
 
 if TYPE_CHECKING:

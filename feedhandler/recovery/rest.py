@@ -5,18 +5,24 @@ when it fails each time.
 are idempotent GETs, so each may be repeated: after a random time below a bound that doubles (full jitter), or after
 what Retry-After says. Every request takes its weight from a token bucket, one of them all. A breaker opens after
 several failures in a row, over all requests: nothing is asked until it lets one through to see. `HttpTransport` does
-the asking, on threads of its own, by httpx, with a timeout for each part and a bound on the answer.
+the asking, on threads of its own, by httpx, with a timeout for each part and a bound on the answer. However slowly a
+server answers, a request is over after `TOTAL_S`, and close() returns soon.
 """
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import random
+import socket
 import ssl
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from feedhandler.decode.venue import Request, RestLimit
 from feedhandler.errors import ConfigError
@@ -32,6 +38,8 @@ __all__ = ["Breaker", "BreakerState", "HttpTransport", "RestQueue", "RestTranspo
 ATTEMPTS = 6
 RETRY_S, RETRY_MAX_S = 0.25, 15.0
 LIMITED_S = 5.0  # after a 429 without Retry-After nothing is asked for so long
+TOTAL_S = 30.0  # a request that has no whole answer after so long has failed
+CLOSE_S = 0.5  # close() waits so long for its threads, which hold up nobody after that
 POLL_S = 0.01
 NEVER = float("inf")
 
@@ -86,28 +94,39 @@ class Breaker:
 
 
 class RestTransport(Protocol):
-    """Who does the asking. Neither call waits."""
+    """Who does the asking. No call waits."""
 
     def get(self, url: str) -> Future[bytes]:
         """The body of a 200 answer, later; BrokenError for anything else."""
 
+    def give_up(self, answer: Future[bytes]) -> None:
+        """Nobody waits for this answer any more: end what is under way for it."""
+
     def close(self) -> None: ...
+
+
+class Hearer(NamedTuple):
+    """Who waits for an answer."""
+
+    done: Callable[[bytes], None]
+    failed: Callable[[BrokenError], None]
 
 
 @dataclass
 class _Job:
     request: Request
-    done: Callable[[bytes], None]
-    failed: Callable[[BrokenError], None]
+    hearers: dict[object, Hearer]
     due: float = 0.0
     attempt: int = 0
     answer: Future[bytes] | None = None
+    late: float = NEVER  # when an answer that is not there has failed
 
 
 class RestQueue:
     """Requests to one service, oldest first, each asked until it is answered, `attempts` times at most.
 
-    ask() may be called by whoever calls step(); `done` and `failed` are called from within step().
+    ask() may be called by whoever calls step(); `done` and `failed` are called from within step(), and raise nothing.
+    A request has `total_s` seconds each time.
     """
 
     def __init__(
@@ -119,6 +138,7 @@ class RestQueue:
         attempts: int = ATTEMPTS,
         at_once: int = 4,
         breaker: Breaker | None = None,
+        total_s: float = TOTAL_S,
     ) -> None:
         self._random = rng or random.Random()
         self.transport, self.bucket = transport, TokenBucket(limit.per_s, limit.burst)
@@ -126,21 +146,41 @@ class RestQueue:
         self.error: BrokenError | None = None
         """The last failure; None after a success."""
         self.counts = dict.fromkeys(("asked", "answered", "retried", "failed", "limited"), 0)
-        self._attempts, self._at_once = attempts, at_once
+        self._attempts, self._at_once, self._total_s = attempts, at_once, total_s
         self._jobs: list[_Job] = []
         self._out = 0  # of them, those that are asked and not answered
 
-    def ask(self, request: Request, done: Callable[[bytes], None], failed: Callable[[BrokenError], None]) -> None:
-        """Have the request made; one for the same URL that waits already is enough."""
-        if all(job.request.url != request.url for job in self._jobs):
-            self._jobs.append(_Job(request, done, failed))
+    def ask(
+        self,
+        request: Request,
+        done: Callable[[bytes], None],
+        failed: Callable[[BrokenError], None],
+        who: object = None,
+    ) -> None:
+        """Have the request made. One for the same URL that waits already is enough: all who asked hear its answer.
+
+        `who` is told once, however often it asks; None: nobody that has asked before.
+        """
+        hearer = Hearer(done, failed)
+        who = hearer if who is None else who
+        for job in self._jobs:
+            if job.request.url == request.url:
+                job.hearers[who] = hearer
+                return
+        self._jobs.append(_Job(request, {who: hearer}))
 
     def step(self, now: float) -> float:
         """Do what is due; the time of the next step at the latest."""
         due = NEVER
         for job in list(self._jobs):
-            if job.answer is not None and job.answer.done():
-                self._answered(job, job.answer, now)
+            if job.answer is None:
+                continue
+            if job.answer.done():
+                self._answered(job, job.answer.exception() or job.answer.result(), now)
+            elif now >= job.late:
+                self.transport.give_up(job.answer)
+                late = f"{job.request.url}: no whole answer within {self._total_s:g} s"
+                self._answered(job, BrokenError(late, Cause.TIMEOUT), now)
         for job in list(self._jobs):
             due = min(due, now + POLL_S) if job.answer is not None else min(due, self._start(job, now))
         return due
@@ -159,20 +199,20 @@ class RestQueue:
             self.bucket.give_back(job.request.weight)
             return now + POLL_S
         self.counts["asked"] += 1
-        job.answer = self.transport.get(job.request.url)
+        job.answer, job.late = self.transport.get(job.request.url), now + self._total_s
         self._out += 1
         return now + POLL_S
 
-    def _answered(self, job: _Job, answer: Future[bytes], now: float) -> None:
+    def _answered(self, job: _Job, failure: bytes | BaseException, now: float) -> None:
         job.answer = None
         self._out -= 1
-        failure = answer.exception()
-        if failure is None:
+        if isinstance(failure, bytes):
             self._jobs.remove(job)
             self.breaker.succeeded(now)
             self.counts["answered"] += 1
             self.error = None
-            job.done(answer.result())
+            for hearer in job.hearers.values():
+                hearer.done(failure)
             return
         broken = (
             failure
@@ -191,7 +231,8 @@ class RestQueue:
         if broken.cause is Cause.HANDSHAKE or job.attempt >= self._attempts:
             self._jobs.remove(job)
             self.counts["failed"] += 1
-            job.failed(broken)
+            for hearer in job.hearers.values():
+                hearer.failed(broken)
             return
         self.counts["retried"] += 1
         job.due = now + broken.retry_s + full_jitter(self._random, RETRY_S, job.attempt - 1, RETRY_MAX_S)
@@ -236,8 +277,8 @@ class HttpTransport:
     threads: int = 4
 
     def __post_init__(self) -> None:
-        self._threads: ThreadPoolExecutor | None = None
-        self._client: httpx.Client | None = None
+        self._work: queue.SimpleQueue[tuple[str, Future[bytes]] | None] = queue.SimpleQueue()
+        self._askers: list[_Asker] = []
         self._context = ssl.create_default_context()
         for path in self.ca:
             try:
@@ -246,16 +287,30 @@ class HttpTransport:
                 raise ConfigError(f"ca: {path!r} holds no certificates in PEM form: {error}") from None
 
     def get(self, url: str) -> Future[bytes]:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(self.threads, thread_name_prefix="feedhandler-rest")
-            self._client = self._made()
-        return self._threads.submit(self._get, url)
+        answer: Future[bytes] = Future()
+        if len(self._askers) < self.threads:
+            self._askers.append(_Asker(self._work, self._made, self.most_bytes))
+            self._askers[-1].start()
+        self._work.put((url, answer))
+        return answer
+
+    def give_up(self, answer: Future[bytes]) -> None:
+        """End the connection on which it is asked for. Its thread, wherever that waits, is one of ours no more."""
+        answer.cancel()
+        for asker in [each for each in self._askers if each.answer is answer]:
+            self._askers.remove(asker)
+            asker.hang_up()
 
     def close(self) -> None:
-        if self._threads is not None and self._client is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._client.close()
-            self._threads = self._client = None
+        """End what is under way. A thread that waits where nobody can end it holds up neither us nor the process."""
+        askers, self._askers = self._askers, []
+        work, self._work = self._work, queue.SimpleQueue()
+        for asker in askers:
+            asker.hang_up()
+            work.put(None)
+        end = time.monotonic() + CLOSE_S
+        for asker in askers:
+            asker.join(max(0.0, end - time.monotonic()))
 
     def _made(self) -> httpx.Client:
         import httpx
@@ -268,17 +323,62 @@ class HttpTransport:
             trust_env=False,
         )
 
-    def _get(self, url: str) -> bytes:
+
+class _Asker(threading.Thread):
+    """Asks for one URL after the other, on a connection of its own."""
+
+    def __init__(
+        self,
+        work: queue.SimpleQueue[tuple[str, Future[bytes]] | None],
+        made: Callable[[], httpx.Client],
+        most_bytes: int,
+    ) -> None:
+        super().__init__(name="feedhandler-rest", daemon=True)
+        self.answer: Future[bytes] | None = None
+        """What it is at."""
+        self._work, self._made, self._most_bytes = work, made, most_bytes
+        self._sock: socket.socket | None = None
+        self._over = False
+
+    def hang_up(self) -> None:
+        """It is to end, from any thread: no read or write of its connection waits any longer."""
+        self._over = True
+        if self._sock is not None:
+            with contextlib.suppress(OSError):  # SSLSocket's own shutdown() would go on in plain text
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+    def run(self) -> None:
+        client = self._made()
+        while not self._over and (work := self._work.get()) is not None:
+            url, self.answer = work
+            answer = self.answer
+            if not answer.set_running_or_notify_cancel():
+                continue
+            with contextlib.suppress(InvalidStateError):
+                try:
+                    answer.set_result(self._get(client, url))
+                except Exception as error:
+                    answer.set_exception(error)
+            self.answer = None
+        client.close()
+
+    def _watch(self, event: str, about: Mapping[str, Any]) -> None:
+        """httpx says how far it is."""
+        if self._over:
+            raise BrokenError("given up", Cause.STOPPED)
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            self._sock = about["return_value"].get_extra_info("socket")
+
+    def _get(self, client: httpx.Client, url: str) -> bytes:
         import httpx
 
-        assert self._client is not None
         try:
-            with self._client.stream("GET", url) as response:
+            with client.stream("GET", url, extensions={"trace": self._watch}) as response:
                 body = bytearray()
                 for piece in response.iter_bytes():
                     body += piece
-                    if len(body) > self.most_bytes:
-                        raise BrokenError(f"{url}: an answer of more than {self.most_bytes} bytes", Cause.TOO_BIG)
+                    if len(body) > self._most_bytes:
+                        raise BrokenError(f"{url}: an answer of more than {self._most_bytes} bytes", Cause.TOO_BIG)
                 if response.status_code == 200:
                     return bytes(body)
                 said = " ".join(body[:120].decode("utf-8", "replace").split())

@@ -19,7 +19,8 @@ __all__ = ["Kind", "ResyncControl", "Wanted", "Wish"]
 
 SNAPSHOT_S = 10.0  # an answer that has not made the book whole within so long was of no use
 RETRY_S, RETRY_MAX_S = 0.5, 30.0
-SUBSCRIBE_MAX = 4  # subscriptions of a line in vain, then the connection is given up
+SUBSCRIBE_MAX = 4  # subscriptions of a line that bring nothing, then the connection is given up
+SETTLED_S = 60.0  # a book that is lost again within so long after it was had waits longer and longer
 NEVER = float("inf")
 
 
@@ -55,7 +56,13 @@ class Wanted(NamedTuple):
 class _State:
     due: float
     attempt: int = 0
+    vain: int = 0  # of them, those of which nothing came
     asked: bool = False
+
+
+class _Had(NamedTuple):
+    at: float
+    attempt: int
 
 
 class ResyncControl:
@@ -76,6 +83,7 @@ class ResyncControl:
         self._ask, self._give_up, self._connect = ask, give_up, connect
         self._random = rng or random.Random()
         self._open: dict[Wanted, _State] = {}
+        self._had: dict[Wanted, _Had] = {}  # what was wanted, asked for, and had
         self.counts = dict.fromkeys(("wanted", "asked", "again", "over"), 0)
 
     @property
@@ -90,15 +98,14 @@ class ResyncControl:
                 self._connect(wish.line)
             elif wish.kind == Kind.OVER:
                 for wanted in [w for w in self._open if w.instrument == wish.instrument]:
-                    del self._open[wanted]
-                    self.counts["over"] += 1
+                    if not wanted.subscribe or wanted.line == wish.line:
+                        self._over(wanted, now)
             else:
                 subscribe = wish.kind == Kind.SUBSCRIBE
                 wanted = Wanted(wish.instrument, wish.line if subscribe else 0, subscribe)
                 state = self._open.get(wanted)
                 if state is None:
-                    self._open[wanted] = _State(now)
-                    self.counts["wanted"] += 1
+                    self._begin(wanted, now)
                 elif state.asked:  # what came was of no use
                     self._again(state, now)
 
@@ -109,9 +116,10 @@ class ResyncControl:
                 continue
             if state.asked:  # nothing came of it in time
                 self._again(state, now)
-                if wanted.subscribe and state.attempt >= SUBSCRIBE_MAX:
+                state.vain += 1
+                if wanted.subscribe and state.vain >= SUBSCRIBE_MAX:
                     self._give_up(wanted.line)
-                    state.attempt = 0
+                    state.attempt = state.vain = 0
             elif self._ask(wanted):
                 state.asked, state.due = True, now + SNAPSHOT_S
                 self.counts["asked"] += 1
@@ -129,6 +137,22 @@ class ResyncControl:
         """The line has a new connection, which begins all its books by itself."""
         for wanted in [w for w in self._open if w.subscribe and w.line == line]:
             del self._open[wanted]
+
+    def _begin(self, wanted: Wanted, now: float) -> None:
+        """At once, unless it was had a short while ago and did not last (no room, a checksum that is never right)."""
+        had = self._had.pop(wanted, None)
+        state = _State(now)
+        if had is not None and now - had.at < SETTLED_S:
+            state.attempt = had.attempt + 1
+            state.due += full_jitter(self._random, RETRY_S, had.attempt, RETRY_MAX_S)
+        self._open[wanted] = state
+        self.counts["wanted"] += 1
+
+    def _over(self, wanted: Wanted, now: float) -> None:
+        state = self._open.pop(wanted)
+        if state.asked:
+            self._had[wanted] = _Had(now, state.attempt)
+        self.counts["over"] += 1
 
     def _again(self, state: _State, now: float) -> None:
         state.asked = False

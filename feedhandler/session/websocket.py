@@ -29,6 +29,7 @@ from feedhandler.errors import ConfigError, ReceiverError, SessionError, TlsErro
 from feedhandler.receive import stream
 from feedhandler.receive.tls import Tls
 from feedhandler.records import Cause
+from feedhandler.redact import redacted
 from feedhandler.session import frames
 from feedhandler.venue_config import PORTS, where
 
@@ -54,10 +55,13 @@ class Stage(Enum):
 
 
 class BrokenError(SessionError):
-    """A connection failed, or was refused, or ended. `cause` says which; `retry_s` what the server asked for."""
+    """A connection failed, or was refused, or ended. `cause` says which; `retry_s` what the server asked for.
+
+    The sentence is for people: secrets of a URL in it are not shown.
+    """
 
     def __init__(self, sentence: str, cause: Cause, retry_s: float = 0.0, status: int = 0) -> None:
-        super().__init__(sentence)
+        super().__init__(redacted(sentence))
         self.cause, self.retry_s, self.status = cause, retry_s, status
 
 
@@ -114,7 +118,7 @@ class Upgrade:
                 )
             )
         except (UnicodeError, LocalProtocolError, h11.LocalProtocolError) as error:
-            raise ConfigError(f"the request for {host}{resource} cannot be sent: {error}") from None
+            raise ConfigError(redacted(f"the request for https://{host}{resource} cannot be sent: {error}")) from None
         self.received = b""
         """All bytes so far, the response's head among them: for the framing, which begins with it."""
         self.subprotocol = ""

@@ -7,22 +7,19 @@ lines is all that a handler needs.
 
 from __future__ import annotations
 
-import json
 import random
 import select
-import socket
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from feedhandler.control import ControlThread
 from feedhandler.decode.venue import Feed, Venue
 from feedhandler.errors import SessionError
 from feedhandler.records import Cause, Connection
-from feedhandler.recovery.pace import TokenBucket
+from feedhandler.recovery.pace import TokenBucket, full_jitter
 from feedhandler.recovery.rest import HttpTransport, RestQueue
-from feedhandler.session import frames
+from feedhandler.session.control_line import ControlLine
 from feedhandler.session.resync import Kind, ResyncControl, Wanted, Wish
 from feedhandler.session.websocket import BrokenError
 from feedhandler.session.websocket_life import Life
@@ -30,89 +27,17 @@ from feedhandler.session.websocket_life import Life
 if TYPE_CHECKING:
     from feedhandler.config import Channel
     from feedhandler.receive.stream import StreamReceiver
-    from feedhandler.session import Framing
     from feedhandler.session.websocket_lines import VenueLine
 
-__all__ = ["ChannelControl", "ControlLine", "WebSocketControl", "rest_queue"]
+__all__ = ["ChannelControl", "WebSocketControl", "rest_queue"]
 
 LONGEST_STEP_S = 0.02  # between two looks at what the hot thread wishes: it makes no system call, so nobody wakes us
-SEND_BUFFER = 4 << 20  # bytes asked of the kernel for the control line
 DIRECTORY_S = 5.0  # the lines wait so long for the instruments' ticks and lots, and then go without
-NUDGE_S = 5.0  # a book of which nothing has come for so long is asked for, wished or not
+NUDGE_S, NUDGE_MAX_S = 5.0, 300.0  # a book of which nothing comes is asked for after so long, wished or not, and again
 BEAT_FACTOR, BEAT_LEAST_S = 1.5, 2.0  # of the venue's heartbeat
 NEVER = float("inf")
 
-
-class ControlLine:
-    """A channel's last line: what we say ourselves, as a WebSocket of which we are the server.
-
-    The hot thread receives it like any other. What it cannot take at once waits here, in order.
-    """
-
-    def __init__(self, number: int, receiver: StreamReceiver, framing: Framing) -> None:
-        self.number, self.receiver, self.framing = number, receiver, framing
-        self.said = 0
-        """Texts so far."""
-        self._sock: socket.socket | None = None
-        self._waiting: deque[memoryview] = deque()
-
-    def open(self) -> None:
-        """Connect it. Raises OSError where there are no descriptors left."""
-        ours, theirs = socket.socketpair()
-        try:
-            ours.setblocking(False)
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            self.prepare(ours)
-            self.receiver.connect(self.number, theirs.fileno())
-            self._sock = ours
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-
-    def prepare(self, sock: socket.socket) -> None:
-        """What is to be done before the hot thread gets it."""
-        self.framing.begin_connection()
-
-    def say(self, text: bytes) -> None:
-        """Send a text, now or as soon as there is room."""
-        self.said += 1
-        self._waiting.append(memoryview(frames.text(text, masked=False)))
-        self.flush()
-
-    def life(self, line: int, before: Connection, state: Connection, cause: Cause, at: int) -> None:
-        """Say that a line of the channel stands elsewhere now; `at` in ns since the Unix epoch."""
-        text = {"life": state.name, "line": line, "from": before.name, "reason": cause.name.lower(), "at": at}
-        self.say(json.dumps(text, separators=(",", ":")).encode())
-
-    def flush(self) -> bool:
-        """Send what waits; False: there is no room for all of it."""
-        while self._waiting and self._sock is not None:
-            piece = self._waiting[0]
-            try:
-                sent = self._sock.send(piece)
-            except BlockingIOError:
-                return False
-            except OSError:  # the receiver is gone
-                self._waiting.clear()
-                return True
-            if sent == len(piece):
-                self._waiting.popleft()
-            else:
-                self._waiting[0] = piece[sent:]
-        return True
-
-    @property
-    def socket(self) -> socket.socket | None:
-        """Ours, to wait for room on."""
-        return self._sock
-
-    def close(self) -> None:
-        self.flush()
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+Answer = TypeVar("Answer", bytes, BrokenError)
 
 
 class ChannelControl:
@@ -163,8 +88,12 @@ class ChannelControl:
         self._connections = [0] * len(lines)
         self._begun: float | None = None
         self._described = False
-        self._nudge = NEVER
+        self._nudge, self._nudges = NEVER, 0
         self._said: dict[int, str] = {}
+        self.error: Exception | None = None
+        """Why it is led no more."""
+        self._fault: Exception | None = None  # of ours, on an answer's way
+        self._stands: list[Connection] = []  # of a channel that is led no more: its lines, as last said
 
     def step(self, now: float) -> float:
         """Do what is due; the time of the next step at the latest."""
@@ -172,6 +101,9 @@ class ChannelControl:
             self._begin(now)
         assert self._begun is not None
         due = self.rest.step(now)
+        if self._fault is not None:
+            raise self._fault
+        self.control.check()
         if self._described or now >= self._begun + DIRECTORY_S:
             for number, (line, life) in enumerate(zip(self.lines, self.lives, strict=True)):
                 due = min(due, life.step(now))
@@ -184,12 +116,40 @@ class ChannelControl:
             self.resync.take(self._wishes(), now)
         if now >= self._nudge:
             self._nudge = NEVER
-            for symbol in self._missing():
-                self._fetch(symbol, 0)
-        due = min(due, self.resync.step(now))
+            self._nudge_all(now)
+        due = min(due, self.resync.step(now), self._nudge)
         if not self.control.flush():
             due = min(due, now + 0.001)
         return due
+
+    def abandon(self, error: Exception) -> None:
+        """It is led no more: what flows goes on, and a book that needs help stays STALE.
+
+        The control line says so: a line that is not DISCONNECTED and yet STOPPED. Where nothing can be said, the lines
+        are cut, so that their books do not seem to be kept.
+        """
+        self.error = error
+        self._note(f"channel {self.name}: its connections are led no more: {error!r}")
+        for line, life in zip(self.lines, self.lives, strict=True):
+            flows = life.state in (Connection.SYNCHRONIZING, Connection.CONNECTED, Connection.STALE)
+            state = life.state if flows and not line.down() else Connection.DISCONNECTED
+            self._stands.append(state)
+            line.cancel()
+            self.control.life(line.index, life.state, state, Cause.STOPPED, time.time_ns())
+            if self.control.broken:
+                line.hang_up()
+
+    def linger(self, now: float) -> None:
+        """What is left to be done for a channel that is led no more."""
+        self.control.flush()
+        if self._wishes is not None:
+            self._wishes()  # nobody hears them
+        for number, line in enumerate(self.lines):
+            line.tend(now)
+            before = self._stands[number]
+            if before is not Connection.DISCONNECTED and line.down():
+                self._stands[number] = Connection.DISCONNECTED
+                self.control.life(line.index, before, Connection.DISCONNECTED, Cause.STOPPED, time.time_ns())
 
     def stop(self) -> None:
         """Say goodbye to the venue."""
@@ -216,6 +176,8 @@ class ChannelControl:
                 }
                 for line, life in zip(self.lines, self.lives, strict=True)
             },
+            "led": self.error is None,
+            "dropped": self.control.dropped,
             "resync": {**self.resync.counts, "open": len(self.resync.open)},
             "rest": self.rest.status(now),
         }
@@ -232,16 +194,30 @@ class ChannelControl:
         self._begun = now
         self.control.open()
         request = self.venue.instruments(self.feed, self._rest_url)
-        self.rest.ask(request, self._directory, self._no_directory)
+        self.rest.ask(request, self._guarded(self._directory), self._guarded(self._no_directory), (self, ""))
+
+    def _guarded(self, hear: Callable[[Answer], None]) -> Callable[[Answer], None]:
+        """One that raises nothing: the queue is not ours alone. What went wrong our own step() raises."""
+
+        def heard(said: Answer) -> None:
+            if self.error is None and self._fault is None:
+                try:
+                    hear(said)
+                except Exception as error:
+                    self._fault = error
+
+        return heard
 
     def _directory(self, body: bytes) -> None:
         try:
-            self.control.say(self.venue.instruments_text(self.feed, body))
+            text = self.venue.instruments_text(self.feed, body)
+            if not self.control.say(text):
+                raise SessionError(f"no room for {len(text)} bytes that describe the instruments")
         except SessionError as error:
-            self._note(f"channel {self.name}: {error}; instruments have the protocol's exponents, no tick and no lot")
+            self._no_directory(error)
         self._described = True
 
-    def _no_directory(self, error: BrokenError) -> None:
+    def _no_directory(self, error: Exception) -> None:
         self._note(
             f"channel {self.name}: instruments cannot be described: {error}; they have the protocol's "
             "exponents, no tick and no lot"
@@ -251,10 +227,21 @@ class ChannelControl:
     def _connected(self, number: int, now: float) -> None:
         """The line has a new connection."""
         self.resync.forget(number)
-        self._nudge = now + NUDGE_S
+        self._nudge, self._nudges = now + NUDGE_S, 0
         if self._wishes is None and self.venue.snapshots == "rest":
             wishes = [Wanting(Kind.SNAPSHOT, n) for n in range(1, len(self.feed.symbols) + 1)]
             self.resync.take([*(Wanting(Kind.OVER, wish.instrument) for wish in wishes), *wishes], now)
+
+    def _nudge_all(self, now: float) -> None:
+        """Books that have not begun: nobody wishes for what nothing has come of."""
+        missing = self._missing()
+        for symbol in missing:
+            if not self._fetch(symbol, 0):
+                for line in self.lines:
+                    line.resubscribe((symbol,))
+        if missing:
+            self._nudges += 1
+            self._nudge = now + NUDGE_S + full_jitter(self._random, NUDGE_S, self._nudges, NUDGE_MAX_S)
 
     def _ask(self, wanted: Wanted) -> bool:
         """Fetch a snapshot, or subscribe anew."""
@@ -270,9 +257,12 @@ class ChannelControl:
 
         def done(body: bytes) -> None:
             try:
-                self.control.say(self.venue.depth_text(symbol, body))
+                text = self.venue.depth_text(symbol, body)
             except SessionError as error:
                 failed(BrokenError(str(error), Cause.PROTOCOL))
+                return
+            if not self.control.say(text):
+                failed(BrokenError(f"no room on the control line for {len(text)} bytes", Cause.OVERLOADED))
                 return
             if self._wishes is None:
                 self.resync.take([Wanting(Kind.OVER, instrument)], time.monotonic())
@@ -281,7 +271,7 @@ class ChannelControl:
             self._note(f"channel {self.name}: no snapshot of {symbol}: {error}")
             self.resync.failed(instrument, time.monotonic())
 
-        self.rest.ask(request, done, failed)
+        self.rest.ask(request, self._guarded(done), self._guarded(failed), (self, symbol))
         return True
 
     def _give_up(self, line: int) -> None:
@@ -346,31 +336,48 @@ class WebSocketControl(ControlThread):
             for line in channel.lines:
                 line.door = doors.may
         self._note = note
+        self._said: set[str] = set()
 
     def _run(self) -> None:
-        running = list(self.channels)
         while not self._stopping.is_set():
             now = time.monotonic()
             due = now + LONGEST_STEP_S
-            for channel in list(running):
-                try:
-                    due = min(due, channel.step(now))
-                except Exception as error:  # a fault of ours: the lines stay as they are
-                    running.remove(channel)
-                    self._note(f"channel {channel.name}: its connections are led no more: {error!r}")
+            for channel in self.channels:
+                due = min(due, self._step(channel, now))
             self._wait(due - time.monotonic())
         for channel in self.channels:
-            channel.stop()
+            self._despite(channel.name, channel.stop)
         end = time.monotonic() + 0.2  # for the goodbyes
         while time.monotonic() < end and not all(line.down() for c in self.channels for line in c.lines):
             for channel in self.channels:
                 channel.control.flush()
             time.sleep(0.005)
         for channel in self.channels:
-            channel.close()
-        for rest in {id(channel.rest): channel.rest for channel in self.channels}.values():
-            rest.close()
+            self._despite(channel.name, channel.close)
+        for rest, name in {id(channel.rest): (channel.rest, channel.name) for channel in self.channels}.values():
+            self._despite(name, rest.close)
         self.receiver.finish()
+
+    def _step(self, channel: ChannelControl, now: float) -> float:
+        """Lead one channel; a fault of ours is that channel's alone."""
+        if channel.error is not None:
+            self._despite(channel.name, channel.linger, now)
+            return NEVER
+        try:
+            return channel.step(now)
+        except Exception as error:
+            self._despite(channel.name, channel.abandon, error)
+            return now
+
+    def _despite(self, name: str, act: Callable[..., None], *about: object) -> None:
+        """Do it; what it raises keeps nothing else from being done."""
+        try:
+            act(*about)
+        except Exception as error:
+            sentence = f"channel {name}: {error!r}"
+            if sentence not in self._said:
+                self._said.add(sentence)
+                self._note(sentence)
 
     def _wait(self, seconds: float) -> None:
         """So long, or until there is room on a control line that waits for it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
+import re
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from feedhandler.decode.venue import Cause as Why
 from feedhandler.decode.venue import Feed, Heard, Said, Venue
 from feedhandler.errors import FeedError
 from feedhandler.records import Cause, Connection
+from feedhandler.recovery.pace import TokenBucket
 from feedhandler.session import frames, framing
 from feedhandler.session.websocket import BrokenError, Dialled, Stage, Target, dial
 from feedhandler.venue_config import host_and_port, where
@@ -47,6 +49,19 @@ CAUSES = {
     Why.PROTOCOL: Cause.PROTOCOL,
     Why.REQUEST: Cause.REFUSED,
 }
+
+MEANT = (
+    (re.compile(r"rate.?limit|too many|limit exceeded|throttl"), Cause.RATE_LIMITED),
+    (re.compile(r"\bauth|unauthori[sz]ed|api.?key|signature|credential|log.?in|(session|token|listen.?key).{0,20}"
+                r"(expired|invalid)|(expired|invalid).{0,20}(session|token|listen.?key)"), Cause.AUTHENTICATION),
+    (re.compile(r"forbidden|not allowed|permission|banned|blocked|restricted"), Cause.POLICY),
+)  # fmt: skip
+
+
+def meant(reason: str) -> Cause | None:
+    """What a venue's own words of a close or a refusal say, whatever its code; None: nothing we understand."""
+    words = reason.lower()
+    return next((cause for pattern, cause in MEANT if pattern.search(words)), None)
 
 
 def target_of(venue: Venue, channel: Channel, line: Line) -> Target:
@@ -86,7 +101,8 @@ class Confirmations:
         if said.what is Heard.REFUSED:
             about = " ".join((*said.symbols, said.stream)).strip()
             raise BrokenError(
-                f"the venue refused {about or 'a subscription'}: {said.reason or 'no reason said'}", Cause.REFUSED
+                f"the venue refused {about or 'a subscription'}: {said.reason or 'no reason said'}",
+                meant(said.reason) or Cause.REFUSED,
             )
         if said.what is not Heard.SUBSCRIBED:
             return
@@ -214,6 +230,7 @@ class VenueLine(abc.ABC):
         self._hang_up_at = 0.0  # time.monotonic(); 0 = it is not to end
         self._replace = False
         self._number = 0  # of our messages on this connection
+        self._messages: TokenBucket | None = None  # that it may have
         self._confirmed = False
         self.state = Connection.DISCONNECTED
         self.door: Callable[[str, Venue, float], bool] = lambda url, venue, now: True
@@ -257,6 +274,10 @@ class VenueLine(abc.ABC):
         self._opened, self._confirmed, self._attempt = opened, self._attempt.confirmed, None
         self._hang_up_at, self._replace = 0.0, False
         self._number = len(self.venue.subscribe(self.feed))
+        limits = self.venue.limits
+        if limits.messages:
+            self._messages = TokenBucket(limits.messages / limits.messages_s, float(limits.messages))
+            self._messages.take(time.monotonic(), float(self._number))
         return True
 
     # -- while it is up --------------------------------------------------------------------------------------------
@@ -274,11 +295,11 @@ class VenueLine(abc.ABC):
         if made.close_code:
             code, reason = made.close_code, made.close_reason
             said = f"the server closed with {code}" + (f": {reason}" if reason else "")
-            if code in (1000, 1005):
+            if code in (1000, 1005) and not meant(reason):
                 return BrokenError(said, Cause.CLOSED)
-            if code == 1013:
+            if code == 1013 and not meant(reason):
                 return BrokenError(said, Cause.OVERLOADED)
-            return BrokenError(said, CAUSES[self.venue.cause(code, reason)])
+            return BrokenError(said, meant(reason) or CAUSES[self.venue.cause(code, reason)])
         error = int(self.receiver.line_status(self.number)["error"])
         words = f": {socket_words(error)}" if error else ", without a close"
         return BrokenError(f"the connection broke{words}", CAUSES[self.venue.cause(1006)])
@@ -310,6 +331,8 @@ class VenueLine(abc.ABC):
             return False
         for symbol in symbols:
             texts = self.venue.resubscribe(self.feed, symbol, self._number + 1)
+            if self._messages is not None and not self._messages.take(time.monotonic(), float(len(texts))):
+                return False
             self._number += len(texts)
             if not self.say(*texts):
                 return False
@@ -333,6 +356,11 @@ class VenueLine(abc.ABC):
             self._hang_up_at = time.monotonic() + GOODBYE_S
             if self.state is Connection.DEAD:
                 self._opened.hang_up()
+
+    def hang_up(self) -> None:
+        """End the connection that is up, without a word."""
+        if self._opened is not None:
+            self._opened.hang_up()
 
     def tend(self, now: float) -> None:
         """End what the other side has not ended in time; `now` is time.monotonic()."""

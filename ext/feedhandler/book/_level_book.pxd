@@ -35,6 +35,7 @@ cdef struct Draft:              # one book as it will be published at its next L
     bint lost                   # there was no room: levels are not kept until a reset
     bint begun                  # a reset came that is not in the slot yet
     bint faulty                 # a fault turned it STALE: until a reset it is not LIVE, whoever says so
+    bint told                   # `lost` or `faulty`, and who mends it has been told
     uint32_t fault              # the first since the last LAST
 
 cdef class LevelBook(Books):

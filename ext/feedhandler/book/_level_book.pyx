@@ -172,6 +172,10 @@ cdef class LevelBook(Books):
             self.fault(slot, event, draft.fault)
             draft.faulty = draft.faulty or self.policy & draft.fault != 0
         draft.fault = 0
+        if self.by_snapshot and (draft.lost or draft.faulty) and not draft.told:    # STALE already, or not: it needs another
+            draft.told = True
+            self.lost = instrument
+            self.lost_reason = REASON_FULL if draft.lost else slot.reason
         if slot.quality == QUALITY_INIT and not self.by_snapshot:
             self.judge(slot, QUALITY_LIVE, REASON_NONE, event.ts_recv)
         self.cross(slot, event, self.crosses(draft))
@@ -199,7 +203,7 @@ cdef class LevelBook(Books):
         fh_wide_clear(&self.levels, &draft.sides[1])
         draft.last.price = PRICE_NONE
         draft.last.size = draft.volume.size = draft.volume.trades = 0
-        draft.open = draft.changed = draft.lost = draft.begun = draft.faulty = False
+        draft.open = draft.changed = draft.lost = draft.begun = draft.faulty = draft.told = False
         draft.fault = 0
 
     cdef void mark(self, uint32_t instrument, uint8_t quality, uint8_t reason, int64_t now) noexcept nogil:

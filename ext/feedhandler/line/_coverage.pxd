@@ -19,6 +19,7 @@ cdef enum:                      # Spliced.wish, Follow.wish
 
 cdef enum:
     SAME = 8                    # texts of one stamp that a book can tell apart
+    LINES_MAX = 64              # of a channel: as bits of one word
 
 cdef struct Spliced:            # one instrument's book
     uint64_t last               # it is whole to this number
@@ -41,6 +42,7 @@ cdef struct Follow:             # what one line's present connection has shown o
     uint64_t mark               # STAMPS: the first change's mark
     bint whole                  # SNAPSHOT_FIRST: its snapshot has come, and all updates since were good
     uint8_t wish
+    uint8_t reason              # of the wish
 
 cdef struct Notice:             # what TAKE_INSTRUMENT, TAKE_SWITCH and TAKE_CONNECTION tell
     uint64_t first, count       # INSTRUMENT: numbers that are missing
@@ -63,6 +65,7 @@ cdef class Coverage(Arbiter):
     cdef Follow *follows                    # by line, then by instrument
     cdef uint64_t serving                   # lines whose connection is known to be subscribed to all, as bits
     cdef uint64_t alive                     # lines on whose present connection something came
+    cdef int64_t begun[LINES_MAX]           # when the first of it came; INT64_MIN = nothing has
     cdef uint64_t spoilt                    # lines of which an unreadable text came, during the sweep that this makes
     cdef int telling                        # a TAKE_ code that is due; `notice` belongs to it
     cdef Notice notice
@@ -99,6 +102,7 @@ cdef class Coverage(Arbiter):
     cdef void doubt(self, uint32_t instrument, uint8_t state, uint8_t reason) noexcept nogil
     cdef void begin_anew(self, uint32_t instrument) noexcept nogil
     cdef void wish(self, uint32_t instrument, uint64_t number) noexcept nogil
-    cdef void wish_subscription(self, uint32_t line, uint32_t instrument) noexcept nogil
+    cdef void wish_subscription(self, uint32_t line, uint32_t instrument, uint8_t reason) noexcept nogil
+    cdef void subscription_over(self, uint32_t line, uint32_t instrument) noexcept nogil
     cdef void send_wishes(self, uint32_t instrument) noexcept nogil
     cdef void over(self, uint32_t instrument) noexcept nogil

@@ -41,6 +41,8 @@ cdef class Coverage(Arbiter):
         for i in range(self.instruments):
             self.spliced[i].hole_since = INT64_MIN
             self.spliced[i].line = NO_LINE
+        for i in range(LINES_MAX):
+            self.begun[i] = INT64_MIN
         self.hole_first = INT64_MAX
         self.seam = INT64_MIN
         self.plain = False
@@ -60,6 +62,8 @@ cdef class Coverage(Arbiter):
         record.last_packet = ts_recv
         record.state = LINE_UP
         self.alive |= <uint64_t> 1 << (line - self.first_line)
+        if self.begun[line - self.first_line] == INT64_MIN:
+            self.begun[line - self.first_line] = ts_recv
         self.agreed_at = ts_recv
         if not self.joined:
             self.joined = True
@@ -144,6 +148,9 @@ cdef class Coverage(Arbiter):
                 else:
                     book.line = NO_LINE
                     self.doubt(instrument, BOOK_BROKEN, reason)
+                    for line in range(<uint32_t> self.lines):
+                        if self.serving >> line & 1:            # up, and without this book
+                            self.wish_subscription(line, instrument, reason)
         elif book.state == BOOK_WHOLE and not self.covered(instrument):
             self.doubt(instrument, BOOK_DOUBTED, reason if reason != REASON_GAP else <uint8_t> REASON_LINE_DOWN)
         elif book.state == BOOK_WHOLE and book.hole_since != INT64_MIN:
@@ -211,12 +218,22 @@ cdef class Coverage(Arbiter):
             book.since = self.clock
         self.send_wishes(instrument)
 
-    cdef void wish_subscription(self, uint32_t line, uint32_t instrument) noexcept nogil:
+    cdef void wish_subscription(self, uint32_t line, uint32_t instrument, uint8_t reason) noexcept nogil:
+        """SNAPSHOT_FIRST: this line is to begin the book anew; once, until its snapshot has come."""
         cdef Follow *follow = self.follow(line, instrument)
         if follow.wish == WISH_NONE:
             self.channel.counters[CH_RESYNCS] += 1
             follow.wish = WISH_DUE
+            follow.reason = reason
             self.send_wishes(instrument)
+
+    cdef void subscription_over(self, uint32_t line, uint32_t instrument) noexcept nogil:
+        """SNAPSHOT_FIRST: the line's snapshot has come."""
+        cdef Follow *follow = self.follow(line, instrument)
+        follow.whole = True
+        if follow.wish == WISH_SENT and self.resyncs is not None:
+            self.resyncs.put(RESYNC_OVER, instrument, line, REASON_NONE, 0, self.clock)
+        follow.wish = WISH_NONE
 
     cdef void send_wishes(self, uint32_t instrument) noexcept nogil:
         cdef Spliced *book = &self.spliced[instrument]
@@ -233,7 +250,7 @@ cdef class Coverage(Arbiter):
             return
         for line in range(<uint32_t> self.lines):
             if self.follow(line, instrument).wish == WISH_DUE:
-                if self.resyncs.put(RESYNC_SUBSCRIBE, instrument, line, book.reason, 0, self.clock):
+                if self.resyncs.put(RESYNC_SUBSCRIBE, instrument, line, self.follow(line, instrument).reason, 0, self.clock):
                     self.follow(line, instrument).wish = WISH_SENT
                 else:
                     self.wishes_due += 1

@@ -48,7 +48,7 @@ from feedhandler.decode._text cimport (RULE_CHAIN, RULE_SNAPSHOT_FIRST, RULE_STA
 from feedhandler.line._coverage cimport (BOOK_BROKEN, BOOK_DOUBTED, BOOK_NEW, BOOK_WHOLE, WISH_DUE, WISH_NONE,
                                          WISH_SENT, Coverage, Follow, SAME, Spliced)
 from feedhandler.line._holes cimport TAKE_CONNECTION, TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, TAKE_STANDBY
-from feedhandler.line._resyncs cimport RESYNC_CONNECT, RESYNC_SUBSCRIBE
+from feedhandler.line._resyncs cimport RESYNC_CONNECT
 from feedhandler.line._suspicion cimport since
 from feedhandler.line._texts cimport TEXT_KEPT, TEXT_KNOWN, Text
 from feedhandler.line._word cimport Word
@@ -139,7 +139,7 @@ cdef class Splicer(Coverage):
         elif self.given_standby:
             record.counters[LN_DUPLICATES] += 1
             if self.head.kind == UPDATE_SNAPSHOT:
-                self.follow(self.given_line - self.first_line, instrument).whole = True
+                self.subscription_over(self.given_line - <uint32_t> self.first_line, instrument)
         else:
             record.counters[LN_WON] += 1
             self.channel.counters[CH_MESSAGES] += 1
@@ -196,6 +196,7 @@ cdef class Splicer(Coverage):
         if line == self.control:
             return
         self.clock = now if now != INT64_MIN else self.clock
+        self.begun[line - self.first_line] = INT64_MIN
         self.forget(line - self.first_line)
         self.begin_sweep(REASON_LINE_DOWN)
 
@@ -241,13 +242,11 @@ cdef class Splicer(Coverage):
         self.spoilt |= <uint64_t> 1 << self.offered_line
         self.trades.lost(self.offered_line, self.end(), self.clock)
         for i in range(1, self.end()):
-            if self.rule == RULE_SNAPSHOT_FIRST:
+            if self.rule == RULE_SNAPSHOT_FIRST and self.follow(self.offered_line, i).whole:
                 self.follow(self.offered_line, i).whole = False
+                self.wish_subscription(self.offered_line, i, REASON_MALFORMED)
             elif self.rule == RULE_STAMPS:
                 self.follow(self.offered_line, i).first = 0
-        if self.rule == RULE_SNAPSHOT_FIRST and self.resyncs is not None:
-            self.channel.counters[CH_RESYNCS] += 1
-            self.resyncs.put(RESYNC_SUBSCRIBE, 0, self.offered_line, REASON_MALFORMED, 0, self.clock)
         self.begin_sweep(REASON_MALFORMED)
         return 0
 
@@ -438,8 +437,9 @@ cdef class Splicer(Coverage):
             self.given_proves = True
             if book.state != BOOK_WHOLE or book.line == self.offered_line:
                 return self.hand_out(message, run, self.offered_ts, self.offered_line)
-        elif not follow.whole:
+        elif not follow.whole:                          # it was there, and is forgotten: nothing else brings it back
             self.channel.counters[CH_OUTDATED] += 1
+            self.wish_subscription(self.offered_line, k, book.reason if book.state == BOOK_BROKEN else <uint8_t> REASON_SNAPSHOT)
             return 0
         elif book.state == BOOK_WHOLE and book.line == self.offered_line:
             return self.hand_out(message, run, self.offered_ts, self.offered_line)
@@ -462,8 +462,8 @@ cdef class Splicer(Coverage):
         if state == CONNECTION_CONNECTED:
             self.serving |= <uint64_t> 1 << line
         elif state in (CONNECTION_DISCONNECTED, CONNECTION_CONNECTING, CONNECTION_AUTHENTICATING, CONNECTION_DEAD):
-            if (self.alive | self.serving) >> line & 1:
-                self.lose(line, REASON_LINE_DOWN)
+            if (self.alive | self.serving) >> line & 1 and self.head.ts_event >= self.begun[line]:
+                self.lose(line, REASON_LINE_DOWN)       # else it comes late: it is about the connection before
         self.notice.line = line + self.first_line
         self.notice.connection, self.notice.cause = state, self.head.reason
         self.notice.at = self.head.ts_event
@@ -527,7 +527,6 @@ cdef class Splicer(Coverage):
     cdef void took_snapshot(self) noexcept nogil:
         cdef uint32_t k = self.head.instrument, line = self.given_line - <uint32_t> self.first_line
         cdef Spliced *book = &self.spliced[k]
-        cdef Follow *follow
         self.channel.counters[CH_SNAPSHOTS] += 1
         self.channel.counters[CH_SPANNED] += book.gap
         if self.rule == RULE_STAMPS:
@@ -538,9 +537,7 @@ cdef class Splicer(Coverage):
         self.held_texts.rows[k].dropped = 0
         if self.rule == RULE_SNAPSHOT_FIRST:
             book.line = <uint8_t> line
-            follow = self.follow(line, k)
-            follow.whole = True
-            follow.wish = WISH_NONE
+            self.subscription_over(line, k)
         elif line < <uint32_t> self.lines and not book.changes:
             self.follow(line, k).first = self.follow(line, k).latest = book.last
         if self.given_proves:
@@ -625,7 +622,6 @@ cdef class Splicer(Coverage):
             line = book.line if self.lost_line == NO_LINE else self.lost_line - <uint32_t> self.first_line
             if line >= <uint32_t> self.lines:
                 return
-            book.reason = reason
             self.distrust(k, line, reason)
         elif book.state == BOOK_WHOLE or book.state == BOOK_DOUBTED:
             self.doubt(k, BOOK_BROKEN, reason)
@@ -634,5 +630,5 @@ cdef class Splicer(Coverage):
     cdef void distrust(self, uint32_t k, uint32_t line, uint8_t reason) noexcept nogil:
         """SNAPSHOT_FIRST: the book that this line brings is wrong until it is subscribed to anew; another line's may do."""
         self.follow(line, k).whole = False
-        self.wish_subscription(line, k)
+        self.wish_subscription(line, k, reason)
         self.tend(k, reason)
