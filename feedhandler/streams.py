@@ -95,10 +95,22 @@ class HandledVenueLine(VenueLine):
     """A WebSocket line of a handler."""
 
     books: Books
+    record: NDArray[np.void]
 
     def prepare(self, sock: socket.socket) -> None:
-        """The framing begins with the head of the response."""
-        self.framing.begin_connection()
+        """The framing begins with the head of the response. One that is in use the hot thread will reset."""
+        if not self.taken() or self.down():
+            self.framing.begin_connection()
+
+    def takes_over(self) -> bool:
+        """All is confirmed on the new connection, so from here on it brings what the old one does."""
+        return self._attempt is not None and self._attempt.confirmed and self.books.live()
+
+    def announced(self) -> bool:
+        """The line stage has heard it on the control line."""
+        stands = int(self.record["connection"]), int(self.record["connection_reason"])
+        known = stands == (records.Connection.SYNCHRONIZING, records.Cause.PLANNED)
+        return known and not (self.down() or self.framing.violation or self.framing.close_code)
 
     def whole(self) -> bool:
         return self.books.whole()
@@ -111,7 +123,7 @@ class Books:
         self, channel: Channel, feed: Feed, segment: Segment, instruments: Instruments, live: Callable[[], bool]
     ) -> None:
         self._channel, self._feed, self._segment, self._instruments = channel, feed, segment, instruments
-        self._live = live
+        self.live = live
         self._quality = int(records.BOOK.fields["quality"][1])  # type: ignore[index]
         self._wanted = any(stream in venue(channel.protocol).books for stream in feed.streams)
 
@@ -119,7 +131,7 @@ class Books:
         """Every book is LIVE, by live texts; of a channel without books, never: the venue's word confirms it."""
         return (
             self._wanted
-            and self._live()
+            and self.live()
             and all(self._stands(symbol) == records.Quality.LIVE for symbol in self._feed.symbols)
         )
 
@@ -181,7 +193,7 @@ def channel_control(
         made = framings[index]
         assert isinstance(made, WebSocketFraming)
         line = HandledVenueLine(number + index, index, channel, receiver, made, known, feed)
-        line.books = books
+        line.books, line.record = books, segment.lines[number + index]
         lines.append(line)
     last = len(channel.lines) - 1
     return ChannelControl(

@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 
 from feedhandler import attach, config
+from feedhandler.counters import LINE
 from feedhandler.decode import protocols
 from feedhandler.handler import Handler
-from feedhandler.records import ALL_INSTRUMENTS, Action, Cause, Connection, Quality
+from feedhandler.records import ALL_INSTRUMENTS, Action, Cause, Connection, Flag, Quality
 from feedhandler.simulate.venues import NAMES, serve
 from feedhandler.simulate.venues.faults import VenueFault, VenueFaults
 
+RECONNECTS = [counter.name for counter in LINE].index("reconnects")
 DEPTHS = {"binance": 100, "binance_usdm": 100, "kraken": 25}
 VENUES = [name for name in NAMES if name in protocols()]
 
@@ -171,6 +173,25 @@ def test_a_channel_whose_control_fails_says_so_and_goes_on_until_it_needs_it(wai
         run.served.cut()
         wait_for(lambda: run.line(0) == (Connection.DISCONNECTED, Cause.STOPPED), what="the end")
         wait_for(lambda: {run.state(s) for s in run.served.symbols} == {Quality.STALE}, what="STALE books")
+
+
+@pytest.mark.parametrize("venue", ["binance", "binance_usdm"])
+def test_a_planned_replacement_of_the_only_line_leaves_its_books_live(venue: str, wait_for: Callable[..., Any]) -> None:
+    with running(venue) as run:
+        wait_for(run.live, what="all books LIVE")
+        wait_for(lambda: run.line(0) == (Connection.CONNECTED, Cause.SUBSCRIBED), what="CONNECTED")
+        first = int(run.handler.segment.rings["head"][0]) + 1
+        for times in (1, 2):
+            lives(run)[0].link.replace_soon()
+            wait_for(lambda times=times: lives(run)[0].replaced == times, what="the replacement")
+        wait_for(lambda: run.line(0) == (Connection.CONNECTED, Cause.SUBSCRIBED), what="CONNECTED")
+        at = int(run.handler.segment.rings["head"][0])
+        wait_for(lambda: int(run.handler.segment.rings["head"][0]) > at + 50, what="what the new one brings")
+        events = run.handler.segment.slots[first : int(run.handler.segment.rings["head"][0]) + 1].copy()
+        assert not np.any(events["flags"] & Flag.STALE)
+        assert int(run.handler.segment.lines[0]["counters"][RECONNECTS]) == 2
+        run.served.pause()
+        wait_for(run.settled, what="the venue's books")
 
 
 def test_a_missing_update_is_a_resync_of_its_symbol_alone(wait_for: Callable[..., Any]) -> None:

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from splicer_world import World
 
 from feedhandler.line._resyncs import RESYNC_OVER, RESYNC_SNAPSHOT
-from feedhandler.records import Cause, Connection, Quality, Reason
+from feedhandler.records import Cause, Connection, Flag, Quality, Reason
 
 LIVE = (Quality.LIVE, Reason.NONE)
 
@@ -126,6 +127,49 @@ def test_with_all_lines_lost_every_book_is_stale_until_a_change_continues_it() -
         (Connection.DISCONNECTED, Cause.LOST, 0),
         (Connection.CONNECTED, Cause.SUBSCRIBED, 0),
     ]
+
+
+def planned(world: World) -> None:
+    """Another connection takes the line from one that is up, as planned."""
+    world.life(0, "CONNECTED")
+    world.life(0, "SYNCHRONIZING", "PLANNED")
+    world.connect(0)
+
+
+def test_a_planned_replacement_leaves_books_live_as_far_as_their_numbers_go_on() -> None:
+    world = begun()
+    last = world.number("BTCUSDT")
+    world.events()
+    planned(world)
+    assert world.state("BTCUSDT") == LIVE
+    world.say(0, change(last - 3, last - 1), change(last, last + 2))  # it begins before the other ended
+    assert world.state("BTCUSDT") == LIVE and world.number("BTCUSDT") == last + 2
+    assert not np.any(world.events()["flags"] & Flag.STALE)
+    world.life(0, "CONNECTED")
+    planned(world)
+    world.say(0, change(last + 9, last + 9))  # and this one does not
+    world.pass_time(20)
+    assert world.state("BTCUSDT") == (Quality.STALE, Reason.GAP)
+
+
+def test_what_is_planned_counts_for_the_connection_that_is_up_alone() -> None:
+    world = begun()
+    world.life(0, "CONNECTED")
+    world.life(0, "SYNCHRONIZING", "PLANNED")
+    world.cut(0)  # it ends by itself, before the other has its place
+    assert world.state("BTCUSDT") == (Quality.STALE, Reason.LINE_DOWN)
+    world.connect(0)
+    assert world.state("BTCUSDT") == (Quality.STALE, Reason.LINE_DOWN)
+    world = begun()
+    planned(world)
+    world.cut(0)  # the new one, before anything came of it
+    assert world.state("BTCUSDT") == (Quality.STALE, Reason.LINE_DOWN)
+    world = begun()
+    world.life(0, "CONNECTED")
+    world.life(0, "SYNCHRONIZING", "PLANNED")
+    world.life(0, "CONNECTED", "HEARD")  # it was given up
+    world.connect(0)
+    assert world.state("BTCUSDT") == (Quality.STALE, Reason.LINE_DOWN)
 
 
 def test_numbers_that_begin_anew_behind_a_lost_line_need_a_snapshot() -> None:

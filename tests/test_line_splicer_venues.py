@@ -347,6 +347,27 @@ def test_a_line_ahead_of_the_others_waits_until_one_in_step_has_passed_it_by() -
     assert world.book("btcusd")[0] == {100 * PRICE: 90 * SIZE} and world.counts["gaps"] == 0
 
 
+def test_stamps_go_on_over_a_planned_replacement_where_its_first_packet_joins_them() -> None:
+    world = World("bitstamp")
+    other = "diff_order_book_ethusd"
+    for symbol, channel in (("btcusd", "diff_order_book_btcusd"), ("ethusd", other)):
+        world.say(0, stamp(50, channel))
+        world.control({"rest": "depth", "symbol": symbol, "body": rest(60)["body"]})
+        world.say(0, stamp(70, channel))
+    assert world.state("btcusd") == world.state("ethusd") == LIVE
+    world.life(0, "CONNECTED")
+    world.life(0, "SYNCHRONIZING", "PLANNED")
+    world.connect(0)
+    world.events()
+    world.say(0, stamp(70), stamp(80), ms=5)
+    assert world.number("btcusd") == 80
+    assert world.state("btcusd") == world.state("ethusd") == LIVE
+    assert not any(event["flags"] & Flag.STALE for event in world.events())
+    world.say(0, stamp(90), ms=9)
+    assert world.state("btcusd") == LIVE
+    assert world.state("ethusd") == (Quality.STALE, Reason.LINE_DOWN)  # nothing says that it lacks nothing
+
+
 def test_with_no_line_in_step_it_is_a_gap() -> None:
     world = World("bitstamp", 2)
     world.say(0, stamp(50))

@@ -24,6 +24,8 @@ class FakeLink:
         self.closed: list[tuple[int, str]] = []
         self.count = 0
         self.is_down, self.confirmed, self.wanted, self.allowed = False, True, False, True
+        self.takes, self.heard = False, False
+        self.refuses: BrokenError | None = None
         self.end = BrokenError("the connection broke", Cause.LOST)
         self.told: list[tuple[Connection, Connection, Cause]] = []
 
@@ -42,7 +44,15 @@ class FakeLink:
     def cancel(self) -> None:
         self.cancelled += 1
 
+    def takes_over(self) -> bool:
+        return self.takes
+
+    def announced(self) -> bool:
+        return self.heard and not self.is_down
+
     def hand_over(self) -> bool:
+        if self.refuses is not None:
+            raise self.refuses
         self.handed += 1
         self.is_down = self.wanted = False
         return True
@@ -256,6 +266,62 @@ def test_a_planned_reconnect_makes_before_it_breaks() -> None:
     assert (link.dials, link.handed, life.replaced, life.error) == (2, 2, 1, None)
 
 
+def taking(heard: bool) -> tuple[FakeLink, Life, float]:
+    """A replacement that is READY, on a link where it may take over."""
+    link, life = made(beat_s=1e6)
+    now = up(link, life, 0.0)
+    link.told.clear()
+    link.takes, link.heard, link.wanted = True, heard, True
+    life.step(now + 1)
+    link.stage = Stage.READY
+    life.step(now + 2)
+    assert link.path == [(C.SYNCHRONIZING, Cause.PLANNED)]
+    assert (link.closed, link.handed) == ([], 1)
+    return link, life, now + 2
+
+
+def test_a_replacement_takes_over_as_soon_as_it_is_announced() -> None:
+    link, life, now = taking(heard=False)
+    life.step(now + 0.5)
+    assert (link.closed, link.handed, life.state) == ([], 1, C.SYNCHRONIZING)
+    link.heard = True
+    life.step(now + 0.6)
+    life.step(now + 0.7)
+    assert link.path == [(C.CONNECTED, Cause.SUBSCRIBED)]
+    assert (link.closed, link.handed, life.replaced, life.connections) == ([], 2, 1, 2)
+
+
+def test_a_replacement_that_nobody_hears_of_comes_with_the_old_ones_end() -> None:
+    link, life, now = taking(heard=False)
+    life.step(now + 1.1)
+    assert link.closed == [(1000, "replaced")]
+    link.is_down = True
+    life.step(now + 1.2)
+    life.step(now + 1.3)
+    assert link.path == [(C.CONNECTED, Cause.SUBSCRIBED)]
+    assert (link.handed, life.replaced) == (2, 1)
+
+
+def test_the_old_one_ends_before_its_replacement_has_taken_over() -> None:
+    link, life, now = taking(heard=True)
+    link.is_down = True
+    life.step(now + 0.1)
+    life.step(now + 0.2)
+    assert link.path == [(C.CONNECTED, Cause.SUBSCRIBED)]
+    assert (link.closed, link.handed, life.replaced) == ([], 2, 1)
+
+
+def test_a_replacement_that_cannot_take_over_leaves_the_old_one_alone() -> None:
+    link, life, now = taking(heard=True)
+    link.refuses = BrokenError("no descriptors", Cause.LOST)
+    life.step(now + 0.1)
+    assert link.path == [(C.CONNECTED, Cause.HEARD)]
+    assert (link.closed, link.handed, link.cancelled, life.replaced) == ([], 1, 1, 0)
+    link.refuses = None
+    life.step(now + 60)
+    assert link.dials == 3
+
+
 def test_the_venue_asks_for_another_connection() -> None:
     link, life = made(beat_s=1e6)
     now = up(link, life, 0.0)
@@ -340,7 +406,9 @@ def change(name: str, value: object) -> Callable[[FakeLink], None]:
 
 CHANGES = [change("stage", stage) for stage in Stage]
 CHANGES += [change("stage", BrokenError("no", cause)) for cause in (Cause.LOST, Cause.POLICY, Cause.RESTARTING)]
-CHANGES += [change(n, v) for n in ("is_down", "confirmed", "wanted", "allowed") for v in (True, False)]
+CHANGES += [
+    change(n, v) for n in ("is_down", "confirmed", "wanted", "allowed", "takes", "heard") for v in (True, False)
+]
 CHANGES += [lambda link: setattr(link, "count", link.count + 1)]
 
 

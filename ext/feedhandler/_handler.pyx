@@ -22,6 +22,7 @@ from feedhandler._stages cimport TICK_PACKETS, WAIT_ADAPTIVE, WAIT_SPIN
 from feedhandler._walk cimport (WALK_DRAIN, WALK_ENDED, WALK_FINISH, WALK_LINES, WALK_PARSE, WALK_PASSED, WALK_POLL,
                                 WALK_POLLED, WALK_RELEASE, WALK_RUN, WALK_SWITCH, WALK_TICK, Step)
 from feedhandler.line._arbiter cimport TAKE_NOTHING, TAKE_QUALITY, TAKE_RUN, Arbiter, Piece
+from feedhandler.line._splicer cimport Splicer
 from feedhandler.line._holes cimport TAKE_STANDBY, TAKE_SWITCH
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH
 from feedhandler.session._framing cimport FRAME_BAD, FRAME_NONE, Frame, Framing
@@ -152,8 +153,8 @@ cdef class Shard(Delivery):
     cdef void look_at_connections(self) noexcept nogil:
         """Of streams that were recorded, or have no numbers: another connection begins anew, and who has none brings nothing more.
 
-        Then drain. Other live ones are looked at in tick(): here no clock passes but with packets. What is live is reset
-        by the control path.
+        Then drain. Other live ones are looked at in tick(), and reset by the control path: here no clock passes but with
+        packets.
         """
         cdef int line
         for line in range(self.line_count):
@@ -163,7 +164,7 @@ cdef class Shard(Delivery):
                 continue
             if self.receiver.status[line].connections != self.connections[line]:
                 self.connections[line] = self.receiver.status[line].connections
-                if self.recorded_streams:
+                if self.recorded_streams or (<Splicer> self.arbiters[self.channel_of[line]]).renews(<uint32_t> line):
                     (<Framing> self.framings[line]).reset()
                 (<Arbiter> self.arbiters[self.channel_of[line]]).line_begun(line, self.last_recv)
             if self.connections[line] > 0 and self.receiver.status[line].state == LINE_DOWN:

@@ -13,7 +13,8 @@ A machine without sockets, clock and thread: `step(now)` does what is due and sa
 the world and does to it is a `Link`. Times are seconds of any clock that does not step back.
 
 A planned reconnect (the venue cuts connections after a day, or asks for a new one) makes before it breaks: the new
-connection is dialled, subscribed and confirmed while the old one flows; then the line changes over.
+connection is dialled, subscribed and confirmed while the old one flows; then the new one takes its place, at once where
+the hot thread can do that and has heard of it, else with the old one's end.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ __all__ = ["BACKOFF", "Life", "Link", "Wait"]
 
 PLANNED_EARLY = (0.90, 0.97)  # of a connection's lifetime: when it is replaced
 SETTLED_S = 30.0  # a connection that lasted so long was a good one: the next failure is a first one
+TAKE_S = 1.0  # for the hot thread to have heard that the line will be taken over
 PACE_S = 0.1  # until the venue's limit of attempts is looked at again
 POLL_S = 0.01  # between two looks at what another thread does
 NEVER = float("inf")
@@ -88,8 +90,14 @@ class Link(Protocol):
         """Give the attempt up."""
 
     def hand_over(self) -> bool:
-        """Make the connection that is READY the line's; the line is down. False: not now, ask again. Raises
-        BrokenError."""
+        """Make the connection that is READY the line's; the line is down, or announced(). False: not now, ask again.
+        Raises BrokenError."""
+
+    def takes_over(self) -> bool:
+        """The connection that is READY may take the place of the one that is up."""
+
+    def announced(self) -> bool:
+        """The hot thread has heard of it, and the one that is up still flows."""
 
     def down(self) -> bool:
         """The connection handed over last has ended."""
@@ -154,6 +162,7 @@ class Life:
         self._dialling = False
         self._late = NEVER  # the end of patience with the attempt
         self._ready = False  # it is to take the place of the one that is up, as soon as that is down
+        self._taking = False  # or sooner: as soon as that is announced
         self._plan = NEVER  # when the connection is to be replaced
         self._count, self._heard, self._pinged, self._asked, self._since = 0, 0.0, 0.0, 0.0, 0.0
         self._plan_again = 0.0  # after a replacement that failed: not before
@@ -163,6 +172,8 @@ class Life:
         """Do what is due; the time of the next step at the latest."""
         if self._up:
             self._watch(now)
+        if self._taking:
+            self._take(now)
         if self._dialling:
             self._follow(now)
         elif self._up:
@@ -180,7 +191,7 @@ class Life:
         """Say goodbye; nothing more is to be done."""
         if self._dialling or self._ready:
             self.link.cancel()
-        self._dialling = self._ready = False
+        self._dialling = self._ready = self._taking = False
         if self._up:
             self.link.close(1000, "")
         self._up = False
@@ -218,7 +229,11 @@ class Life:
             if stage is Stage.READY:
                 if self._up:
                     self._dialling, self._ready = False, True
-                    self.link.close(1000, "replaced")
+                    if self.link.takes_over():
+                        self._taking, self._late = True, now + TAKE_S
+                        self._turn(Connection.SYNCHRONIZING, Cause.PLANNED, "a new connection takes over")
+                    else:
+                        self.link.close(1000, "replaced")
                     return
                 self._hand_over(now)
         except BrokenError as error:
@@ -230,10 +245,27 @@ class Life:
             else:
                 self._back_off(now, error)
 
-    def _hand_over(self, now: float) -> None:
-        if not self.link.hand_over():
+    def _take(self, now: float) -> None:
+        """The new connection in the place of the one that is up."""
+        try:
+            if self.link.announced() and self._hand_over(now):
+                self.replaced += 1
+                return
+        except BrokenError as error:
+            self.link.cancel()
+            self._ready = self._taking = False
+            self._plan_again = now + self._wait(error, self._planned_attempts)
+            self._planned_attempts += 1
+            self._turn(self._rightly(), Cause.HEARD, "the old connection goes on")
             return
-        self._dialling = self._ready = False
+        if now >= self._late:
+            self._taking = False
+            self.link.close(1000, "replaced")
+
+    def _hand_over(self, now: float) -> bool:
+        if not self.link.hand_over():
+            return False
+        self._dialling = self._ready = self._taking = False
         self._up, self.error = True, None
         self.connections += 1
         self._planned_attempts = 0
@@ -241,6 +273,7 @@ class Life:
         self._pinged = self._asked = self._since = now
         early = self._random.uniform(*PLANNED_EARLY)
         self._plan = now + self.lifetime_s * early if self.lifetime_s else NEVER
+        return True
 
     # -- while it is up --------------------------------------------------------------------------------------------
 
@@ -269,7 +302,7 @@ class Life:
         if self.ask_s and now - self._asked >= self.ask_s:
             self._asked = now
             self.link.ask()
-        if self.state is Connection.SYNCHRONIZING and self.link.serves():
+        if self.state is Connection.SYNCHRONIZING and not self._taking and self.link.serves():
             self._turn(Connection.CONNECTED, Cause.SUBSCRIBED, "")
         if self.attempts and now - self._since >= SETTLED_S:
             self.attempts = 0
@@ -279,7 +312,7 @@ class Life:
 
     def _ended(self, now: float) -> None:
         """The connection handed over last is down."""
-        self._up = False
+        self._up = self._taking = False
         planned = self._ready
         if planned:
             self._ready = False

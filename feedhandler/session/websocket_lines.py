@@ -258,6 +258,12 @@ class VenueLine(abc.ABC):
             self._attempt.cancel()
             self._attempt = None
 
+    def takes_over(self) -> bool:
+        return False
+
+    def announced(self) -> bool:
+        return False
+
     def hand_over(self) -> bool:
         assert self._attempt is not None and self._attempt.opened is not None
         opened = self._attempt.opened
@@ -285,6 +291,10 @@ class VenueLine(abc.ABC):
     def down(self) -> bool:
         status = self.receiver.line_status(self.number)
         return bool(status["connections"] > self.connections and status["state"] == 0)
+
+    def taken(self) -> bool:
+        """The hot thread has taken the connection handed over last."""
+        return bool(self.receiver.line_status(self.number)["connections"] > self.connections)
 
     def ending(self) -> BrokenError:
         """Why the connection ended: the server's close, a rule that it broke, or the network."""
@@ -364,7 +374,7 @@ class VenueLine(abc.ABC):
 
     def tend(self, now: float) -> None:
         """End what the other side has not ended in time; `now` is time.monotonic()."""
-        if self._opened is None or self.down():
+        if self._opened is None or self.down() or not self.taken():
             return
         if not self._hang_up_at and (self.framing.violation or self.framing.close_code):
             self._hang_up_at = now + GOODBYE_S  # our answer is on its way
@@ -383,7 +393,7 @@ class VenueLine(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, sock: socket.socket) -> None:
-        """What is to be done before the hot thread gets this connection; the line is down."""
+        """What is to be done before the hot thread gets this connection; the line is down, or announced()."""
 
     @abc.abstractmethod
     def whole(self) -> bool:

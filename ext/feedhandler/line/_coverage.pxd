@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from feedhandler.decode._text cimport TextDecoder
 from feedhandler.line._arbiter cimport Arbiter
 from feedhandler.line._resyncs cimport Resyncs
+from feedhandler.line._suspicion cimport LINES_MAX
 from feedhandler.line._texts cimport Text, Texts
 from feedhandler.line._trades cimport Trades
 
@@ -19,7 +20,6 @@ cdef enum:                      # Spliced.wish, Follow.wish
 
 cdef enum:
     SAME = 8                    # texts of one stamp that a book can tell apart
-    LINES_MAX = 64              # of a channel: as bits of one word
 
 cdef struct Spliced:            # one instrument's book
     uint64_t last               # it is whole to this number
@@ -65,6 +65,9 @@ cdef class Coverage(Arbiter):
     cdef Follow *follows                    # by line, then by instrument
     cdef uint64_t serving                   # lines whose connection is known to be subscribed to all, as bits
     cdef uint64_t alive                     # lines on whose present connection something came
+    cdef uint64_t planned                   # lines that are to go on on another connection, which is subscribed already
+    cdef uint64_t joining                   # lines that have just done so: until the second packet of the new one
+    cdef uint64_t renewed                   # lines whose framing the hot thread is to reset with their next connection
     cdef int64_t begun[LINES_MAX]           # when the first of it came; INT64_MIN = nothing has
     cdef uint64_t spoilt                    # lines of which an unreadable text came, during the sweep that this makes
     cdef int telling                        # a TAKE_ code that is due; `notice` belongs to it

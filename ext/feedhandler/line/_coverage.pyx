@@ -64,6 +64,9 @@ cdef class Coverage(Arbiter):
         self.alive |= <uint64_t> 1 << (line - self.first_line)
         if self.begun[line - self.first_line] == INT64_MIN:
             self.begun[line - self.first_line] = ts_recv
+        elif self.joining >> (line - self.first_line) & 1 and ts_recv != self.begun[line - self.first_line]:
+            self.joining &= ~(<uint64_t> 1 << (line - self.first_line))
+            self.begin_sweep(REASON_LINE_DOWN)
         self.agreed_at = ts_recv
         if not self.joined:
             self.joined = True
@@ -83,6 +86,8 @@ cdef class Coverage(Arbiter):
     cdef void lose(self, uint32_t line, uint8_t reason) noexcept nogil:
         self.alive &= ~(<uint64_t> 1 << line)
         self.serving &= ~(<uint64_t> 1 << line)
+        self.planned &= ~(<uint64_t> 1 << line)
+        self.joining &= ~(<uint64_t> 1 << line)
         self.forget(line)
         self.begin_sweep(reason)
 
@@ -94,6 +99,8 @@ cdef class Coverage(Arbiter):
             follow = self.follow(line, instrument)
             if self.spoilt >> line & 1:
                 continue
+            if self.joining >> line & 1:
+                return True
             if self.rule == RULE_STAMPS:
                 if self.joined_at(line, instrument):
                     return True

@@ -28,6 +28,10 @@ cdef class Splicer(Coverage):
         """Of the line of the frame in hand."""
         return &self.line_records[self.offered_line + self.first_line]
 
+    cdef inline bint renews(self, uint32_t line) noexcept nogil:
+        """The next connection of this line takes its place from one that is up: its framing is in use, and reset here."""
+        return self.renewed >> (line - self.first_line) & 1
+
     cdef inline bint of_control(self) noexcept nogil:
         """The frame in hand is of the control line."""
         return self.offered_line >= <uint32_t> self.lines

@@ -31,6 +31,10 @@ change behind it shows that it was too old, and the next one is asked for.)
 shows a change that continues them (stamps: that they have already). What repeats them may be the past, which both saw, or
 numbers begun anew: past the overlap it is the latter, and only a snapshot helps.
 
+*Make before break.* A connection that is replaced as planned is not lost: the life text says PLANNED when the new one has all its
+subscriptions confirmed, and the new one then takes the line from the old. Numbered books stay as they are, and go on by their
+numbers (stamps: those that the new one's first packet joins; a book without a change there is DOUBTED behind it).
+
 *Loss.* A lost connection takes away what it covered. A book which no connection covers any more is DOUBTED: STALE until a
 change continues it or a snapshot comes. An unreadable text is a loss for all the books that only its line covers.
 
@@ -40,8 +44,9 @@ from libc.stdint cimport INT64_MIN, int32_t, int64_t, uint8_t, uint32_t, uint64_
 from feedhandler._counters cimport (CH_HELD_FULL, CH_MALFORMED, CH_MESSAGES, CH_OUTDATED, CH_RECOVERED, CH_RESYNCS, CH_SNAPSHOTS,
                                     CH_SPANNED, CH_UNKNOWN_INSTRUMENT, LN_AHEAD, LN_DUPLICATES, LN_HEARTBEATS,
                                     LN_MALFORMED, LN_MESSAGES, LN_REFUSED, LN_WON)
-from feedhandler._records cimport (CONNECTION_AUTHENTICATING, CONNECTION_CONNECTED, CONNECTION_CONNECTING, CONNECTION_DEAD,
-                                   CONNECTION_DISCONNECTED, LINE_UP, NO_LINE, QUALITY_LIVE, REASON_CATCHING_UP, REASON_GAP, REASON_LINE_DOWN,
+from feedhandler._records cimport (CAUSE_PLANNED, CONNECTION_AUTHENTICATING, CONNECTION_CONNECTED, CONNECTION_CONNECTING, CONNECTION_DEAD,
+                                   CONNECTION_DISCONNECTED, CONNECTION_SYNCHRONIZING, LINE_UP, NO_LINE, QUALITY_LIVE, REASON_CATCHING_UP,
+                                   REASON_GAP, REASON_LINE_DOWN,
                                    REASON_MALFORMED, REASON_NONE, REASON_SNAPSHOT, LineRecord, Message, Run)
 from feedhandler.decode._text cimport (RULE_CHAIN, RULE_SNAPSHOT_FIRST, RULE_STAMPS, UPDATE_CHANGE, UPDATE_CONTROL,
                                        UPDATE_LIFE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT, UPDATE_SNAPSHOT)
@@ -172,8 +177,9 @@ cdef class Splicer(Coverage):
         self.seam = self.clock
         if self.resyncs is not None:
             self.resyncs.asleep = False
-        self.alive = self.serving = 0
+        self.alive = self.serving = self.planned = self.joining = self.renewed = 0
         for line in range(<uint32_t> self.lines):
+            self.begun[line] = INT64_MIN
             self.forget(line)
         for k in range(1, self.end()):
             self.held_texts.clear(k)                # live lines bring them again, or a snapshot is wanted anyway
@@ -183,22 +189,31 @@ cdef class Splicer(Coverage):
         if line == self.control:
             return
         Word.line_down(self, line, now)
-        if self.alive >> (line - self.first_line) & 1:
+        if (self.alive | self.serving) >> (line - self.first_line) & 1:
             self.clock = now
             self.lose(line - self.first_line, REASON_LINE_DOWN)
 
     cdef void line_broken(self, uint32_t line, int64_t now) noexcept nogil:
-        if line != self.control and self.alive >> (line - self.first_line) & 1:
+        if line != self.control and (self.alive | self.serving) >> (line - self.first_line) & 1:
             self.clock = now
             self.lose(line - self.first_line, REASON_LINE_DOWN)
 
     cdef void line_begun(self, uint32_t line, int64_t now) noexcept nogil:
+        cdef uint64_t bit = <uint64_t> 1 << (line - self.first_line)
         if line == self.control:
             return
         self.clock = now if now != INT64_MIN else self.clock
         self.begun[line - self.first_line] = INT64_MIN
         self.forget(line - self.first_line)
-        self.begin_sweep(REASON_LINE_DOWN)
+        self.alive &= ~bit
+        self.joining &= ~bit
+        if self.planned & self.serving & bit and self.rule != RULE_SNAPSHOT_FIRST:
+            self.joining |= bit                         # nothing is lost: it was subscribed before the other was left
+        else:
+            self.serving &= ~bit
+            self.begin_sweep(REASON_LINE_DOWN)
+        self.planned &= ~bit
+        self.renewed &= ~bit
 
     cdef void book_lost(self, uint32_t instrument, uint8_t reason, uint32_t line) noexcept nogil:
         self.lost_instrument, self.lost_reason, self.lost_line = instrument, reason, line
@@ -461,6 +476,10 @@ cdef class Splicer(Coverage):
         record.connection_reason = self.head.reason
         if state == CONNECTION_CONNECTED:
             self.serving |= <uint64_t> 1 << line
+            self.planned &= ~(<uint64_t> 1 << line)
+        elif state == CONNECTION_SYNCHRONIZING and self.head.reason == CAUSE_PLANNED:
+            self.planned |= self.alive & <uint64_t> 1 << line
+            self.renewed |= <uint64_t> 1 << line
         elif state in (CONNECTION_DISCONNECTED, CONNECTION_CONNECTING, CONNECTION_AUTHENTICATING, CONNECTION_DEAD):
             if (self.alive | self.serving) >> line & 1 and self.head.ts_event >= self.begun[line]:
                 self.lose(line, REASON_LINE_DOWN)       # else it comes late: it is about the connection before
