@@ -86,6 +86,8 @@ cdef class Coverage(Arbiter):
     cdef void begin_sweep(self, uint8_t reason) noexcept nogil
     cdef void go_on_sweeping(self) noexcept nogil
     cdef void tend(self, uint32_t instrument, uint8_t reason) noexcept nogil
+    cdef bint seen(self, uint32_t instrument) noexcept nogil
+    cdef bint proven(self, uint32_t instrument, uint64_t last) noexcept nogil
     cdef bint covered(self, uint32_t instrument) noexcept nogil
     cdef bint joined_at(self, uint32_t line, uint32_t instrument) noexcept nogil
 

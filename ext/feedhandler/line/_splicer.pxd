@@ -49,8 +49,6 @@ cdef class Splicer(Coverage):
     cdef void mark_text(self, uint32_t instrument) noexcept nogil
     cdef void repeat(self, uint32_t instrument) noexcept nogil
     cdef void prove(self, uint32_t instrument) noexcept nogil
-    cdef bint seen(self, uint32_t instrument) noexcept nogil
-    cdef bint proven(self, uint32_t instrument, uint64_t last) noexcept nogil
     cdef int keep_text(self, const Message *message) noexcept nogil
     cdef int refuse_snapshot(self, uint64_t number) noexcept nogil
     cdef int hand_out(self, const Message *message, Run *run, int64_t ts_recv, uint32_t line) noexcept nogil

@@ -171,50 +171,6 @@ cdef class Splicer(Coverage):
         if self.resyncs is not None:
             self.resyncs.asleep = True
 
-    cdef void resume(self, int64_t now) noexcept nogil:
-        cdef uint32_t line, k
-        Word.resume(self, now)
-        self.seam = self.clock
-        if self.resyncs is not None:
-            self.resyncs.asleep = False
-        self.alive = self.serving = self.planned = self.joining = self.renewed = 0
-        for line in range(<uint32_t> self.lines):
-            self.begun[line] = INT64_MIN
-            self.forget(line)
-        for k in range(1, self.end()):
-            self.held_texts.clear(k)                # live lines bring them again, or a snapshot is wanted anyway
-        self.begin_sweep(REASON_CATCHING_UP)
-
-    cdef void line_down(self, uint32_t line, int64_t now) noexcept nogil:
-        if line == self.control:
-            return
-        Word.line_down(self, line, now)
-        if (self.alive | self.serving) >> (line - self.first_line) & 1:
-            self.clock = now
-            self.lose(line - self.first_line, REASON_LINE_DOWN)
-
-    cdef void line_broken(self, uint32_t line, int64_t now) noexcept nogil:
-        if line != self.control and (self.alive | self.serving) >> (line - self.first_line) & 1:
-            self.clock = now
-            self.lose(line - self.first_line, REASON_LINE_DOWN)
-
-    cdef void line_begun(self, uint32_t line, int64_t now) noexcept nogil:
-        cdef uint64_t bit = <uint64_t> 1 << (line - self.first_line)
-        if line == self.control:
-            return
-        self.clock = now if now != INT64_MIN else self.clock
-        self.begun[line - self.first_line] = INT64_MIN
-        self.forget(line - self.first_line)
-        self.alive &= ~bit
-        self.joining &= ~bit
-        if self.planned & self.serving & bit and self.rule != RULE_SNAPSHOT_FIRST:
-            self.joining |= bit                         # nothing is lost: it was subscribed before the other was left
-        else:
-            self.serving &= ~bit
-            self.begin_sweep(REASON_LINE_DOWN)
-        self.planned &= ~bit
-        self.renewed &= ~bit
-
     cdef void book_lost(self, uint32_t instrument, uint8_t reason, uint32_t line) noexcept nogil:
         self.lost_instrument, self.lost_reason, self.lost_line = instrument, reason, line
 
@@ -376,24 +332,6 @@ cdef class Splicer(Coverage):
         for line in range(<uint32_t> self.lines):
             if self.joined_at(line, k) and (self.follow(line, k).latest > last
                                             or (text.lines >> line & 1 and self.follow(line, k).latest == last)):
-                return True
-        return False
-
-    cdef bint seen(self, uint32_t k) noexcept nogil:
-        """Some connection has shown a change."""
-        cdef uint32_t line
-        for line in range(<uint32_t> self.lines):
-            if self.follow(line, k).first != 0:
-                return True
-        return False
-
-    cdef bint proven(self, uint32_t k, uint64_t last) noexcept nogil:
-        """Some connection has shown a change that begins no later than behind `last`: nothing can be between."""
-        cdef uint32_t line
-        cdef uint64_t first
-        for line in range(<uint32_t> self.lines):
-            first = self.follow(line, k).first
-            if first != 0 and first <= last + (self.rule != RULE_STAMPS):
                 return True
         return False
 
