@@ -15,9 +15,11 @@ from feedhandler.check import check
 from feedhandler.handler import run_capture
 from feedhandler.listing import Listing
 from feedhandler.record import Recorder
+from feedhandler.record.imported import import_logs
 from feedhandler.recording import Recording, Window
 from feedhandler.simulate.venues import VenueFault, VenueFaults, serve
 from tests.test_handover_venues import feed
+from tests.test_import import DIFF, NOON
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 
@@ -48,6 +50,15 @@ def test_books_that_follow_their_numbers_are_whole(day: Path) -> None:
     assert {(b.symbol, b.by_snapshot, b.missing) for b in report.books} == {(symbol, 0, 0) for symbol in SYMBOLS}
     assert all(book.state == "LIVE" or book.reason == "LINE_DOWN" for book in report.books)  # the goodbye is recorded
     assert report.as_json()["books"][0]["began"] is True
+
+
+def test_an_imported_log_tells_nothing_of_connections(day: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"{NOON} {DIFF}\n" * 3)
+    (made,) = import_logs([log], tmp_path / "days")
+    said = {folder: [f.text for f in check(Recording(folder)).findings] for folder in (day, made.folder)}
+    assert any("connections' lives" in text for text in said[made.folder])
+    assert not any("connections' lives" in text for text in said[day])
 
 
 def test_an_update_that_never_came_is_lost(tmp_path: Path) -> None:

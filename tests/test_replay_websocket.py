@@ -1,13 +1,16 @@
 """A recorded WebSocket feed served to clients: each text once, as it was, in its order; snapshots to who asks."""
 
 import json
+import os
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -15,11 +18,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from feedhandler import cli
+from feedhandler.config import parse
 from feedhandler.errors import BackendError, ConfigError
+from feedhandler.handler import Handler, run_capture
 from feedhandler.record.imported import import_logs
 from feedhandler.recording import Recording
 from feedhandler.replay.websocket import WebSocketReplay
 from tests.authority import Authority, client_context
+from tests.test_check_websockets import SYMBOLS, recorded
 from tests.test_import import DIFF, NOON, SNAPSHOT, seconds
 
 LOGS = ("binance/cf-BINANCE.ws.1.0", "bitstamp/BITSTAMP.ws.1.0", "coinbase/COINBASE.ws.28.0")
@@ -95,6 +101,53 @@ def test_over_tls_and_at_its_pace(tmp_path: Path) -> None:
     assert replay.url.startswith("wss://")
     assert (texts, code) == ([DIFF.encode()] * 4, 1001)
     assert time.monotonic() - began >= 0.15
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_live_handler_follows_a_recorded_venue(tls: bool, tmp_path: Path, wait_for: Callable[..., Any]) -> None:
+    """The replayer is the venue: the handler's books come out as those of the recording."""
+    day = recorded(tmp_path / "days")
+    options: dict[str, Any] = {}
+    ca = ""
+    if tls:
+        authority = Authority(tmp_path / "ca")
+        identity = authority.identity("localhost", "127.0.0.1")
+        options = {"certificate": str(identity.certificate), "key": str(identity.key)}
+        ca = f'ca = "{authority.ca}"\n'
+    with run_capture(day).handler as played:
+        expected = canonical(played)
+    with serving(WebSocketReplay(Recording(day), speed=0.3, **options)) as replay:
+        rest = replay.url.replace("ws", "http", 1).rstrip("/")
+        settings = parse(f"""
+[shm]
+name = "replayed-{os.getpid()}"
+[[channel]]
+name = "binance"
+protocol = "binance"
+symbols = {json.dumps(SYMBOLS)}
+rest = "{rest}"
+[[channel.line]]
+name = "A"
+url = "{replay.url}binance/A"
+{ca}""")
+        with Handler(settings, anonymous=True) as handler:
+            handler.start()
+            status = handler.status
+            wait_for(lambda: status()["connections"]["binance"]["resync"]["over"] == len(SYMBOLS), 10, "whole books")
+            wait_for(lambda: canonical(handler) == expected, 10, "the recording's last books")
+            assert handler.error is None and handler.segment.channels[0]["counters"][0] > 100
+    assert replay.stats["clients"] == 1 and replay.stats["requests"] >= len(SYMBOLS)
+
+
+def canonical(handler: Handler) -> dict[str, Any]:
+    """The number and the levels of each book, in the protocol's widest units."""
+    found = {}
+    for number, entry in enumerate(handler.segment.directory[1 : len(SYMBOLS) + 1], 1):
+        head, *sides = handler.book(number)
+        price, size = (Fraction(10) ** int(entry[f"{name}_exponent"]) for name in ("price", "size"))
+        levels = [[(int(level["price"]) * price, int(level["size"]) * size) for level in side] for side in sides]
+        found[entry["symbol"].decode().rstrip("\0")] = int(head["channel_seq"]), levels
+    return found
 
 
 def test_where_the_connection_ended_clients_come_again(tmp_path: Path) -> None:

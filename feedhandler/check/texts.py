@@ -156,6 +156,12 @@ def _findings(handler: Handler, names: Sequence[str]) -> Iterator[Finding]:
         if counts["held_full"]:
             text = f"{counts['held_full']:,} changes that waited for a snapshot found no room, and cannot be verified"
             yield Finding("warning", text, name)
+        lines = handler.segment.lines[int(record["first_line"]) :][: len(channel.lines) - 1]
+        if not lines["connection_since"].any():
+            text = (
+                "nothing is recorded of its connections' lives, as in imported logs: what came is all that shows them"
+            )
+            yield Finding("note", text, name)
         if channel.protocol in SUMMED:
             yield Finding("note", "its venue's checksum of the best levels was verified with every update", name)
         elif decoder.rule not in NUMBERED:

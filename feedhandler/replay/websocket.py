@@ -33,6 +33,8 @@ HEAD_MOST = 1 << 16  # bytes of a request
 STOP_S = 0.05  # the longest sleep: how soon stop() is noticed
 ANSWER_S = 5.0  # how long a request waits for its answer to be played
 LEAVE_S = 1.0  # for a client to answer a close
+DIRECTORIES = ("exchangeinfo", "products", "assetpairs", "trading-pairs-info")
+"""Last words of requests for instruments; their answers are not kept in the venue's own words, so nobody waits."""
 GOING_AWAY, RESTART = 1001, 1012  # RFC 6455, section 7.4.1, and IANA's registry of close codes
 
 
@@ -277,8 +279,10 @@ class WebSocketReplay:
     async def _answer(self, head: bytes, writer: asyncio.StreamWriter) -> None:
         """A request of HTTP: the latest snapshot of its symbol, once one was played."""
         self.stats["requests"] += 1
-        symbol = asked_for(head.split(b" ", 2)[1].decode("latin1") if head.count(b" ") > 1 else "/").lower()
-        deadline = time.monotonic() + ANSWER_S
+        target = head.split(b" ", 2)[1].decode("latin1") if head.count(b" ") > 1 else "/"
+        symbol = asked_for(target).lower()
+        describing = urlsplit(target).path.rstrip("/").rpartition("/")[2].lower() in DIRECTORIES
+        deadline = time.monotonic() + (0.0 if describing else ANSWER_S)
         while symbol not in self._answers and not self._over and (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), left)
