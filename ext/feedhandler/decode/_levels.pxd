@@ -36,6 +36,8 @@ cdef class LevelDecoder(TextDecoder):
     cdef int64_t levels(self, const Run *run, uint32_t side, fh_json *c, Event *out, uint32_t room, int64_t made) noexcept nogil
     # The events of a book's text, which must have the levels of all `wanted`: a snapshot's behind an R.
     cdef int64_t book(self, const Run *run, uint32_t wanted, Event *out, uint32_t room) noexcept nogil
+    # In head(): this text is a trade of that number; the same trade on another line has it, too.
+    cdef void numbered_trade(self, uint64_t number) noexcept nogil
     # One trade, its price and size being at these places; 1, or -1 = malformed.
     cdef int64_t sale(self, const Run *run, uint8_t side, uint64_t number, fh_json *price, fh_json *size, Event *out) noexcept nogil
     # One event without price and size.

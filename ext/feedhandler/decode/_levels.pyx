@@ -3,7 +3,7 @@ from libc.string cimport memcpy
 from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACTION_TRADE, FLAG_LAST, FLAG_MBP, FLAG_SNAPSHOT,
                                    SIDE_ASK, SIDE_BID, SIDE_NONE)
 from feedhandler.decode._json cimport fh_json_decimal, fh_json_done, fh_json_fail_as, fh_json_levels, fh_json_row
-from feedhandler.decode._text cimport UPDATE_SNAPSHOT
+from feedhandler.decode._text cimport UPDATE_NUMBERED, UPDATE_SNAPSHOT
 
 
 cdef class LevelDecoder(TextDecoder):
@@ -53,9 +53,14 @@ cdef class LevelDecoder(TextDecoder):
         out[made - 1].flags |= FLAG_LAST
         return made
 
+    cdef void numbered_trade(self, uint64_t number) noexcept nogil:
+        self.update.first = self.update.last = number
+        self.update.flags |= UPDATE_NUMBERED
+
     cdef int64_t sale(self, const Run *run, uint8_t side, uint64_t number, fh_json *price, fh_json *size, Event *out) noexcept nogil:
         cdef fh_json_row row
         cdef int64_t paid = 0, sold = 0
+        self.update.first = self.update.last = 0        # of the book's row a trade has no number
         self.begin_row(run, ACTION_TRADE, side, FLAG_LAST, &row)
         if (not fh_json_decimal(price, row.price_exponent, &paid) or not fh_json_decimal(size, row.size_exponent, &sold)
                 or sold < 0):

@@ -141,7 +141,6 @@ cdef class BinanceDecoder(LevelDecoder):
             return 0
         if not fh_json_bool(&self.maker, &maker):
             return -1
-        self.update.last = self.update.first = 0        # of the book's row a trade has no number
         # the aggressor sold where the buyer was the maker
         return self.sale(run, SIDE_ASK if maker else SIDE_BID, self.trade_id, &self.price, &self.quantity, out)
 
@@ -274,8 +273,7 @@ cdef bint judge(BinanceDecoder self) noexcept nogil:
     elif self.futures or self.kind == TYPE_DEPTH:   # no time stands in a snapshot of the spot market
         self.update.ts_event = MILLISECOND * <int64_t> self.event_ms
     if self.kind == TYPE_TRADE:             # numbered, so that of two lines' copies one passes
-        self.update.first = self.update.last = self.trade_id
-        self.update.flags |= UPDATE_NUMBERED
+        self.numbered_trade(self.trade_id)
     elif self.kind == TYPE_AGGREGATE and not fh_json_uint(&self.noted[ASKS], &self.trade_id):
         return fh_json_fail_as(&self.cursor, self.noted[ASKS].bad)     # its number is `a`, in a row of its own
     if self.name.len == 0:

@@ -255,8 +255,7 @@ cdef class ProtocolDecoder(LevelDecoder):
             if not (self.seen & SEEN_ID and self.seen & SEEN_SIDE and self.seen & (SEEN_PRICE | SEEN_PRICE_TEXT)
                     and self.seen & (SEEN_AMOUNT | SEEN_AMOUNT_TEXT)):
                 return fh_json_fail(&self.cursor)
-            self.update.first = self.update.last = self.trade_id
-            self.update.flags |= UPDATE_NUMBERED
+            self.numbered_trade(self.trade_id)
         else:
             self.update.first = self.update.last
             self.update.flags |= UPDATE_NUMBERED
@@ -271,7 +270,6 @@ cdef class ProtocolDecoder(LevelDecoder):
             return self.book(run, SIDES, out, room)
         if not self.whole() or self.seller > 1:
             return -1
-        self.update.first = self.update.last = 0        # of the book's row a trade has no number
         # `type` is the aggressor's: 0 bought, 1 sold; the texts of price and amount are exact, the numbers need not be
         return self.sale(run, SIDE_ASK if self.seller else SIDE_BID, self.trade_id,
                          &self.price_text if self.seen & SEEN_PRICE_TEXT else &self.price,

@@ -14,7 +14,7 @@ from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_
                                        fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
                                        fh_text_copy, fh_text_is)
 from feedhandler.decode._levels cimport ASKS, BIDS, CHANGES, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SEEN_CHANGES, SIDES, once
-from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_SNAPSHOT
+from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_PASS, UPDATE_SNAPSHOT
 
 cdef extern from "iso_time.h" nogil:
     bint fh_iso_time(const uint8_t *at, uint32_t len, int64_t *ns)
@@ -86,8 +86,7 @@ cdef class ProtocolDecoder(LevelDecoder):
         if self.update.type == TYPE_TRADE:          # numbered, so that of two lines' copies one passes
             if not fh_json_uint(&self.trade, &self.trade_id):
                 return fh_json_fail_as(&self.cursor, self.trade.bad)
-            self.update.first = self.update.last = self.trade_id
-            self.update.flags |= UPDATE_NUMBERED
+            self.numbered_trade(self.trade_id)
         return True
 
     cdef bint members(self) noexcept nogil:
@@ -221,5 +220,4 @@ cdef class ProtocolDecoder(LevelDecoder):
         cdef int maker = side_of(&self.maker)
         if maker == 0:
             return -1
-        self.update.first = self.update.last = 0    # of the book's row a trade has no number
         return self.sale(run, SIDE_ASK if maker == BUY else SIDE_BID, self.trade_id, &self.price, &self.size, out)
