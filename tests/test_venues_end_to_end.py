@@ -156,10 +156,14 @@ def test_books_are_right_or_say_that_they_are_stale(name: str, lines: int, wait_
         markets = {symbol: venue.dialect.books[symbol].market for symbol in symbols}
         keys = f"max_message_bytes = 65536\n{KEYS.get(name, '')}\n"
         text = configuration(venue, f"venue-{os.getpid()}", lines).replace("symbols =", f"{keys}symbols =", 1)
-        with Handler(parse(text, name)) as handler, attach(handler.config.shm.name) as feed:
+        with (
+            Handler(parse(text, name)) as handler,
+            attach(handler.config.shm.name) as feed,
+            attach(handler.config.shm.name) as watching,  # a Book is one thread's
+        ):
             handler.start()
             books = [feed.book(symbol, timeout=10) for symbol in symbols]
-            with watched(truth, books, markets):
+            with watched(truth, [watching.book(symbol, timeout=10) for symbol in symbols], markets):
                 kinds = {fault.kind for fault in venue.script.fault if fault.kind in MESSAGE_KINDS}
                 wait_for(lambda: kinds <= venue.faults.keys() or truth.wrong, 30, "all faults")
                 wait_for(lambda: all(book.state is Quality.LIVE for book in books), 15, "LIVE books")
