@@ -246,3 +246,14 @@ def test_a_fault_of_a_silent_file_is_kept_once(tmp_path: Path, monkeypatch: pyte
     assert got == packets and len(looks) > 3
     assert [str(error) for error in receiver.errors] == ["the folder cannot be read"]
     receiver.close()
+
+
+def test_a_file_that_was_finished_after_it_was_found(tmp_path: Path) -> None:
+    """Its recorder takes .partial off at any moment, between a look into the folder and one into the file, too."""
+    record(feed(), tmp_path, [(0, NOON, mold(1))])
+    (file,) = tmp_path.rglob("*.pcapng")
+    partial = file.rename(file.with_name(file.name + ".partial"))
+    (file.parent / "manifest.json").unlink()
+    recording = Recording(file.parent)
+    partial.rename(file)
+    assert [line.name for line in recording.lines][:1] == ["A"] and recording.first_ts == NOON

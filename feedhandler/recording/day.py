@@ -338,7 +338,7 @@ class Recording:
     def _head(self, file: RecordedFile) -> tuple[int | None, list[tuple[str, str, str]]]:
         """The time of a file's first packet, and what the interfaces described before it say; both read once."""
         if (known := self._heads.get(file.path)) is None:
-            with capture.open_file(file.path, file.kind, 1, (), growing=True) as opened:
+            with capture.open_file(_files.settled(file.path), file.kind, 1, (), growing=True) as opened:
                 known = self._heads[file.path] = (opened.peek(), opened.described)
         return known
 
@@ -371,7 +371,7 @@ class Recording:
 
     def _streams(self, file: RecordedFile) -> list[capture.Stream]:
         if file.path not in self._found:
-            self._found[file.path], self._tcp[file.path] = capture.survey(file.path)
+            self._found[file.path], self._tcp[file.path] = capture.survey(_files.settled(file.path))
         return self._found[file.path]
 
     def _first(self, file: RecordedFile) -> int | None:
