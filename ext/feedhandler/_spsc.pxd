@@ -6,6 +6,8 @@ cdef extern from "spsc.h" nogil:
         uint8_t *bytes
         uint64_t size
 
+    bint fh_spsc_begin(fh_spsc *r, uint64_t bytes)
+    void fh_spsc_end(fh_spsc *r)
     uint8_t *fh_spsc_room(fh_spsc *r, uint32_t length)
     void fh_spsc_put(fh_spsc *r)
     uint64_t fh_spsc_free(const fh_spsc *r)

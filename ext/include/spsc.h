@@ -15,6 +15,7 @@
 #ifndef FH_SPSC_H
 #define FH_SPSC_H
 #include <stdint.h>
+#include "pages.h"
 
 enum { FH_SPSC_ALIGN = 16 };            /* of a record; its header is as long */
 
@@ -35,6 +36,24 @@ struct fh_spsc {
     uint64_t head_seen;
     uint8_t pad2[48];
 };
+
+/* Memory for a ring of `bytes` at least, a power of two of them; 0: there is none. The ring itself is zeroed before. */
+static inline int fh_spsc_begin(struct fh_spsc *r, uint64_t bytes)
+{
+    uint64_t size = 1;
+    while (size < bytes)
+        size <<= 1;
+    r->bytes = (uint8_t *)fh_pages(size);
+    r->size = size;
+    return r->bytes != 0;
+}
+
+static inline void fh_spsc_end(struct fh_spsc *r)
+{
+    if (r->bytes)
+        munmap(r->bytes, r->size);
+    r->bytes = 0;
+}
 
 static inline uint64_t fh_spsc_size(uint32_t length)
 {

@@ -12,13 +12,9 @@ cimport cython
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from posix.mman cimport munmap
 from feedhandler._flags cimport fh_mailbox_look, fh_mailbox_put
-from feedhandler._spsc cimport fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
+from feedhandler._spsc cimport fh_spsc_begin, fh_spsc_end, fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
 from feedhandler._wire cimport fh_be16
-
-cdef extern from "pages.h" nogil:
-    void *fh_pages(size_t bytes)
 
 cdef enum:
     PIECE_BYTES = 65536         # of a snapshot, taken in one turn; a longer message goes alone
@@ -47,14 +43,14 @@ cdef class Recovery:
             raise ValueError(f"gap_limit must be at least 1, not {gap_limit}")
         self.snapshots = snapshot
         self.gap_limit = <uint64_t> gap_limit
-        take_memory(&self.asked, asks * (HEADER_BYTES + sizeof(Asked)))
-        take_memory(&self.answered, answer_bytes)
+        if not fh_spsc_begin(&self.asked, asks * (HEADER_BYTES + sizeof(Asked))):
+            raise MemoryError()
+        if not fh_spsc_begin(&self.answered, <uint64_t> answer_bytes):
+            raise MemoryError()
 
     def __dealloc__(self):
-        if self.asked.bytes != NULL:
-            munmap(self.asked.bytes, self.asked.size)
-        if self.answered.bytes != NULL:
-            munmap(self.answered.bytes, self.answered.size)
+        fh_spsc_end(&self.asked)
+        fh_spsc_end(&self.answered)
 
     # -- the hot thread's side ----------------------------------------------------------------------------------------
 
@@ -195,14 +191,6 @@ cdef class Recovery:
 
 
 _KINDS = {ANSWER_PACKET: "packet", ANSWER_FREEZE: "freeze", ANSWER_SNAPSHOT: "snapshot", ANSWER_GIVE_UP: "give_up"}
-
-
-cdef int take_memory(fh_spsc *ring, int64_t size) except -1:
-    ring.size = <uint64_t> 1 << (<int> (size - 1).bit_length())
-    ring.bytes = <uint8_t *> fh_pages(ring.size)
-    if ring.bytes == NULL:
-        raise MemoryError()
-    return 0
 
 
 cdef size_t piece_end(const uint8_t *data, size_t start, size_t total, size_t most) noexcept nogil:

@@ -7,11 +7,7 @@ from collections import namedtuple
 
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from posix.mman cimport munmap
-from feedhandler._spsc cimport fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
-
-cdef extern from "pages.h" nogil:
-    void *fh_pages(size_t bytes)
+from feedhandler._spsc cimport fh_spsc_begin, fh_spsc_end, fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
 
 cdef enum:
     HEADER_BYTES = 16           # of a record; see spsc.h
@@ -26,14 +22,11 @@ cdef class Resyncs:
     def __cinit__(self, int wishes=4096):
         if not 1 <= wishes <= 1 << 20:
             raise ValueError(f"wishes must be 1 to {1 << 20}, not {wishes}")
-        self.wishes.size = 1 << (wishes * (HEADER_BYTES + <int> sizeof(Wish)) - 1).bit_length()
-        self.wishes.bytes = <uint8_t *> fh_pages(self.wishes.size)
-        if self.wishes.bytes == NULL:
+        if not fh_spsc_begin(&self.wishes, wishes * (HEADER_BYTES + sizeof(Wish))):
             raise MemoryError()
 
     def __dealloc__(self):
-        if self.wishes.bytes != NULL:
-            munmap(self.wishes.bytes, self.wishes.size)
+        fh_spsc_end(&self.wishes)
 
     cdef bint put(self, uint32_t kind, uint32_t instrument, uint32_t line, uint32_t reason, uint64_t number,
                   int64_t since) noexcept nogil:

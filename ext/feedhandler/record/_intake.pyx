@@ -7,12 +7,11 @@ for what one poll may bring, streams are not read, and their servers wait as TCP
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-from posix.mman cimport munmap
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, nanosleep, timespec
 from feedhandler._flags cimport fh_flag_load, fh_flag_store, fh_mailbox_look, fh_mailbox_put
 from feedhandler._records cimport LINE_UP, Packet
 from feedhandler._seqlock cimport fh_load, fh_pause, fh_store
-from feedhandler._spsc cimport fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
+from feedhandler._spsc cimport fh_spsc_begin, fh_spsc_end, fh_spsc_look, fh_spsc_put, fh_spsc_room, fh_spsc_took
 from feedhandler.receive._receiver cimport END_OF_INPUT, RECEIVE_BATCH, Receiver
 from feedhandler.receive._stream cimport StreamReceiver
 from feedhandler.receive._wait cimport fh_realtime_ns
@@ -20,9 +19,6 @@ from feedhandler.receive._wait cimport fh_realtime_ns
 from os import strerror
 
 from feedhandler.errors import ReceiverError
-
-cdef extern from "pages.h" nogil:
-    void *fh_pages(size_t bytes)
 
 cdef enum:
     WAIT_SPIN = 0
@@ -58,14 +54,11 @@ cdef class Intake:
                 raise ValueError(f"buffer_bytes must be {2 * self.at_once} at least for {receiver.lines} streams")
         self.waiting = _WAITING[wait]
         self.spin_ns = spin_us * 1000
-        self.ring.size = <uint64_t> buffer_bytes
-        self.ring.bytes = <uint8_t *> fh_pages(self.ring.size)
-        if self.ring.bytes == NULL:
+        if not fh_spsc_begin(&self.ring, <uint64_t> buffer_bytes):
             raise MemoryError(f"no memory for {buffer_bytes} bytes that may wait for the disk ([record] buffer_bytes)")
 
     def __dealloc__(self):
-        if self.ring.bytes != NULL:
-            munmap(self.ring.bytes, self.ring.size)
+        fh_spsc_end(&self.ring)
 
     def run(self):
         """Take what comes until stop() or the end of the input, without the GIL. True at the end of the input.
