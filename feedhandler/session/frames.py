@@ -106,15 +106,16 @@ def agreed(value: str) -> Agreement | None:
 
 
 class Deflate:
-    """Compresses what one connection sends: a state that is taken once and, unless agreed otherwise, goes on from
-    message to message."""
+    """Compresses what one side of a connection sends, the client or (`server`) the server: a state that is taken once
+    and, unless agreed otherwise, goes on from message to message."""
 
-    def __init__(self, agreement: Agreement, level: int = 6) -> None:
-        # zlib cannot make raw deflate data with a window of 2^8; with 2^9 it could look back too far for the server
-        if agreement.client_max_window_bits < 9:
+    def __init__(self, agreement: Agreement, level: int = 6, *, server: bool = False) -> None:
+        bits = agreement.server_max_window_bits if server else agreement.client_max_window_bits
+        # zlib cannot make raw deflate data with a window of 2^8; with 2^9 it could look back too far for the other side
+        if bits < 9:
             raise ValueError("zlib has no window of 2^8 bytes: send this connection's messages uncompressed")
-        self._alone = agreement.client_no_context_takeover
-        self._fresh = zlib.compressobj(level, zlib.DEFLATED, -agreement.client_max_window_bits)
+        self._alone = agreement.server_no_context_takeover if server else agreement.client_no_context_takeover
+        self._fresh = zlib.compressobj(level, zlib.DEFLATED, -bits)
         self._state = self._fresh.copy()
 
     def frame(self, payload: Payload, opcode: int = Opcode.TEXT, *, masked: bool = True) -> bytes:

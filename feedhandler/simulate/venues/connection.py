@@ -25,6 +25,7 @@ from wsproto.events import (
 from wsproto.extensions import PerMessageDeflate
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from feedhandler.session.frames import Agreement, Deflate
 from feedhandler.simulate.venues import frames
 from feedhandler.simulate.venues.dialect import Out, Session
 from feedhandler.simulate.venues.faults import HANDSHAKE_KINDS, MESSAGE_KINDS, VenueFault
@@ -48,7 +49,7 @@ class Connection:
         self.session: Session | None = None  # once the upgrade is accepted
         self._reader, self._writer = reader, writer
         self._machine = WSConnection(ConnectionType.SERVER)
-        self._deflater: frames.Deflater | None = None
+        self._deflater: Deflate | None = None
         self._heard = server.script.limits.bucket(server.script.limits.messages_per_s)
         self._swapped: dict[str, list[Out]] = {}
         self._held: list[bytes] | None = None  # while stalled
@@ -120,8 +121,13 @@ class Connection:
         self._write(self._machine.send(AcceptConnection(subprotocol=protocol, extensions=list(offered))))
         for extension in offered:
             if extension.enabled():
-                takeover = not extension.server_no_context_takeover
-                self._deflater = frames.Deflater(extension.server_max_window_bits, takeover)
+                agreement = Agreement(
+                    extension.server_no_context_takeover,
+                    extension.client_no_context_takeover,
+                    extension.server_max_window_bits,
+                    extension.client_max_window_bits,
+                )
+                self._deflater = Deflate(agreement, server=True)
         self.session = session
         self.server.stats["connections"] += 1
         for out in greeting:
@@ -222,7 +228,7 @@ class Connection:
         data = said.encode()
         self.server.stats["messages"] += 1
         if self._deflater is not None:
-            self._write(frames.frame(frames.TEXT, self._deflater.payload(data), rsv=4))
+            self._write(self._deflater.frame(data, masked=False))
         else:
             self._write(frames.frame(frames.TEXT, data))
 
