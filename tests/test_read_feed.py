@@ -73,6 +73,23 @@ def test_a_book_by_symbol() -> None:
     assert market.feed.instruments["symbol"].tolist() == [b"", b"AAPL", b"MSFT", b"AAPL"]
 
 
+def test_what_was_seen_with_a_snapshot_stays_when_the_book_moves_on() -> None:
+    """Asking what is true now does not make levels of a STALE moment look LIVE."""
+    market = Market()
+    market.book(2, [(100, 5)], [])
+    head = market.head(2)
+    head["quality"], head["reason"], head["channel_seq"] = Quality.STALE, Reason.GAP, 7
+    book = market.feed.book("MSFT")
+    assert (book.seen_state, book.state) == (Quality.INIT, Quality.STALE), "nothing was seen yet"
+    book.snapshot()
+    head["quality"], head["reason"], head["channel_seq"] = Quality.LIVE, Reason.NONE, 8
+    assert (book.state, book.reason, book.channel_seq) == (Quality.LIVE, Reason.NONE, 8)
+    assert (book.seen_state, book.seen_reason, book.seen_channel_seq) == (Quality.STALE, Reason.GAP, 7)
+    assert "whole to 8" in repr(book)
+    book.top()
+    assert (book.seen_state, book.seen_channel_seq) == (Quality.LIVE, 8)
+
+
 def test_symbols_absent_or_ambiguous_are_one_clear_error() -> None:
     feed = Market().feed
     with pytest.raises(UnknownSymbolError, match="'AAPL' is on 2 venues, XNAS and IEXG: say which with venue='XNAS'"):

@@ -40,7 +40,7 @@ class Book(BookReader):
     def __repr__(self) -> str:
         quality, reason, trading = self.codes()
         why = f" {_REASON[reason].name}" if reason else ""
-        whole = f"{_QUALITY[quality].name}{why}, whole to {self.seen_channel_seq}, {_TRADING[trading].name}"
+        whole = f"{_QUALITY[quality].name}{why}, whole to {self.channel_seq}, {_TRADING[trading].name}"
         return f"<Book {self.symbol} on {self.venue}: {whole}>"
 
     def follow(self) -> None:

@@ -8,7 +8,8 @@ cdef class BookReader:
     """`instrument` is 0 while the segment does not know the symbol."""
     cdef readonly Reader reader
     cdef readonly uint32_t instrument
-    cdef BookSlot head
+    cdef BookSlot head          # as of the last snapshot() or top(): what seen_... tell
+    cdef BookSlot present       # as of the last question after what is true now
     cdef LastTrade trade
     cdef Volume traded
     cdef int _look(self) except -1

@@ -3,7 +3,7 @@ cimport numpy as cnp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
-from feedhandler._records cimport Level
+from feedhandler._records cimport QUALITY_INIT, Level
 from feedhandler.read._arrays cimport array_over
 from feedhandler.read._reader cimport LIFE_RUNNING, Reader
 
@@ -20,6 +20,7 @@ cdef class BookReader:
     def __cinit__(self, Reader reader not None, uint32_t instrument, *args, **kwargs):
         self.reader = reader
         self.instrument = instrument
+        self.head.quality = QUALITY_INIT        # nothing has been seen yet
 
     def move(self, Reader reader not None, uint32_t instrument):
         """Look at another segment's book from now on."""
@@ -37,7 +38,7 @@ cdef class BookReader:
     cdef int _refresh(self) except -1:
         cdef Level bid, ask
         self._look()
-        self.reader.top(self.instrument, &self.head, &bid, &ask, &self.trade, &self.traded)
+        self.reader.top(self.instrument, &self.present, &bid, &ask, &self.trade, &self.traded)
         return 0
 
     def snapshot(self, cnp.ndarray out=None):
@@ -94,7 +95,7 @@ cdef class BookReader:
     def codes(self):
         """Quality, reason and trading status now, as numbers; quality and reason are the worst of three."""
         self._refresh()
-        return self.head.quality, self.head.reason, self.head.trading
+        return self.present.quality, self.present.reason, self.present.trading
 
     def seen_codes(self):
         """Quality, reason and trading status as of the last snapshot() or top()."""
@@ -119,37 +120,37 @@ cdef class BookReader:
     def epoch(self):
         """Grows by one at each new session, reset or snapshot."""
         self._refresh()
-        return self.head.epoch
+        return self.present.epoch
 
     @property
     def channel_seq(self):
         """The feed's own number this book is whole to."""
         self._refresh()
-        return self.head.channel_seq
+        return self.present.channel_seq
 
     @property
     def event_seq(self):
         """The ring position this book is whole to: who has read event n finds at least n here."""
         self._refresh()
-        return self.head.event_seq
+        return self.present.event_seq
 
     @property
     def ts_event(self):
         """Exchange time of the last change."""
         self._refresh()
-        return self.head.ts_event
+        return self.present.ts_event
 
     @property
     def ts_recv(self):
         """Time of receipt of the last change."""
         self._refresh()
-        return self.head.ts_recv
+        return self.present.ts_recv
 
     @property
     def since(self):
         """Since when the quality is what it is: of a dead or frozen writer, its last sign of life."""
         self._refresh()
-        return self.head.since
+        return self.present.since
 
     @property
     def last_trade(self):
