@@ -108,8 +108,11 @@ class Names:
     def in_one_unit(self, block: Block) -> Block:
         """The block with all prices in 1e-9 and all sizes in 10^size_exponent; as it is where they are.
 
-        Raises ConfigError for rows of an instrument whose units are finer.
+        So are blocks without instruments: a message's own fields, in the units of its protocol's table. Raises
+        ConfigError for rows of an instrument whose units are finer.
         """
+        if "instrument" not in block:
+            return block
         if any(unit != 1 for unit in self.units):
             block = self._priced(block, self._of_rows(block, self.units, "prices", PRICE_EXPONENT))
         if any(unit != 1 for unit in self.size_units):
