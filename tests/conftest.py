@@ -142,6 +142,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # what is imported now stays; looking at it again and again would be most of a collection
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # duckdb's bindings call what is not collected at exit leaked
+
+
 def pytest_runtest_logfinish() -> None:
     global _resident
     if _resident_pages() > _resident + _PAGES:
