@@ -25,9 +25,7 @@ SOURCES = (
 SWITCHES = {
     "FEEDHANDLER_DEBUG": "1",
     "FEEDHANDLER_SANITIZE": "address,undefined",
-    # coverage for tests/fuzz, which shares this build; the optimizer takes half of the build's time and gives the tests
-    # a twentieth of theirs: most of it is the interpreter's
-    "FEEDHANDLER_CFLAGS": "-fsanitize-coverage=trace-pc -O0",
+    "FEEDHANDLER_CFLAGS": "-fsanitize-coverage=trace-pc",  # for tests/fuzz, which shares this build
 }
 COVERAGE = COPY / "build" / "coverage.so"
 OPTIONS = {

@@ -120,7 +120,7 @@ def decoder_target(name: str) -> Target:
 
     def run(raw: bytes) -> None:
         wires = [p.data for p in parse(raw)]
-        fast, slow = decoder(name, Instruments.standalone(CAPACITY)), Interpreter(table, CAPACITY - 1)
+        fast, slow = decoder(name, Instruments.standalone(CAPACITY - 1)), Interpreter(table, CAPACITY - 1)
         while wires:
             ours, theirs = fast.decode_bytes(wires), slow.decode_bytes(wires)
             check(ours.tobytes() == theirs.tobytes(), f"decoder and table agree: {ours} {theirs}")
@@ -156,7 +156,7 @@ def book_target() -> Target:
 
 def _book(raw: bytes) -> None:
     machine = [framing("moldudp64"), framing("moldudp64")]
-    line = decoder("itch50", Instruments.standalone(CAPACITY))
+    line = decoder("itch50", Instruments.standalone(CAPACITY - 1))
     arbiter = Arbiter(2, reorder_us=1000, window_messages=64, decoder=line)
     books = OrderBook(np.zeros(CAPACITY * slot_stride(10), np.uint8), depth=10, instruments=CAPACITY, orders=64)
     law = ReferenceBooks(CAPACITY, 64)

@@ -70,7 +70,7 @@ def text_target(name: str) -> Target:
 
 def _run(name: str, raw: bytes) -> None:
     wires = [packet.data for packet in parse(raw)]
-    machines = [decoder(name, Instruments.standalone(CAPACITY)) for _ in range(3)]
+    machines = [decoder(name, Instruments.standalone(CAPACITY - 1)) for _ in range(3)]
     whole, small, judge = (machine for machine in machines if isinstance(machine, TextDecoder))
     for wire in wires:
         head = judge.look_bytes(wire)
@@ -85,6 +85,6 @@ def _run(name: str, raw: bytes) -> None:
         check(len(events) == 0 or events["flags"][-1] & Flag.LAST, "the last event is LAST")
         check(np.count_nonzero(events["flags"] & Flag.LAST) <= max(len(events), 1), "LAST is a flag of events")
         check(not len(events) or events["instrument"].min() > 0, "no event without an instrument")
-        check(not len(events) or events["instrument"].max() <= CAPACITY, "instruments are of the directory")
+        check(not len(events) or events["instrument"].max() < CAPACITY, "instruments are of the directory")
         judge.decode_bytes([wire], 0, 5, 1)
     check(whole.counts == small.counts == judge.counts, "all count the same types")

@@ -35,7 +35,7 @@ def _run(raw: bytes) -> None:
     texts = [payload for kind, payload in mine.events if kind == "text"]
     for name, found in protocols().items():
         if found.framing == "websocket":
-            machine_of = decoder(name, Instruments.standalone(CAPACITY))
+            machine_of = decoder(name, Instruments.standalone(CAPACITY - 1))
             for text in texts:
                 machine_of.decode_bytes([text])
 
