@@ -11,7 +11,7 @@ class StreamReceiver(Receiver):
     quickack: bool
     spin_ns: int
     unsent: int
-    def __new__(cls, lines: int, buffer_bytes: int = 262144, quickack: bool = True, spin_ns: int = 0) -> Self: ...
+    def __new__(cls, lines: int, buffer_bytes: int = 131072, quickack: bool = True, spin_ns: int = 0) -> Self: ...
     def connect(self, line: int, fd: int, leftover: bytes = b"", tls: Tls | None = None) -> bool:
         """Hand a connected descriptor over; False when the one before is not taken yet."""
     def send(self, line: int, data: bytes) -> bool:

@@ -26,8 +26,8 @@ class Options:
     """... so often ..."""
     keepalive_probes: int = 3
     """... and given up when so many probes were not answered."""
-    buffer_bytes: int = 262144
-    """The most that one run of bytes holds."""
+    buffer_bytes: int = 131072
+    """The most that one run of bytes holds; with twice as many, what is parsed has left the nearest cache."""
     quickack: bool = True
     spin_us: int = 0
     """wait() spins so long before it sleeps."""

@@ -72,7 +72,7 @@ cdef class StreamReceiver(Receiver):
     the kernel forgets it, but not more than once in a millisecond: each costs a system call and a packet.
     """
 
-    def __cinit__(self, int lines, int buffer_bytes=262144, bint quickack=True, int64_t spin_ns=0):
+    def __cinit__(self, int lines, int buffer_bytes=131072, bint quickack=True, int64_t spin_ns=0):
         cdef int line
         self.bell = -1
         if not 1024 <= buffer_bytes <= 1 << 26:
