@@ -65,6 +65,7 @@ DIRECTIVES = {
 CYTHON_CACHE = os.environ.get("FEEDHANDLER_CYTHON_CACHE", "")  # a folder: translations are kept, found by content
 CHOSEN = (OPENSSL and f" {OPENSSL}") + (GCM and f" gcm={GCM}")
 SWITCHES, STAMP = f"{DEBUG} {HOT} {COLD} {FLAGS} {SHARED}{CHOSEN}\n", Path("build/.switches")
+LINKED = Path("build/.linked")  # which archives of the system's were found for TLS
 
 
 def render_decoders() -> None:
@@ -136,7 +137,7 @@ def extension(name: str, source: Path) -> Extension:
         name,
         [str(source)],
         include_dirs=["ext/include", np.get_include()],
-        depends=[*(str(h) for h in sorted(Path("ext/include").glob("*.h"))), *archives, *gcm],
+        depends=[str(h) for h in sorted(Path("ext/include").glob("*.h"))],
         # FEEDHANDLER_CFLAGS, at the end of FLAGS, has the last word
         extra_compile_args=[*(COLD if cold else HOT), *FLAGS],
         extra_link_args=[*LINK, *(["-Wl,--exclude-libs,ALL"] if archives else [])],
@@ -176,6 +177,19 @@ def need_openssl() -> None:
 def changed_switches() -> bool:
     """Whether the switches differ from the last build's: neither Cython nor setuptools looks at them by itself."""
     return STAMP.exists() and STAMP.read_text() != SWITCHES
+
+
+def note_archives() -> str:
+    """A file that is as new as the last change of which archives there are, or of one of them.
+
+    Their own times do not say it: an installed file has that of the day on which its package was made.
+    """
+    paths = sorted(Path(path).resolve() for path in (*gcm_archives(), *openssl_archives()))
+    found = "".join(f"{path} {path.stat().st_mtime_ns} {path.stat().st_size}\n" for path in paths)
+    if not LINKED.exists() or LINKED.read_text() != found:
+        LINKED.parent.mkdir(parents=True, exist_ok=True)
+        LINKED.write_text(found)
+    return str(LINKED.resolve())  # what is named from the root would be put into an sdist
 
 
 def copy_public_headers() -> None:
@@ -239,6 +253,9 @@ class BuildExt(build_ext):
             alone = cythonize([e for e in made if e.name in NOT_SHARED], **switches)
             others = [e for e in made if e.name not in NOT_SHARED]
             self.distribution.ext_modules = alone + cythonize(others, shared_utility_qualified_name=SHARED, **switches)
+        for made in self.distribution.ext_modules:
+            if made.name == TLS:
+                made.depends.append(note_archives())
         # the largest first, so that the last ones are short
         self.distribution.ext_modules.sort(key=lambda made: -Path(made.sources[0]).stat().st_size)
         self.force = self.force or changed_switches()

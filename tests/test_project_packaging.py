@@ -39,6 +39,18 @@ def quick() -> dict[str, str]:
 
 QUICK = quick()
 
+# A compiler that only says what it was asked for, and where the archives are.
+COMPILER = """#!/bin/sh
+case "$1" in
+-print-file-name=*) echo "$ARCHIVES/${1#*=}"; exit ;;
+esac
+echo "$@" >>"$ARCHIVES/calls"
+while [ $# -gt 0 ]; do
+    [ "$1" != -o ] || { mkdir -p "$(dirname "$2")"; : >"$2"; }
+    shift
+done
+"""
+
 STRATEGY = '''
 # cython: language_level=3
 """A strategy of a user, away from the checkout: cimports the public records and the wire's loads."""
@@ -163,6 +175,45 @@ def test_the_sdist_holds_the_sources_and_nothing_that_was_made(sdist: Path) -> N
         "make",
     } <= names
     assert not [n for n in names if n.endswith((".so", ".pyc")) or n.startswith(("build/", "feedhandler/include/"))]
+
+
+def test_an_archive_that_is_new_or_another_is_linked_again_whatever_its_time(tmp_path: Path) -> None:
+    """An installed file has the time of the day on which its package was made, which may be before the last build."""
+    tree, archives = tmp_path / "tree", tmp_path / "archives"
+    for source in ("feedhandler/receive/_tls.pyx", "feedhandler/other.pyx"):
+        tree.joinpath("ext", source).parent.mkdir(parents=True, exist_ok=True)
+        tree.joinpath("ext", source).write_text("x = 1\n")
+    tree.joinpath("feedhandler", "receive").mkdir(parents=True)
+    tree.joinpath("feedhandler", "decode").mkdir()
+    tree.joinpath("feedhandler", "decode", "render.py").write_text("def render_all(target): pass\n")
+    shutil.copy(ROOT / "setup.py", tree)
+    archives.mkdir()
+    compiler = tmp_path / "cc"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+
+    def install_archive(name: str, text: str) -> None:
+        archives.joinpath(name).write_text(text)
+        os.utime(archives / name, (1e9, 1e9))
+
+    def linked() -> dict[str, str]:
+        """Build; the modules that were linked, each with the command."""
+        calls = archives / "calls"
+        calls.write_text("")
+        switches = dict.fromkeys(("CFLAGS", "FEEDHANDLER_OPENSSL", "FEEDHANDLER_GCM"), "")
+        switches |= {"CC": str(compiler), "ARCHIVES": str(archives), "FEEDHANDLER_JOBS": "1"}
+        run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", cwd=tree, **switches)
+        shared = (line for line in calls.read_text().splitlines() if line.startswith("-shared"))
+        return {line.rpartition("/")[2].split(".")[0]: line for line in shared}
+
+    for name in ("libssl.a", "libcrypto.a"):
+        install_archive(name, "3.0.18")
+    assert set(linked()) == {"_shared", "_tls", "other"}
+    install_archive("libssl.a", "3.0.19, and of another size")
+    assert set(linked()) == {"_tls"}
+    install_archive("libIPSec_MB.a", "1.3.0")
+    (command,) = linked().values()
+    assert "_tls" in command and "libIPSec_MB.a" in command
 
 
 def test_the_wheel_holds_stubs_headers_and_honest_metadata(wheel: Path, unpacked: Path) -> None:
