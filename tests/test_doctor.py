@@ -139,11 +139,31 @@ def test_what_decrypts_tls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpuinfo: str, gcm: str, linked: str, private: bool, chosen: str,
     state: str, words: str, mend: str,
 ) -> None:  # fmt: skip
-    said = {"gcm": gcm, "gcm_linked": linked, "private": private}
+    said = {"gcm": gcm, "gcm_linked": linked, "private": private, "hooked": True, "missed": 0}
     monkeypatch.setattr("feedhandler.receive.tls.library", lambda: said)
     monkeypatch.setenv("FEEDHANDLER_GCM", chosen)
-    (row,) = encryption(invent(tmp_path, {"proc/cpuinfo": cpuinfo}))
+    row, _ = encryption(invent(tmp_path, {"proc/cpuinfo": cpuinfo}))
     assert row.state == state and words in row.found and row.mend.split("\n")[0] == mend
+
+
+@pytest.mark.parametrize(
+    ("hooked", "missed", "private", "state", "words", "mend"),
+    [
+        (True, 0, True, "yes", "from fixed memory; refused: 0, pieces of the heap: 0", ""),
+        (True, 1234, False, "yes", "refused: 0, pieces of the heap: 1,234", ""),
+        (False, 0, False, "no", "came first: each TLS 1.3 record takes a piece of the heap; refused: 1", "apt-get"),
+        (False, 0, True, "no", "(AddressSanitizer); refused: 1", ""),
+    ],
+)
+def test_whether_openssl_has_our_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hooked: bool, missed: int, private: bool, state: str, words: str,
+    mend: str,
+) -> None:  # fmt: skip
+    said = {"gcm": "ipsec-mb 1.3.0", "private": private, "hooked": hooked, "missed": missed}
+    monkeypatch.setattr("feedhandler.receive.tls.library", lambda: said)
+    _, row = encryption(invent(tmp_path, {}))
+    assert (row.topic, row.check, row.state) == ("tls", "memory hooks", state)
+    assert words in row.found and row.mend.startswith(mend) and bool(mend) == bool(row.mend)
 
 
 def test_a_segment_folder_that_is_not_there(tmp_path: Path) -> None:
