@@ -322,6 +322,21 @@ def test_a_replacement_that_cannot_take_over_leaves_the_old_one_alone() -> None:
     assert link.dials == 3
 
 
+@pytest.mark.parametrize("why", ["given up", "silent"])
+def test_who_is_given_up_while_the_replacement_takes_over_is_not_dead_for_ever(why: str) -> None:
+    link, life, now = taking(heard=True)
+    if why == "given up":
+        life.restart(BrokenError("it cannot bring what it should", Cause.RESYNC))
+    else:
+        now += 3e6
+    life.step(now)
+    assert (life.state, link.handed, len(link.closed)) == (C.DEAD, 1, 1)
+    link.is_down = True
+    for passed in (0.1, 0.2, 0.3):
+        life.step(now + passed)
+    assert (life.state, link.handed, life.replaced) == (C.CONNECTED, 2, 1)
+
+
 def test_the_venue_asks_for_another_connection() -> None:
     link, life = made(beat_s=1e6)
     now = up(link, life, 0.0)

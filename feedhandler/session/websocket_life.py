@@ -201,9 +201,7 @@ class Life:
     def restart(self, error: BrokenError) -> None:
         """Give the connection that is up, up: it cannot bring what it should."""
         if self._up and self.state is not Connection.DEAD:
-            self.error = error
-            self._turn(Connection.DEAD, error.cause, str(error))
-            self.link.close(1000, "")
+            self._die(error)
 
     # -- the way up ------------------------------------------------------------------------------------------------
 
@@ -290,9 +288,7 @@ class Life:
                 self._turn(self._rightly(), Cause.HEARD, "it speaks again")
         quiet = now - self._heard
         if quiet >= self.beat_s * self.misses:
-            self.error = BrokenError(f"nothing came for {quiet:.1f} s: given up", Cause.SILENT)
-            self._turn(Connection.DEAD, Cause.SILENT, str(self.error))
-            self.link.close(1000, "")
+            self._die(BrokenError(f"nothing came for {quiet:.1f} s: given up", Cause.SILENT))
             return
         if quiet >= self.beat_s and self.state is not Connection.STALE:
             self._turn(Connection.STALE, Cause.HEARTBEAT, f"nothing came for {quiet:.1f} s")
@@ -306,6 +302,12 @@ class Life:
             self._turn(Connection.CONNECTED, Cause.SUBSCRIBED, "")
         if self.attempts and now - self._since >= SETTLED_S:
             self.attempts = 0
+
+    def _die(self, error: BrokenError) -> None:
+        """End the connection that is up; only when it is down does one that is READY come, which would be DEAD, too."""
+        self.error, self._taking = error, False
+        self._turn(Connection.DEAD, error.cause, str(error))
+        self.link.close(1000, "")
 
     def _rightly(self) -> Connection:
         return Connection.CONNECTED if self.link.serves() else Connection.SYNCHRONIZING
