@@ -3,9 +3,12 @@
 The hot thread's part is played by the test: it takes what the receiver brings, and cuts it into texts.
 """
 
+import fcntl
 import itertools
 import json
 import random
+import resource
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -368,6 +371,46 @@ def test_an_answer_that_raises_is_its_own_channels_fault(wait_for: Callable[...,
         wait_for(made.flows(), what="texts all the same")
         served.cut()
         wait_for(lambda: made.lives[-1] == (0, "DISCONNECTED", "stopped"), what="the end")
+
+
+def test_a_channel_that_is_led_no_more_ends_what_says_nothing(wait_for: Callable[..., Any]) -> None:
+    """Half-open, its books would be LIVE for ever; what answers pings goes on."""
+    with world("bitstamp", beat_s=0.2) as (served, made):
+        wait_for(made.connected, what="CONNECTED")
+        made.control._fault = RuntimeError("no such thing")
+        wait_for(lambda: (0, "CONNECTED", "stopped") in made.lives, what="the word of it")
+        served.pause()
+        pinged = made.lines[0].received()
+        wait_for(lambda: made.lines[0].received() > pinged + 3, what="pongs")
+        assert made.lives[-1] == (0, "CONNECTED", "stopped")
+        made.lines[0].received = lambda: pinged  # type: ignore[method-assign]
+        wait_for(lambda: made.lives[-1] == (0, "DISCONNECTED", "stopped"), what="the end")
+
+
+def test_a_channel_that_is_led_no_more_has_no_connection_that_it_never_had(
+    wait_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Venue, "heard", lambda known, text: None)  # nothing is confirmed
+    with world("bitstamp") as (_, made):
+        wait_for(lambda: (0, "SYNCHRONIZING", "upgraded") in made.lives, what="the upgrade")
+        made.control._fault = RuntimeError("no such thing")
+        wait_for(lambda: made.lives[-1] == (0, "DISCONNECTED", "stopped"), what="the word of it")
+
+
+def test_a_control_line_without_room_may_have_any_descriptor() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ours, theirs = socket.socketpair()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2048), limits[1]))
+    receiver, channel, notes = stream.receiver(1), FakeChannel("full"), list[str]()
+    try:
+        with socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD, 1500)) as high:
+            channel.socket, channel.flush = high, lambda: False  # type: ignore[assignment, method-assign]
+            WebSocketControl(receiver, [channel], notes.append)._wait(0.01)  # type: ignore[list-item]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        ours.close()
+        theirs.close()
+        receiver.close()
 
 
 def test_an_answer_without_room_is_asked_for_again(wait_for: Callable[..., Any]) -> None:

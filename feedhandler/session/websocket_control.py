@@ -11,6 +11,7 @@ import random
 import select
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from feedhandler.control import ControlThread
@@ -38,6 +39,13 @@ BEAT_FACTOR, BEAT_LEAST_S = 1.5, 2.0  # of the venue's heartbeat
 NEVER = float("inf")
 
 Answer = TypeVar("Answer", bytes, BrokenError)
+
+
+@dataclass
+class _Ear:
+    heard: float
+    pinged: float
+    count: int = -1
 
 
 class ChannelControl:
@@ -94,6 +102,7 @@ class ChannelControl:
         """Why it is led no more."""
         self._fault: Exception | None = None  # of ours, on an answer's way
         self._stands: list[Connection] = []  # of a channel that is led no more: its lines, as last said
+        self._ears: dict[int, _Ear] = {}  # ... and what was heard of them
 
     def step(self, now: float) -> float:
         """Do what is due; the time of the next step at the latest."""
@@ -132,7 +141,7 @@ class ChannelControl:
         self._note(f"channel {self.name}: its connections are led no more: {error!r}")
         for line, life in zip(self.lines, self.lives, strict=True):
             flows = life.state in (Connection.SYNCHRONIZING, Connection.CONNECTED, Connection.STALE)
-            state = life.state if flows and not line.down() else Connection.DISCONNECTED
+            state = life.state if flows and life.connections and not line.down() else Connection.DISCONNECTED
             self._stands.append(state)
             line.cancel()
             self.control.life(line.index, life.state, state, Cause.STOPPED, time.time_ns())
@@ -140,16 +149,28 @@ class ChannelControl:
                 line.hang_up()
 
     def linger(self, now: float) -> None:
-        """What is left to be done for a channel that is led no more."""
+        """What is left to be done for a channel that is led no more. Who says nothing is ended here, too."""
         self.control.flush()
         if self._wishes is not None:
             self._wishes()  # nobody hears them
         for number, line in enumerate(self.lines):
             line.tend(now)
             before = self._stands[number]
-            if before is not Connection.DISCONNECTED and line.down():
+            if before is Connection.DISCONNECTED:
+                continue
+            if line.down():
                 self._stands[number] = Connection.DISCONNECTED
                 self.control.life(line.index, before, Connection.DISCONNECTED, Cause.STOPPED, time.time_ns())
+                continue
+            ear = self._ears.setdefault(number, _Ear(now, now))
+            if (count := line.received()) != ear.count:
+                ear.count, ear.heard = count, now
+            beat = self.lives[number].beat_s
+            if now - ear.heard >= beat * self.lives[number].misses:
+                line.hang_up()
+            elif now - max(ear.heard, ear.pinged) >= beat / 2:
+                ear.pinged = now
+                line.ping()
 
     def stop(self) -> None:
         """Say goodbye to the venue."""
@@ -383,10 +404,14 @@ class WebSocketControl(ControlThread):
         """So long, or until there is room on a control line that waits for it."""
         full = [c.control.socket for c in self.channels if not c.control.flush()]
         sockets = [each for each in full if each is not None]
+        seconds = max(0.0, min(seconds, LONGEST_STEP_S))
         if sockets:
-            select.select([], sockets, [], max(0.0, min(seconds, LONGEST_STEP_S)))
+            room = select.poll()  # select() takes no descriptor above 1023
+            for each in sockets:
+                room.register(each, select.POLLOUT)
+            room.poll(seconds * 1000)
         else:
-            self._stopping.wait(max(0.0, min(seconds, LONGEST_STEP_S)))
+            self._stopping.wait(seconds)
 
     def status(self) -> dict[str, Any]:
         """Of each channel."""
