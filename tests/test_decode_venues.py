@@ -57,6 +57,8 @@ def test_the_usual_depth_lets_all_books_begin_within_the_venues_limit(name, dept
         assert there.first_books_s(feed) == pytest.approx(max(took, 0.0))
         assert took <= 10 or depth == there.depths[0]
     assert there.feed(symbols[:300], depth=there.depths[-1]).depth == there.depths[-1]
+    without = [stream for stream in there.streams if stream not in there.books]
+    assert there.first_books_s(there.feed(symbols, without[:1], there.depths[-1])) == 0.0  # no book is waited for
 
 
 @pytest.mark.parametrize("name", NAMES)

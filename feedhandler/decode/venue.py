@@ -214,6 +214,8 @@ class Venue(ABC):
 
     def first_books_s(self, feed: Feed) -> float:
         """Seconds until the snapshots of all symbols have been asked for once, within the limit of the REST service."""
+        if not any(stream in self.books for stream in feed.streams):
+            return 0.0
         asked = [self.snapshot(feed, symbol) for symbol in feed.symbols]
         weight = self.instruments(feed).weight + sum(request.weight for request in asked if request is not None)
         return max(0.0, weight - self.rest_limit.burst) / self.rest_limit.per_s
