@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from feedhandler import cli
 from feedhandler.check import check
+from feedhandler.check.report import BookCheck
+from feedhandler.check.texts import findings
 from feedhandler.handler import run_capture
 from feedhandler.listing import Listing
 from feedhandler.record import Recorder
@@ -68,6 +70,16 @@ def test_an_update_that_never_came_is_lost(tmp_path: Path) -> None:
     assert not report.whole and book.missing > 0 and book.open_since is not None
     result = CliRunner().invoke(cli.app, ["check", str(day), "--no-hash"])
     assert result.exit_code == 1 and f"{book.symbol} is STALE, GAP" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(("seconds", "lost"), [(4, False), (6, True)])
+def test_a_book_whose_connections_were_down_long_before_the_end_is_lost(seconds: int, lost: bool) -> None:
+    book = BookCheck(
+        channel="c", symbol="BTCUSDT", state="STALE", reason="LINE_DOWN", began=True, continued=0, by_snapshot=0,
+        missing=0, longest_ns=0, first=10**18, open_since=10**18,
+    )  # fmt: skip
+    said = list(findings([book], str, {"c": 10**18 + seconds * 10**9}))
+    assert [(finding.severity, finding.at) for finding in said] == ([("lost", 10**18)] if lost else [])
 
 
 def test_a_part_of_a_stream(day: Path, tmp_path: Path) -> None:

@@ -114,7 +114,8 @@ def check(
         timeline=timeline,
         books=tuple(followed),
     )
-    findings = [*describe(report), *texts.findings(followed, report.time), *said]
+    ends = {channel.name: channel.last_ts or 0 for channel in figures}
+    findings = [*describe(report), *texts.findings(followed, report.time, ends), *said]
     findings += [*_files.findings(recording, checked, figures, everything)]
     known = {f"{file.path}:" for file in recording.files}
     findings += [Finding("damage", str(fault)) for fault in faults if not str(fault).startswith(tuple(known))]

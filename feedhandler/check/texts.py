@@ -4,7 +4,7 @@ checksums, each connection's snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ RING = 1 << 20  # events: more than a turn of the shard can bring
 COUNTED = ("gaps", "missing", "recovered", "checksum", "malformed", "held_full")
 NUMBERED = (1, 2)  # TextDecoder.rule: RULE_RANGES, RULE_CHAIN
 SUMMED = ("kraken",)
-ENDINGS = (Reason.LINE_DOWN, Reason.START)  # of a recording's end: nothing was lost by them
+ENDING_NS = 5_000_000_000  # LINE_DOWN within so long of the end is the recording's own: nothing was lost by it
 
 
 @dataclass
@@ -168,11 +168,15 @@ def _findings(handler: Handler, names: Sequence[str]) -> Iterator[Finding]:
             yield Finding("note", "its venue numbers no changes: what the venue itself left out does not show", name)
 
 
-def findings(books: Sequence[BookCheck], time: Callable[[int | None], str]) -> Iterator[Finding]:
-    """What the books are to be said to have lacked, the worst first."""
+def findings(
+    books: Sequence[BookCheck], time: Callable[[int | None], str], ends: Mapping[str, int]
+) -> Iterator[Finding]:
+    """What the books are to be said to have lacked, the worst first. `ends`: the time of each channel's last packet."""
     for book in books:
         lost = f", {book.missing:,} numbers missing" if book.missing else ""
-        if book.open_since is not None and book.reason not in [reason.name for reason in ENDINGS]:
+        down = book.reason == Reason.LINE_DOWN.name
+        over = book.reason == Reason.START.name or (down and ends[book.channel] - (book.open_since or 0) <= ENDING_NS)
+        if book.open_since is not None and not over:
             text = f"{book.symbol} is {book.state}, {book.reason} from {time(book.open_since)} to the end{lost}"
             yield Finding("lost", text, book.channel, "", book.open_since)
         if not book.began:
