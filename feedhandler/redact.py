@@ -12,7 +12,7 @@ HIDDEN = "***"
 SPOKEN = frozenset({"symbol", "symbols", "pair", "limit", "depth", "count", "level", "step", "stream", "streams"})
 URL = re.compile(r"\b(?:wss?|https?)://[^\s'\"<>]+", re.IGNORECASE)
 USER = re.compile(r"(?<=://)[^/?#\s]*@")
-PARAMETER = re.compile(r"(?<=[?&#])([^=&#\s]+)=([^&#\s'\"]*?)(?=[:;,.)]*(?:[&#\s'\"]|$))")
+PARAMETER = re.compile(r"(?<=[?&#])([^=?&#\s]+)=([^&#\s'\"]*)")
 LONG = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
@@ -29,4 +29,6 @@ def _url(found: re.Match[str]) -> str:
 
 
 def _parameter(found: re.Match[str]) -> str:
-    return found[0] if found[1].lower() in SPOKEN or not found[2] else f"{found[1]}={HIDDEN}"
+    name, value = found.groups()
+    secret = value.rstrip(":;,.)")  # what stands behind it is the sentence's
+    return found[0] if name.lower() in SPOKEN or not secret else f"{name}={HIDDEN}{value[len(secret) :]}"
