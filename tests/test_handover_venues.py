@@ -57,10 +57,14 @@ def test_beside_a_recorder(name: str, tmp_path: Path, wait_for: Callable[..., An
             wait_for(lambda: recorder.status().packets > moment and any(tmp_path.glob("*/*.pcapng*")), 10, "packets")
             handover = Handover(Recording(tmp_path))
             own = feed(venue, lines, f"over-{os.getpid()}")
-            with Handler(own, handover=handover) as handler, attach(own.shm.name) as segment:
+            with (
+                Handler(own, handover=handover) as handler,
+                attach(own.shm.name) as segment,
+                attach(own.shm.name) as watching,  # a Book is one thread's
+            ):
                 handler.start()
                 books = [segment.book(symbol, timeout=10) for symbol in symbols]
-                with watched(truth, books, markets):
+                with watched(truth, [watching.book(symbol, timeout=10) for symbol in symbols], markets):
                     wait_for(lambda: handover.receiver.state == "present", 15, "the present")
                     wait_for(lambda: all(book.state is Quality.LIVE for book in books), 15, "LIVE books")
                     seen = truth.live
@@ -95,10 +99,14 @@ def test_behind_a_recording_that_has_ended(name: str, tmp_path: Path, wait_for: 
         wait_for(lambda: all(venue.dialect.numbers[s] != numbers[s] for s in symbols), 5, "updates that nobody sees")
         handover = Handover(Recording(tmp_path))
         own = feed(venue, 1, f"over-{os.getpid()}")
-        with Handler(own, handover=handover) as handler, attach(own.shm.name) as segment:
+        with (
+            Handler(own, handover=handover) as handler,
+            attach(own.shm.name) as segment,
+            attach(own.shm.name) as watching,
+        ):
             handler.start()
             books = [segment.book(symbol, timeout=10) for symbol in symbols]
-            with watched(truth, books, markets):
+            with watched(truth, [watching.book(symbol, timeout=10) for symbol in symbols], markets):
                 wait_for(lambda: all(book.state is Quality.LIVE for book in books), 15, "LIVE books")
                 last = settled(venue)
                 for book in books:
