@@ -66,8 +66,9 @@ def check(
 
     Each recorded day (a folder with a manifest) is checked by itself, all captures without one together, merged in
     time order: lines may lie in different files. Nothing is decoded: the sequence numbers of the session protocol
-    tell. Exit code 0: nothing was lost for good; 1: something was, or a file is missing, changed or damaged, or, with
-    --books, a book is not as it was when the day was recorded: channel, message, symbol and level are named.
+    tell; of JSON texts their books, played as live. Exit code 0: nothing was lost for good; 1: something was, or a file
+    is missing, changed or damaged, or, with --books, a book is not as it was when the day was recorded: channel,
+    message, symbol and level are named.
     """
     from feedhandler import check as checking
     from feedhandler import picture
