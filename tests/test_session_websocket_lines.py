@@ -13,8 +13,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -27,9 +28,9 @@ from feedhandler.session import framing
 from feedhandler.session._websocket import WebSocketFraming
 from feedhandler.session.control_line import ControlLine
 from feedhandler.session.resync import Kind
-from feedhandler.session.websocket import BrokenError
+from feedhandler.session.websocket import BrokenError, Target
 from feedhandler.session.websocket_control import ChannelControl, WebSocketControl
-from feedhandler.session.websocket_lines import Confirmations, VenueLine
+from feedhandler.session.websocket_lines import Attempt, Confirmations, VenueLine
 from feedhandler.simulate.venues import serve
 from feedhandler.simulate.venues.faults import Limits, VenueFault, VenueFaults
 
@@ -411,6 +412,28 @@ def test_a_control_line_without_room_may_have_any_descriptor() -> None:
         ours.close()
         theirs.close()
         receiver.close()
+
+
+def test_a_venues_limit_of_messages_holds_where_no_more_may_be_read_before_the_hand_over() -> None:
+    """As where the first of hundreds of streams bring more than there is room for before the last are asked for."""
+
+    class Full:
+        received = b""
+
+        def __init__(self) -> None:
+            self.at: list[float] = []
+
+        def send(self, data: bytes) -> None:
+            self.at.append(time.monotonic())
+
+    known = replace(venue("bitstamp"), limits=replace(venue("bitstamp").limits, messages=2, messages_s=0.06))
+    feed = known.feed(("btcusd", "ethusd"))
+    attempt, full = Attempt(Target("wss://localhost"), known, feed, None, -1), Full()
+    attempt._subscribe(cast(Any, full))
+    assert len(full.at) == 4 and full.at[2] - full.at[1] >= 0.06
+    attempt.cancel()
+    with pytest.raises(BrokenError, match="given up"):
+        attempt._subscribe(cast(Any, Full()))
 
 
 def test_an_answer_without_room_is_asked_for_again(wait_for: Callable[..., Any]) -> None:

@@ -171,7 +171,9 @@ class Attempt(threading.Thread):
         for number, text in enumerate(texts, 1):
             opened.send(frames.text(text))
             if limits.messages and number % limits.messages == 0 and number < len(texts):
-                self._listen(opened, ears, confirmed, time.monotonic() + limits.messages_s)
+                pause = time.monotonic() + limits.messages_s
+                self._listen(opened, ears, confirmed, pause)
+                self._sit_out(pause)
         end = time.monotonic() + CONFIRM_S
         self._listen(opened, ears, confirmed, end)
         if not confirmed.done and len(opened.received) <= self._room:
@@ -186,6 +188,13 @@ class Attempt(threading.Thread):
             data = opened.receive(min(LOOK_S, end - now))
             if data is not None:
                 self._hear(confirmed, ears.feed(data))
+
+    def _sit_out(self, end: float) -> None:
+        """What is left of a pause where no more may be read here: the venue's limit of messages holds all the same."""
+        while (left := end - time.monotonic()) > 0:
+            if self._cancelled:
+                raise BrokenError("given up", Cause.STOPPED)
+            time.sleep(min(LOOK_S, left))
 
     def _hear(self, confirmed: Confirmations, found: list[tuple[dict[str, Any], list[bytes]]]) -> None:
         for fields, texts in found:
