@@ -167,7 +167,11 @@ def test_life_texts_say_whence_and_when(wait_for: Callable[..., Any]) -> None:
     assert all(began <= text["at"] <= time.time_ns() for text in texts)
 
 
-def test_a_recorder_has_every_book_fetched_with_each_connection(wait_for: Callable[..., Any]) -> None:
+def test_a_recorder_has_every_book_fetched_with_each_connection(
+    wait_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wait in ("RETRY_S", "RETRY_MAX_S"):  # of books that do not last; these did
+        monkeypatch.setattr(f"feedhandler.session.resync.{wait}", 1000.0)
     with world("binance", wishes=False, depth=100) as (served, made):
         wait_for(lambda: len(made.answers("depth")) >= len(served.symbols), what="snapshots")
         assert {answer["symbol"] for answer in made.answers("depth")} == set(served.symbols)

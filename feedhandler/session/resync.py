@@ -138,6 +138,11 @@ class ResyncControl:
         for wanted in [w for w in self._open if w.subscribe and w.line == line]:
             del self._open[wanted]
 
+    def anew(self) -> None:
+        """Forget all that was wanted and had: what is wanted from here on has other reasons."""
+        self._open.clear()
+        self._had.clear()
+
     def _begin(self, wanted: Wanted, now: float) -> None:
         """At once, unless it was had a short while ago and did not last (no room, a checksum that is never right)."""
         had = self._had.pop(wanted, None)

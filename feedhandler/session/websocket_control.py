@@ -250,8 +250,8 @@ class ChannelControl:
         self.resync.forget(number)
         self._nudge, self._nudges = now + NUDGE_S, 0
         if self._wishes is None and self.venue.snapshots == "rest":
-            wishes = [Wanting(Kind.SNAPSHOT, n) for n in range(1, len(self.feed.symbols) + 1)]
-            self.resync.take([*(Wanting(Kind.OVER, wish.instrument) for wish in wishes), *wishes], now)
+            self.resync.anew()  # else they would wait, as for books that do not last
+            self.resync.take([Wanting(Kind.SNAPSHOT, n) for n in range(1, len(self.feed.symbols) + 1)], now)
 
     def _nudge_all(self, now: float) -> None:
         """Books that have not begun: nobody wishes for what nothing has come of."""
