@@ -129,6 +129,26 @@ def test_with_all_lines_lost_every_book_is_stale_until_a_change_continues_it() -
     ]
 
 
+@pytest.mark.parametrize("lines", [1, 2])
+def test_what_waited_of_a_lost_connection_proves_no_book(lines: int) -> None:
+    world = World("binance", lines)
+    other = lines - 1
+    world.life(0, "CONNECTED")
+    world.say(0, change(99, 100), change(5, 6, "ETHUSDT"))
+    world.cut(0)
+    world.connect(0)
+    world.say(other, change(9, 9, "ETHUSDT"))
+    world.life(other, "CONNECTED")
+    for symbol, last in (("BTCUSDT", 99), ("ETHUSDT", 5)):
+        world.control(snapshot(last, symbol))  # asked for before: what came between the connections is not in it
+        assert world.state(symbol) == (Quality.STALE, Reason.SNAPSHOT) and bid(world, symbol) == last + 1
+    world.say(other, change(101, 102))
+    assert world.state("BTCUSDT") == LIVE and bid(world) == 102
+    assert world.state("ETHUSDT")[0] == Quality.STALE
+    world.control(snapshot(8, "ETHUSDT"))
+    assert world.state("ETHUSDT") == LIVE and bid(world, "ETHUSDT") == 9
+
+
 def planned(world: World) -> None:
     """Another connection takes the line from one that is up, as planned."""
     world.life(0, "CONNECTED")

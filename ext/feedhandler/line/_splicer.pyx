@@ -36,7 +36,7 @@ subscriptions confirmed, and the new one then takes the line from the old. Numbe
 numbers (stamps: those that the new one's first packet joins; a book without a change there is DOUBTED behind it).
 
 *Loss.* A lost connection takes away what it covered. A book which no connection covers any more is DOUBTED: STALE until a
-change continues it or a snapshot comes. An unreadable text is a loss for all the books that only its line covers.
+change of one that is there continues it or a snapshot comes. An unreadable text is a loss for all the books that only its line covers.
 
 All that happens to many books at once is done by a sweep over the instruments, inside take(), one notice at a time.
 """
@@ -468,7 +468,7 @@ cdef class Splicer(Coverage):
         if self.rule == RULE_STAMPS:
             self.mark_text(k)
         book.last = self.head.last
-        if book.state == BOOK_DOUBTED:
+        if book.state == BOOK_DOUBTED and self.proven(k, book.last):    # else it waited, and what brought it is over
             self.channel.counters[CH_RECOVERED] += book.gap
             self.prove(k)
         if self.held_texts.rows[k].first != <uint64_t> -1:
