@@ -107,10 +107,10 @@ class HandledVenueLine(VenueLine):
         return self._attempt is not None and self._attempt.confirmed and self.books.live()
 
     def announced(self) -> bool:
-        """The line stage has heard it on the control line."""
+        """The line stage has heard it on the control line, and the connection that it is about has been taken."""
         stands = int(self.record["connection"]), int(self.record["connection_reason"])
         known = stands == (records.Connection.SYNCHRONIZING, records.Cause.PLANNED)
-        return known and not (self.down() or self.framing.violation or self.framing.close_code)
+        return known and self.taken() and not (self.down() or self.framing.violation or self.framing.close_code)
 
     def whole(self) -> bool:
         return self.books.whole()

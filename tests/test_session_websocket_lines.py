@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -33,6 +34,7 @@ from feedhandler.session.websocket_control import ChannelControl, WebSocketContr
 from feedhandler.session.websocket_lines import Attempt, Confirmations, VenueLine
 from feedhandler.simulate.venues import serve
 from feedhandler.simulate.venues.faults import Limits, VenueFault, VenueFaults
+from feedhandler.streams import HandledVenueLine
 
 
 class PlainLine(VenueLine):
@@ -463,6 +465,20 @@ def test_half_open_silence_is_stale_and_dead_and_then_another_connection(wait_fo
         (0, "DEAD", "silent"),
         (0, "DISCONNECTED", "silent"),
     ]
+
+
+def test_a_line_is_taken_over_only_from_a_connection_that_the_hot_thread_has() -> None:
+    """Until then its framing would be begun anew under the one before, which still flows."""
+    ours, there = socket.socketpair()
+    with ours, there, stream.receiver(1) as receiver:
+        line: Any = object.__new__(HandledVenueLine)
+        line.number, line.receiver, line.connections = 0, receiver, 0
+        line.framing = SimpleNamespace(violation="", close_code=0)
+        line.record = {"connection": Connection.SYNCHRONIZING, "connection_reason": Cause.PLANNED}
+        assert receiver.connect(0, ours.fileno())
+        assert not line.announced()
+        receiver.drain()
+        assert line.announced()
 
 
 def test_a_replacement_is_made_before_the_old_one_is_broken(wait_for: Callable[..., Any]) -> None:

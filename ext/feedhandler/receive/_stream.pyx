@@ -3,7 +3,8 @@
 The control thread connects and logs in; then it hands the descriptor over through the line's mailbox, one word that it
 may fill when it is empty and that only the polling thread empties. Bytes that the login read too far come first. A
 poll() gives at most one run of a line, and takes over a new connection only before that: all bytes of a run are of the
-connection that `LineStatus.connections` counts. A connection that ends leaves its line down, the reason in
+connection that `LineStatus.connections` counts. One that takes the place of a connection that is still open is taken over
+when nothing of that one waits any more. A connection that ends leaves its line down, the reason in
 `LineStatus.error`, and nothing else happens until the next one comes.
 
 The polling thread works on a duplicate of the descriptor; the control thread keeps its own, to write, and to end the
@@ -135,7 +136,7 @@ cdef class StreamReceiver(Receiver):
 
         `tls`: the connection's, after its handshake; from now on the polling thread's alone. False when the connection
         handed over before is not taken yet: try again. The caller keeps `fd`. Takes the place of a connection that is
-        still open.
+        still open, behind what has come of it by then.
         """
         cdef Connection *own = &self.table[self.check(line)]
         cdef int copy, granted = 0
@@ -213,7 +214,14 @@ cdef class StreamReceiver(Receiver):
             own = &self.table[line]
             got = 0
             box = fh_mailbox_look(&own.mailbox)
-            if box > 0:
+            if box > 0 and own.fd >= 0:             # all that has come of the one before goes first
+                got = self.receive(line, &error)
+                if got < 0:
+                    self.down(line, error)
+                    alive += 1                      # the next poll() takes the new one
+                    continue
+                out[n].data = own.buffer
+            if box > 0 and got == 0:
                 got = self.take_over(line, box)
                 out[n].data = own.first
             self.flush(line)
