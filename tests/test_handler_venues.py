@@ -18,6 +18,7 @@ from feedhandler.counters import LINE
 from feedhandler.decode import protocols
 from feedhandler.handler import Handler
 from feedhandler.records import ALL_INSTRUMENTS, Action, Cause, Connection, Flag, Quality
+from feedhandler.session import websocket_life
 from feedhandler.simulate.venues import NAMES, serve
 from feedhandler.simulate.venues.faults import VenueFault, VenueFaults
 
@@ -176,7 +177,10 @@ def test_a_channel_whose_control_fails_says_so_and_goes_on_until_it_needs_it(wai
 
 
 @pytest.mark.parametrize("venue", ["binance", "binance_usdm"])
-def test_a_planned_replacement_of_the_only_line_leaves_its_books_live(venue: str, wait_for: Callable[..., Any]) -> None:
+def test_a_planned_replacement_of_the_only_line_leaves_its_books_live(
+    venue: str, wait_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(websocket_life, "OVERLAP_S", 0.05)
     with running(venue) as run:
         wait_for(run.live, what="all books LIVE")
         wait_for(lambda: run.line(0) == (Connection.CONNECTED, Cause.SUBSCRIBED), what="CONNECTED")

@@ -291,6 +291,14 @@ def test_a_replacement_takes_over_as_soon_as_it_is_announced() -> None:
     assert (link.closed, link.handed, life.replaced, life.connections) == ([], 2, 1, 2)
 
 
+def test_both_flow_for_a_while_before_a_replacement_takes_over() -> None:
+    link, life, now = taking(heard=True)
+    life.step(now + 0.4)
+    assert (link.closed, link.handed) == ([], 1)
+    life.step(now + 0.6)
+    assert (link.closed, link.handed, life.replaced) == ([], 2, 1)
+
+
 def test_a_replacement_that_nobody_hears_of_comes_with_the_old_ones_end() -> None:
     link, life, now = taking(heard=False)
     life.step(now + 1.1)
@@ -314,7 +322,7 @@ def test_the_old_one_ends_before_its_replacement_has_taken_over() -> None:
 def test_a_replacement_that_cannot_take_over_leaves_the_old_one_alone() -> None:
     link, life, now = taking(heard=True)
     link.refuses = BrokenError("no descriptors", Cause.LOST)
-    life.step(now + 0.1)
+    life.step(now + 0.6)
     assert link.path == [(C.CONNECTED, Cause.HEARD)]
     assert (link.closed, link.handed, link.cancelled, life.replaced) == ([], 1, 1, 0)
     link.refuses = None

@@ -13,8 +13,9 @@ A machine without sockets, clock and thread: `step(now)` does what is due and sa
 the world and does to it is a `Link`. Times are seconds of any clock that does not step back.
 
 A planned reconnect (the venue cuts connections after a day, or asks for a new one) makes before it breaks: the new
-connection is dialled, subscribed and confirmed while the old one flows; then the new one takes its place, at once where
-the hot thread can do that and has heard of it, else with the old one's end.
+connection is dialled, subscribed and confirmed while the old one flows; then the new one takes its place, where the hot
+thread can do that and has heard of it, else with the old one's end. Both flow for a while before: what was sent on the
+old one before the new one was subscribed may be late, and no book would show that it is missing until its next change.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ __all__ = ["BACKOFF", "Life", "Link", "Wait"]
 
 PLANNED_EARLY = (0.90, 0.97)  # of a connection's lifetime: when it is replaced
 SETTLED_S = 30.0  # a connection that lasted so long was a good one: the next failure is a first one
+OVERLAP_S = 0.5  # of both connections, before one takes the line from the other: longer than TCP needs to send again
 TAKE_S = 1.0  # for the hot thread to have heard that the line will be taken over
 PACE_S = 0.1  # until the venue's limit of attempts is looked at again
 POLL_S = 0.01  # between two looks at what another thread does
@@ -162,7 +164,8 @@ class Life:
         self._dialling = False
         self._late = NEVER  # the end of patience with the attempt
         self._ready = False  # it is to take the place of the one that is up, as soon as that is down
-        self._taking = False  # or sooner: as soon as that is announced
+        self._taking = False  # or sooner: as soon as that is announced,
+        self._overlapped = NEVER  # and both have flowed until then
         self._plan = NEVER  # when the connection is to be replaced
         self._count, self._heard, self._pinged, self._asked, self._since = 0, 0.0, 0.0, 0.0, 0.0
         self._plan_again = 0.0  # after a replacement that failed: not before
@@ -228,7 +231,7 @@ class Life:
                 if self._up:
                     self._dialling, self._ready = False, True
                     if self.link.takes_over():
-                        self._taking, self._late = True, now + TAKE_S
+                        self._taking, self._overlapped, self._late = True, now + OVERLAP_S, now + TAKE_S
                         self._turn(Connection.SYNCHRONIZING, Cause.PLANNED, "a new connection takes over")
                     else:
                         self.link.close(1000, "replaced")
@@ -246,7 +249,7 @@ class Life:
     def _take(self, now: float) -> None:
         """The new connection in the place of the one that is up."""
         try:
-            if self.link.announced() and self._hand_over(now):
+            if now >= self._overlapped and self.link.announced() and self._hand_over(now):
                 self.replaced += 1
                 return
         except BrokenError as error:
