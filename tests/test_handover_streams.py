@@ -170,6 +170,7 @@ def test_beside_a_recorder_of_the_session(
             handler.start()
             channel = handler.segment.channels[0]
             wait_for(lambda: channel["reason"] == Reason.SESSION_ENDED, what=Why(handler, MARKET.messages))
+            assert handler.wait(20)  # the channel's word comes before the event that tells of it
             assert channel["quality"] == Quality.LIVE
             assert handover.progress().played > 0
             assert np.array_equal(events_of(handler), lossless[1])
