@@ -47,6 +47,8 @@ def serve(size: int, certificate: str = "", key: str = "") -> None:
     run = block(size)
 
     def blast(connection: socket.socket) -> None:
+        # segments as large with TLS as without, or each record wakes the client: its sleeps would be measured
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         while True:
             connection.sendall(run)
 
