@@ -77,9 +77,10 @@ def test_beside_a_recorder(name: str, tmp_path: Path, wait_for: Callable[..., An
                 assert not truth.wrong, truth.wrong[0]
                 assert handover.progress().played > 0 and handler.error is None
                 counts = handler.status()["connections"][name]["resync"]
-                if name in NUMBERED:
-                    assert counts["wanted"] == 0, counts
+                if name == "bitstamp":  # stamps cannot continue: a first change that was not recorded needs a snapshot
+                    assert counts["wanted"] <= len(symbols), counts
                 if name.startswith("binance"):
+                    assert counts["wanted"] == 0, counts
                     assert handler.segment.channels[0]["counters"][GAPS] == 0
                     found = trades(handler)
                     assert found and all(b == a + 1 for each in found.values() for a, b in itertools.pairwise(each))
