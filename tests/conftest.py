@@ -137,9 +137,20 @@ def _resident_pages() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1])
 
 
-def pytest_collection_finish() -> None:
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if "FEEDHANDLER_SANITIZE" in os.environ:
+        _fewer_examples(session.items)
     gc.collect()
     gc.freeze()  # what is imported now stays; looking at it again and again would be most of a collection
+
+
+def _fewer_examples(items: list[pytest.Item]) -> None:
+    """Under the sanitizers a third of each property's examples: they look for what the plain build cannot see."""
+    for test in {getattr(item, "function", None) for item in items}:
+        asked = getattr(test, "_hypothesis_internal_use_settings", None)
+        if asked is not None:
+            fewer = hypothesis.settings(asked, max_examples=max(asked.max_examples // 3, 10))
+            vars(test)["_hypothesis_internal_use_settings"] = fewer
 
 
 def pytest_unconfigure() -> None:
