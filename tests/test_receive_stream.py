@@ -87,6 +87,18 @@ def test_one_run_of_a_line_per_poll_so_that_each_belongs_to_one_connection(serve
         assert receiver.counts(0)["reconnects"] == 1
 
 
+def test_what_came_behind_a_run_that_took_all_goes_before_the_next_connection(server: Server) -> None:
+    with stream.receiver(1) as receiver:
+        first, there = server.pair()
+        receiver.connect(0, first.fileno())
+        there.sendall(b"run")
+        assert [data for _, _, data in receiver.drain(1)] == [b"run"]
+        there.sendall(b"late")
+        second, _ = server.pair()
+        assert receiver.connect(0, second.fileno(), b"next")
+        assert [data for _, _, data in receiver.drain()] == [b"late", b"next"]
+
+
 def test_the_other_side_closes_and_a_new_connection_comes(server: Server, wait_for: Waiting) -> None:
     with stream.receiver(1) as receiver:
         client, there = server.pair()

@@ -265,6 +265,18 @@ def test_connections_take_each_others_place_under_a_polling_thread(
 # ---- sending --------------------------------------------------------------------------------------------------------
 
 
+def test_what_came_behind_a_run_that_took_all_goes_before_the_next_connection(
+    pairs: Pairs, receiver: StreamReceiver, authority: Authority, wait_for: Waiting
+) -> None:
+    _, there, _ = handed(pairs, receiver, authority)
+    there.send(b"run")
+    assert [data for _, _, data in wait_for(lambda: receiver.drain(1))] == [b"run"]
+    there.send(b"late")
+    second, _ = pairs.raw()
+    assert receiver.connect(0, second.fileno(), b"next")
+    assert [data for _, _, data in receiver.drain()] == [b"late", b"next"]
+
+
 @pytest.fixture(params=["plain", "tls"])
 def talking(
     request: pytest.FixtureRequest, pairs: Pairs, receiver: StreamReceiver, authority: Authority

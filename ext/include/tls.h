@@ -43,7 +43,7 @@ static ssize_t fh_tls_fill(struct fh_tls *t)
         t->begin = 0;
         got = recv(t->fd, t->buffer + t->ready, FH_TLS_READ_BUFFER - t->ready, MSG_DONTWAIT);
         if (got >= 0) {
-            t->drained = t->once && got > 0 && got < FH_TLS_READ_BUFFER - (ssize_t)t->ready;
+            t->drained = got > 0 && got < FH_TLS_READ_BUFFER - (ssize_t)t->ready;
             t->received = got > 0;
             t->eof = got == 0;
             t->ready += (uint32_t)got;
@@ -202,11 +202,7 @@ static int fh_tls_waits(struct fh_tls *t)
 static int64_t fh_tls_receive(struct fh_tls *t, uint8_t *out, uint32_t room)
 {
     uint32_t total = 0;
-    if (t->drained && !t->more) {             /* no call just to hear EAGAIN */
-        t->drained = 0;
-        return 0;
-    }
-    t->received = 0;
+    t->received = t->drained = 0;
     while (total < room && t->end == FH_TLS_OPEN) {
         int got;
         t->blocked = 0;

@@ -23,7 +23,7 @@ struct fh_tls {
     int fd;
     int once;                           /* one receive call a turn: the polling thread's way */
     int received;                       /* ... and this turn has made its own */
-    int drained;                        /* ... which took all there was */
+    int drained;                        /* ... and it took all there was */
     int blocked;                        /* the socket had nothing, or no room */
     int eof;
     int alert;                          /* the last that the other side sent; 0 is close_notify */

@@ -225,6 +225,10 @@ cdef class StreamReceiver(Receiver):
                 got = self.take_over(line, box)
                 out[n].data = own.first
             self.flush(line)
+            if got == 0 and own.drained:            # no call just to hear EAGAIN
+                own.drained = False
+                alive += 1
+                continue
             if got == 0 and own.fd >= 0:
                 got = self.receive(line, &error)
                 if got < 0:
@@ -282,14 +286,12 @@ cdef class StreamReceiver(Receiver):
         cdef int64_t got
         if own.tls != NULL:
             got = tls_receive(own.tls, own.buffer, self.buffer_bytes)
+            own.drained = own.tls.drained and not own.tls.more
             error[0] = own.tls.error
             return got
-        if own.drained:                         # no call just to hear EAGAIN
-            own.drained = False
-            return 0
         got = recv(own.fd, own.buffer, self.buffer_bytes, MSG_DONTWAIT)
+        own.drained = 0 < got < self.buffer_bytes
         if got > 0:
-            own.drained = got < self.buffer_bytes
             return got
         if got < 0 and (errno == EAGAIN or errno == EINTR):
             return 0

@@ -12,6 +12,7 @@ cdef extern from "tls_state.h" nogil:
         ssl_session_st *latest
         int fd
         int once
+        int drained             # this turn's receive call took all there was
         int blocked
         int more                # plain bytes may wait inside: poll again without waiting for the socket
         int end
