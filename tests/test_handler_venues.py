@@ -157,7 +157,9 @@ def test_a_replaced_connection_leaves_books_right(venue: str, wait_for: Callable
         wait_for(run.settled, what="the venue's books")
 
 
-def test_a_channel_whose_control_fails_says_so_and_goes_on_until_it_needs_it(wait_for: Callable[..., Any]) -> None:
+def test_a_channel_whose_control_fails_says_so_and_goes_on_until_it_needs_it(
+    wait_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fault(now: float) -> float:
         raise RuntimeError("a fault of ours, at wss://host/?token=abc")
 
@@ -165,7 +167,7 @@ def test_a_channel_whose_control_fails_says_so_and_goes_on_until_it_needs_it(wai
         wait_for(run.live, what="all books LIVE")
         wait_for(lambda: run.line(0) == (Connection.CONNECTED, Cause.SUBSCRIBED), what="CONNECTED")
         assert run.handler._websockets is not None
-        run.handler._websockets.channels[0].step = fault  # type: ignore[method-assign]
+        monkeypatch.setattr(run.handler._websockets.channels[0], "step", fault)
         wait_for(lambda: run.line(0) == (Connection.CONNECTED, Cause.STOPPED), what="the line table says so")
         status = run.handler.status()
         assert status["connections"]["crypto"]["led"] is False

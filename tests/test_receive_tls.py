@@ -22,30 +22,13 @@ from tests.authority import Authority
 from tests.conftest import Processes
 from tests.required import unavailable
 from tests.stream_reading import Waiting, collect, polled
-from tests.tls_pairs import Pairs, ServerEnd, either_gcm
+from tests.tls_pairs import Pairs, ServerEnd, authority, either_gcm, pairs
 
-__all__ = ["either_gcm"]
+__all__ = ["authority", "either_gcm", "pairs"]
 
 DOWN, UP = 0, 1
 Typing = Callable[[str], None]
 Server = Callable[[str], tuple[int, Typing, Typing]]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def context(authority: Authority) -> ssl.SSLContext:
-    return authority.server_context()
-
-
-@pytest.fixture
-def pairs(context: ssl.SSLContext) -> Iterator[Pairs]:
-    made = Pairs(context)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import re
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from hypothesis import strategies as st
 from feedhandler.receive._tls import aes_gcm
 from feedhandler.receive.tls import Tls, TlsError, library
 from tests.authority import Authority
-from tests.tls_pairs import Pairs, either_gcm
+from tests.tls_pairs import Pairs, authority, either_gcm, pairs
 
-__all__ = ["either_gcm"]
+__all__ = ["authority", "either_gcm", "pairs"]
 pytestmark = pytest.mark.usefixtures("either_gcm")
 
 # McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, those with an IV of 96 bits: test case, key, IV,
@@ -51,18 +50,6 @@ SUITES = [
     ("TLSv1_2", "ECDHE-ECDSA-AES128-GCM-SHA256"),
     ("TLSv1_2", "ECDHE-ECDSA-AES256-GCM-SHA384"),
 ]
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def pairs(authority: Authority) -> Iterator[Pairs]:
-    made = Pairs(authority.server_context())
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: str(case[0]))

@@ -3,7 +3,6 @@
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,19 +10,9 @@ import pytest
 from feedhandler.errors import ConfigError, ReceiverError
 from feedhandler.receive.tls import Tls, TlsError, library
 from tests.authority import Authority
-from tests.tls_pairs import Pairs
+from tests.tls_pairs import Pairs, authority, pairs
 
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture
-def pairs(authority: Authority) -> Iterator[Pairs]:
-    made = Pairs(authority.server_context())
-    yield made
-    made.close()
+__all__ = ["authority", "pairs"]
 
 
 def refused(pairs: Pairs, tls: Tls, context: ssl.SSLContext | None = None) -> TlsError:

@@ -3,7 +3,7 @@
 import itertools
 import json
 import socket
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -34,7 +34,7 @@ class Receiver:
 class World:
     def __init__(self) -> None:
         self.receiver = Receiver()
-        self.line = ControlLine(3, self.receiver, framing("websocket"))  # type: ignore[arg-type]
+        self.line = ControlLine(3, cast(Any, self.receiver), framing("websocket"))
         self.line.open()
 
     def texts(self) -> list[Any]:

@@ -347,7 +347,7 @@ def test_a_channel_that_raises_keeps_no_other_from_anything(wait_for: Callable[.
     bad, good = FakeChannel("bad", ("step", "linger", "abandon", "stop", "close")), FakeChannel("good")
     notes: list[str] = []
     receiver = stream.receiver(1)
-    control = WebSocketControl(receiver, [bad, good], notes.append)  # type: ignore[list-item]
+    control = WebSocketControl(receiver, cast(Any, [bad, good]), notes.append)
     control.start()
     wait_for(lambda: "linger" in bad.did, what="the fault")
     steps = good.did.count("step")
@@ -380,7 +380,9 @@ def test_an_answer_that_raises_is_its_own_channels_fault(wait_for: Callable[...,
         wait_for(lambda: made.lives[-1] == (0, "DISCONNECTED", "stopped"), what="the end")
 
 
-def test_a_channel_that_is_led_no_more_ends_what_says_nothing(wait_for: Callable[..., Any]) -> None:
+def test_a_channel_that_is_led_no_more_ends_what_says_nothing(
+    wait_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Half-open, its books would be LIVE for ever; what answers pings goes on."""
     with world("bitstamp", beat_s=0.2) as (served, made):
         wait_for(made.connected, what="CONNECTED")
@@ -390,7 +392,7 @@ def test_a_channel_that_is_led_no_more_ends_what_says_nothing(wait_for: Callable
         pinged = made.lines[0].received()
         wait_for(lambda: made.lines[0].received() > pinged + 3, what="pongs")
         assert made.lives[-1] == (0, "CONNECTED", "stopped")
-        made.lines[0].received = lambda: pinged  # type: ignore[method-assign]
+        monkeypatch.setattr(made.lines[0], "received", lambda: pinged)
         wait_for(lambda: made.lives[-1] == (0, "DISCONNECTED", "stopped"), what="the end")
 
 
@@ -408,11 +410,11 @@ def test_a_control_line_without_room_may_have_any_descriptor() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     ours, theirs = socket.socketpair()
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2048), limits[1]))
-    receiver, channel, notes = stream.receiver(1), FakeChannel("full"), list[str]()
+    receiver, channel, notes = stream.receiver(1), cast(Any, FakeChannel("full")), list[str]()
     try:
         with socket.socket(fileno=fcntl.fcntl(ours, fcntl.F_DUPFD, 1500)) as high:
-            channel.socket, channel.flush = high, lambda: False  # type: ignore[assignment, method-assign]
-            WebSocketControl(receiver, [channel], notes.append)._wait(0.01)  # type: ignore[list-item]
+            channel.socket, channel.flush = high, lambda: False
+            WebSocketControl(receiver, [channel], notes.append)._wait(0.01)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         ours.close()
@@ -442,15 +444,16 @@ def test_a_venues_limit_of_messages_holds_where_no_more_may_be_read_before_the_h
         attempt._subscribe(cast(Any, Full()))
 
 
-def test_an_answer_without_room_is_asked_for_again(wait_for: Callable[..., Any]) -> None:
+def test_an_answer_without_room_is_asked_for_again(
+    wait_for: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with world("bitstamp") as (_, made):
         wait_for(made.connected, what="CONNECTED")
-        line, say = made.control.control, made.control.control.say
-        line.say = lambda text: False  # type: ignore[method-assign]
-        made.wishes.append(FakeWish(Kind.SNAPSHOT, 2))
-        wait_for(lambda: made.control.resync.counts["again"], what="the failure")
-        assert any("no room" in note for note in made.notes)
-        line.say = say  # type: ignore[method-assign]
+        with monkeypatch.context() as without_room:
+            without_room.setattr(made.control.control, "say", lambda text: False)
+            made.wishes.append(FakeWish(Kind.SNAPSHOT, 2))
+            wait_for(lambda: made.control.resync.counts["again"], what="the failure")
+            assert any("no room" in note for note in made.notes)
         wait_for(lambda: made.answers("depth"), what="the snapshot")
 
 

@@ -6,12 +6,13 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from feedhandler.receive.tls import Tls
+from tests.authority import Authority
 
 
 @pytest.fixture(params=["", "openssl"], ids=["gcm", "gcm of OpenSSL"])
@@ -114,3 +115,15 @@ class Pairs:
     def close(self) -> None:
         for each in self._open:
             each.close()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def pairs(authority: Authority) -> Iterator[Pairs]:
+    made = Pairs(authority.server_context())
+    yield made
+    made.close()
