@@ -33,6 +33,7 @@ __all__ = [
     "LAST_TRADE",
     "LEVEL",
     "LINE",
+    "NO_LINE",
     "PART",
     "PRICE_NONE",
     "RING",
@@ -54,6 +55,8 @@ __all__ = [
 ALL_INSTRUMENTS = 0
 PRICE_NONE = -(2**63)
 SIZE_REST = 2**64 - 1
+NO_LINE = 255
+"""Event.line of what no line brought: a reset, a gap."""
 
 
 class Action(IntEnum):

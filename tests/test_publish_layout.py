@@ -71,6 +71,7 @@ def test_every_declared_constant_is_known_by_name() -> None:
     assert {name: int(value) for name, value in numbers.items()} == {n: CONSTANTS[n] for n in numbers}
     assert CONSTANTS.keys() - numbers.keys() == {"PRICE_NONE", "SIZE_REST", "SEGMENT_MAGIC"}
     assert (CONSTANTS["PRICE_NONE"], CONSTANTS["SIZE_REST"]) == (records.PRICE_NONE, records.SIZE_REST)
+    assert CONSTANTS["NO_LINE"] == records.NO_LINE
     assert CONSTANTS["SEGMENT_MAGIC"] == int.from_bytes(b"FEEFSHM1", "little")
     assert CONSTANTS["HISTOGRAMS"] == len(HISTOGRAMS)
 

@@ -13,18 +13,14 @@ import numpy as np
 from feedhandler import decode
 from feedhandler.check.report import BookCheck, Finding
 from feedhandler.counters import CHANNEL
-from feedhandler.decode._text import TextDecoder
-from feedhandler.records import Action, Flag, Quality, Reason
+from feedhandler.records import NO_LINE, Action, Flag, Quality, Reason
 
 if TYPE_CHECKING:
     from feedhandler.handler import Handler
     from feedhandler.recording import Recording, Window
 
-NO_LINE = 255  # Event.line of what no line brought
 RING = 1 << 20  # events: more than a turn of the shard can bring
 COUNTED = ("gaps", "missing", "recovered", "checksum", "malformed", "held_full")
-NUMBERED = (1, 2)  # TextDecoder.rule: RULE_RANGES, RULE_CHAIN
-SUMMED = ("kraken",)
 ENDING_NS = 5_000_000_000  # LINE_DOWN within so long of the end is the recording's own: nothing was lost by it
 
 
@@ -139,11 +135,10 @@ def _books(handler: Handler, books: dict[int, _Book], start: int) -> Iterator[Bo
 
 def _findings(handler: Handler, names: Sequence[str]) -> Iterator[Finding]:
     """What the channels' counters say."""
-    for name, channel, record, decoder in zip(
-        names, handler.config.channels, handler.segment.channels, handler.decoders, strict=False
-    ):
+    for name, channel, record in zip(names, handler.config.channels, handler.segment.channels, strict=False):
         counts = {c.name: int(record["counters"][i]) for i, c in enumerate(CHANNEL) if c.name in COUNTED}
-        assert isinstance(decoder, TextDecoder)
+        rules = decode.protocol(channel.protocol).text
+        assert rules is not None
         if counts["recovered"]:
             text = (
                 f"{counts['recovered']:,} numbers were missed for a while and came after all, on the other line or late"
@@ -162,9 +157,9 @@ def _findings(handler: Handler, names: Sequence[str]) -> Iterator[Finding]:
                 "nothing is recorded of its connections' lives, as in imported logs: what came is all that shows them"
             )
             yield Finding("note", text, name)
-        if channel.protocol in SUMMED:
+        if rules.summed:
             yield Finding("note", "its venue's checksum of the best levels was verified with every update", name)
-        elif decoder.rule not in NUMBERED:
+        elif not rules.numbered:
             yield Finding("note", "its venue numbers no changes: what the venue itself left out does not show", name)
 
 

@@ -287,10 +287,17 @@ class TextRules:
             "stamps"          rising times, onto the REST snapshot; a loss does not show
             "snapshot first"  the snapshot comes on the connection itself; a lost connection is a lost book
     types   the character under which the decoder counts a text, and the venue's name for such texts
+    summed  with each update comes the venue's checksum of the book, which is verified
     """
 
     joined: Joined
     types: Mapping[str, str]
+    summed: bool = False
+
+    @property
+    def numbered(self) -> bool:
+        """Changes are numbered: what the venue itself left out shows."""
+        return self.joined in ("ranges", "chain")
 
     def __post_init__(self) -> None:
         for letter, name in (TEXT_TYPES | dict(self.types)).items():
@@ -397,6 +404,7 @@ def texts(
     types: Mapping[str, str],
     decimals: int = 8,
     price_exponent: int = PRICE_EXPONENT,
+    summed: bool = False,
 ) -> Protocol:
     """A protocol of JSON texts over WebSockets; `time` and `symbol` are the keys under which the venue sends them."""
     return Protocol(
@@ -413,5 +421,5 @@ def texts(
         size_exponent=-8,
         price_decimals=decimals,
         size_decimals=decimals,
-        text=TextRules(joined, types),
+        text=TextRules(joined, types, summed),
     )

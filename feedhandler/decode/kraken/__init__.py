@@ -9,6 +9,7 @@ PROTOCOL = texts(
     time="time",
     symbol="pair",
     joined="snapshot first",
+    summed=True,
     types={
         "D": "book update",
         "S": "book snapshot",
