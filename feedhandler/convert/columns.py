@@ -85,6 +85,8 @@ class Names:
     """Unit of all sizes, whatever the instruments' own are."""
     size_units: list[int] = field(default_factory=lambda: [1])
     """Of each instrument: its unit of size in that; 0: it is finer."""
+    uneven: bool = False
+    """Some instrument's unit is another than that of all."""
     unfit: int = 0
     """Prices that int64 cannot hold in 1e-9, which became nulls."""
     unfit_sizes: int = 0
@@ -100,6 +102,7 @@ class Names:
             self.units.append(10**finer if finer >= 0 else 0)
             coarser = int(record["size_exponent"]) - self.size_exponent
             self.size_units.append(10**coarser if coarser >= 0 else 0)
+            self.uneven = self.uneven or finer != 0 or coarser != 0
             self.channel_of.append(int(record["channel"]))
             self.symbols.append(symbol)
             self.venues.append(venue)
@@ -111,13 +114,10 @@ class Names:
         So are blocks without instruments: a message's own fields, in the units of its protocol's table. Raises
         ConfigError for rows of an instrument whose units are finer.
         """
-        if "instrument" not in block:
+        if not self.uneven or "instrument" not in block:
             return block
-        if any(unit != 1 for unit in self.units):
-            block = self._priced(block, self._of_rows(block, self.units, "prices", PRICE_EXPONENT))
-        if any(unit != 1 for unit in self.size_units):
-            block = self._sized(block, self._of_rows(block, self.size_units, "sizes", self.size_exponent))
-        return block
+        block = self._priced(block, self._of_rows(block, self.units, "prices", PRICE_EXPONENT))
+        return self._sized(block, self._of_rows(block, self.size_units, "sizes", self.size_exponent))
 
     def _of_rows(self, block: Block, units: list[int], what: str, exponent: int) -> Array:
         of_row: Array = np.array(units, np.int64)[block["instrument"]]
