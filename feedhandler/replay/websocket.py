@@ -19,6 +19,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from feedhandler.decode.venue import Feed, venue
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.recording import RecordedLine, Recording
 from feedhandler.recording.lines import framing_of
@@ -33,8 +34,6 @@ HEAD_MOST = 1 << 16  # bytes of a request
 STOP_S = 0.05  # the longest sleep: how soon stop() is noticed
 ANSWER_S = 5.0  # how long a request waits for its answer to be played
 LEAVE_S = 1.0  # for a client to answer a close
-DIRECTORIES = ("exchangeinfo", "products", "assetpairs", "trading-pairs-info")
-"""Last words of requests for instruments; their answers are not kept in the venue's own words, so nobody waits."""
 GOING_AWAY, RESTART = 1001, 1012  # RFC 6455, section 7.4.1, and IANA's registry of close codes
 
 
@@ -98,6 +97,7 @@ class WebSocketReplay:
         self.latest_ns = 0
         """By how much the latest text was behind its time; of a pace only."""
         self._served = [self.lines.index(line) for line in served]
+        self._describing = {_describing(line.protocol) for line in served}
         self._framings = [framing_of(line) for line in self.lines]
         self._connections = [0] * len(self.lines)
         self._present: set[_Client] = set()
@@ -281,8 +281,9 @@ class WebSocketReplay:
         self.stats["requests"] += 1
         target = head.split(b" ", 2)[1].decode("latin1") if head.count(b" ") > 1 else "/"
         symbol = asked_for(target).lower()
-        describing = urlsplit(target).path.rstrip("/").rpartition("/")[2].lower() in DIRECTORIES
-        deadline = time.monotonic() + (0.0 if describing else ANSWER_S)
+        # what describes instruments is not kept in the venue's own words: nobody waits for it
+        waits = not any(urlsplit(target).path.endswith(path) for path in self._describing)
+        deadline = time.monotonic() + (ANSWER_S if waits else 0.0)
         while symbol not in self._answers and not self._over and (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), left)
@@ -292,6 +293,11 @@ class WebSocketReplay:
         fields = f"Content-Type: application/json\r\nContent-Length: {len(said)}\r\nConnection: close\r\n"
         writer.write(f"HTTP/1.1 {status}\r\n{fields}\r\n".encode() + said)
         await writer.drain()
+
+
+def _describing(protocol: str) -> str:
+    """The path of the venue's request for instruments."""
+    return urlsplit(venue(protocol).instruments(Feed((), ())).url).path
 
 
 def places(lines: list[RecordedLine]) -> list[str]:
