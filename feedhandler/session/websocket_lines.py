@@ -50,6 +50,8 @@ CAUSES = {
     Why.REQUEST: Cause.REFUSED,
 }
 
+CLOSES = {1000: Cause.CLOSED, 1005: Cause.CLOSED, 1013: Cause.OVERLOADED}
+"""Of closes that say the same whatever the venue (RFC 6455, section 7.4.1, and IANA's registry)."""
 MEANT = (
     (re.compile(r"rate.?limit|too many|limit exceeded|throttl"), Cause.RATE_LIMITED),
     (re.compile(r"\bauth|unauthori[sz]ed|api.?key|signature|credential|log.?in|(session|token|listen.?key).{0,20}"
@@ -314,11 +316,7 @@ class VenueLine(abc.ABC):
         if made.close_code:
             code, reason = made.close_code, made.close_reason
             said = f"the server closed with {code}" + (f": {reason}" if reason else "")
-            if code in (1000, 1005) and not meant(reason):
-                return BrokenError(said, Cause.CLOSED)
-            if code == 1013 and not meant(reason):
-                return BrokenError(said, Cause.OVERLOADED)
-            return BrokenError(said, meant(reason) or CAUSES[self.venue.cause(code, reason)])
+            return BrokenError(said, meant(reason) or CLOSES.get(code) or CAUSES[self.venue.cause(code, reason)])
         error = int(self.receiver.line_status(self.number)["error"])
         words = f": {socket_words(error)}" if error else ", without a close"
         return BrokenError(f"the connection broke{words}", CAUSES[self.venue.cause(1006)])
