@@ -191,13 +191,13 @@ def test_conversions_have_the_prices_of_every_venue_in_one_unit(
 
 
 def test_a_unit_finer_than_what_is_written_is_refused() -> None:
-    names = Names(units=[1, 0], by_index=[("", ""), ("TINY", "X")])
+    names = Names(units=[1, 0], size_units=[1, 1], by_index=[("", ""), ("TINY", "X")])
     with pytest.raises(ConfigError, match="unit of TINY's prices is finer than 1e-9"):
         names.in_one_unit({"instrument": np.array([1], np.uint32), "price": np.array([5], np.int64)})
 
 
 def test_prices_that_do_not_fit_become_nulls_and_are_counted() -> None:
-    names = Names(units=[1, 10], by_index=[("", ""), ("BIG", "X")])
+    names = Names(units=[1, 10], size_units=[1, 1], by_index=[("", ""), ("BIG", "X")])
     block = {"instrument": np.full(3, 1, np.uint32), "price": np.array([7, 2**62, PRICE_NONE], np.int64)}
     assert names.in_one_unit(block)["price"].tolist() == [70, PRICE_NONE, PRICE_NONE] and names.unfit == 1
 

@@ -85,12 +85,15 @@ class Names:
     """Unit of all sizes, whatever the instruments' own are."""
     size_units: list[int] = field(default_factory=lambda: [1])
     """Of each instrument: its unit of size in that; 0: it is finer."""
-    uneven: bool = False
+    uneven: bool = field(init=False)
     """Some instrument's unit is another than that of all."""
     unfit: int = 0
     """Prices that int64 cannot hold in 1e-9, which became nulls."""
     unfit_sizes: int = 0
     """Sizes that uint64 cannot hold in the unit of all, which became nulls."""
+
+    def __post_init__(self) -> None:
+        self.uneven = any(unit != 1 for unit in (*self.units, *self.size_units))
 
     def update(self, segment: Segment) -> None:
         """Take what the directory has more by now."""
