@@ -8,6 +8,7 @@ import pytest
 
 from feedhandler.decode.venue import Cause, Feed, Heard, Venue, venue
 from feedhandler.errors import ConfigError, SessionError
+from feedhandler.session.websocket_lines import Confirmations
 from tests import crypto_logs
 
 NAMES = ("binance", "binance_usdm", "coinbase", "kraken", "bitstamp")
@@ -307,3 +308,15 @@ def test_answers_and_warnings_are_heard():
 )
 def test_a_text_of_no_known_kind_says_nothing(name, text):
     assert venue(name).heard(text) is None
+
+
+def test_coinbase_confirms_level2_batch_by_its_older_name():
+    there = venue("coinbase")
+    feed = there.feed(["BTC-USD"])
+    confirmed = Confirmations(feed, 1)
+    channels = [
+        {"name": "level2_50" if stream == "level2_batch" else stream, "product_ids": ["BTC-USD"], "account_ids": None}
+        for stream in feed.streams
+    ]
+    confirmed.hear(there.heard(json.dumps({"type": "subscriptions", "channels": channels})))
+    assert confirmed.done

@@ -19,6 +19,8 @@ from feedhandler.decode.venue import (
     text,
 )
 
+ALSO_NAMED = {"level2_50": "level2_batch"}  # what it confirms bears the older name
+
 
 class Coinbase(Venue):
     name: ClassVar[str] = "coinbase"
@@ -38,7 +40,9 @@ class Coinbase(Venue):
         if kind == "subscriptions":
             channels = [c for c in message.get("channels") or () if isinstance(c, dict)]
             symbols = [s for c in channels for s in c.get("product_ids") or ()]
-            return Said(Heard.SUBSCRIBED, tuple(dict.fromkeys(symbols)), ",".join(str(c.get("name")) for c in channels))
+            named = [str(channel.get("name")) for channel in channels]
+            streams = ",".join(ALSO_NAMED.get(name, name) for name in named)
+            return Said(Heard.SUBSCRIBED, tuple(dict.fromkeys(symbols)), streams)
         if kind == "error":
             reason = " ".join(str(message[key]) for key in ("message", "reason") if message.get(key))
             return Said(Heard.REFUSED, reason=reason)

@@ -14,6 +14,7 @@ from feedhandler.simulate.venues.dialect import Answer, Dialect, Out, Pending, S
 from feedhandler.simulate.venues.market import ASK, BID, OTHER, Market, Step, market
 
 CHANNELS = ("level2", "level2_batch", "matches", "ticker", "heartbeat")
+CONFIRMED_AS = {"level2_batch": "level2_50"}
 SIDE = {BID: "buy", ASK: "sell"}
 BATCH_MS = 50
 
@@ -148,7 +149,7 @@ class Coinbase(Dialect):
         channels: dict[str, list[str]] = {}
         for name in sorted(session.streams):
             channel, _, symbol = name.partition(":")
-            channels.setdefault(channel, []).append(symbol)
+            channels.setdefault(CONFIRMED_AS.get(channel, channel), []).append(symbol)
         listed = [{"name": name, "product_ids": symbols} for name, symbols in channels.items()]
         return Out("", "", "life", dump({"type": "subscriptions", "channels": listed}))
 
