@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from feedhandler import venue_config
+from feedhandler.credentials import Sources
 from feedhandler.errors import ConfigError
 from feedhandler.settings import (
     Kind,
@@ -25,6 +26,7 @@ from feedhandler.settings import (
     endpoint,
     example_lines,
     integer,
+    kept,
     mode,
     one_of,
     read_table,
@@ -262,6 +264,7 @@ class Channel:
     max_message_bytes: int = setting(4 << 20, integer(1024, 1 << 26), "a longer message ends the connection, 1009")
     lines: tuple[Line, ...] = ()
     recovery: RecoverySettings | None = None
+    credentials: Sources | None = None
 
     @property
     def websocket(self) -> bool:
@@ -354,7 +357,11 @@ def _channel(number: int, table: Any, place: Place) -> Channel:
     _none_twice((line.name for line in lines), "a line name", [place.at("line", i, "name") for i in range(len(lines))])
     if websocket:
         lines.append(venue_config.control_line(Line, number))
-    nested = {"lines": ("line", tuple(lines)), "recovery": ("recovery", _recovery(table, place))}
+    nested: dict[str, tuple[str, Any]] = {
+        "lines": ("line", tuple(lines)),
+        "recovery": ("recovery", _recovery(table, place)),
+        "credentials": ("credentials", _credentials(table, place, websocket)),
+    }
     without = () if websocket else venue_config.CHANNEL_KEYS
     required = ("symbols",) if websocket else ()
     channel = read_table(Channel, table, place, nested=nested, without=without, required=required)
@@ -385,6 +392,18 @@ def _recovery(table: Mapping[str, Any], place: Place) -> RecoverySettings | None
         what = f"a server with protocol = {shown(table.get('protocol'))}"
         raise here.at("snapshot").error('"", but with protocol = "itch50" (GLIMPSE)', what)
     return found
+
+
+def _credentials(table: Mapping[str, Any], place: Place, websocket: bool) -> Sources | None:
+    """Where the channel's credentials stand, where its session has a use for them."""
+    if "credentials" not in table:
+        return None
+    here = place.at("credentials")
+    if not websocket:
+        raise here.error("none, but with a crypto venue's protocol", f"it with session = {shown(table['session'])}")
+    if not isinstance(table["credentials"], Mapping):
+        raise here.error("a table", kept(table["credentials"]))
+    return read_table(Sources, table["credentials"], here)
 
 
 def _session(table: Mapping[str, Any], place: Place) -> str:
@@ -446,6 +465,7 @@ def example() -> str:
     stream = [f"# {line}" for line in example_lines(Line, without=NOT_OF_STREAMS)]
     crypto = [f"# {line}" for line in _crypto_lines()]
     socket = [f"# {line}" for line in example_lines(Line, without=NOT_OF_WEBSOCKETS)]
+    signed = [f"# {line}" for line in example_lines(Sources)]
     again = [f"# {line}" for line in example_lines(RecoverySettings)]
     parts: list[tuple[str, list[str]]] = [
         ("# The feed as strategies see it.\n[shm]", example_lines(Shm)),
@@ -464,6 +484,7 @@ def example() -> str:
         ("[[channel.line]]", line_b),
         ('# With session = "soupbintcp" a line is the server of a stream instead:\n# [[channel.line]]', stream),
         ("# A crypto venue speaks JSON over WebSockets; the keys above are a channel's, too:\n# [[channel]]", crypto),
+        ("# For Coinbase's level2: where what a subscription is signed with stands.\n# [channel.credentials]", signed),
         ("# [[channel.line]]", socket),
     ]
     return "\n\n".join("\n".join([head, *lines]) for head, lines in parts) + "\n"

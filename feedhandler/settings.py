@@ -243,6 +243,11 @@ def shown(value: Any) -> str:
     return words if len(words) <= 160 else words[:157] + "..."
 
 
+def kept(value: Any) -> str:
+    """A value of the file that may be a secret."""
+    return f"a text of {len(value)} characters, not shown" if isinstance(value, str) else "another kind of value"
+
+
 def toml(value: Any) -> str:
     """A plain value as TOML."""
     if isinstance(value, bool):
@@ -294,7 +299,8 @@ def read_table(
             try:
                 values[f.name] = kind.read(table[f.name])
             except ValueError:
-                raise here.error(kind.expected, shown(table[f.name])) from None
+                found = shown(table[f.name]) if f.repr else kept(table[f.name])
+                raise here.error(kind.expected, found) from None
         elif f.default is MISSING or f.name in set(required):
             raise here.error(f"{kind.expected} ({f.metadata['meaning']})", "nothing, and the key is required")
     return cls(**values)

@@ -120,6 +120,18 @@ def check(channel: Channel, place: Place) -> None:
             known.feed(channel.symbols, streams, depth)
         except ConfigError as error:
             raise place.at(key).error("what the venue has", f"a mistake: {error}") from None
+    if channel.credentials is None:
+        return
+    here = place.at("credentials")
+    if not known.credentials:
+        raise here.error(f"none: {known.name} gives its market data to everybody, and nothing is signed", "it")
+    for number, line in enumerate(channel.lines):
+        if urlsplit(line.url).scheme == "ws":
+            where = place.at("line", number, "url")
+            raise where.error("wss:// beside [channel.credentials], which ws:// would show on its way", shown(line.url))
+    for name in known.credentials:
+        if not getattr(channel.credentials, name):
+            raise here.at(name).error('"env:NAME" or "file:/path"', "nothing, and the key is required")
 
 
 def implied(table: Any, framing_of: Mapping[str, str]) -> Any:

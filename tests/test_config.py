@@ -41,7 +41,7 @@ def test_the_example_is_a_configuration() -> None:
 def test_the_example_shows_every_key() -> None:
     for cls in TABLES:
         for field in fields(cls):
-            assert field.name in ("lines", "recovery") or f"{field.name} = " in EXAMPLE
+            assert field.name in ("lines", "recovery", "credentials") or f"{field.name} = " in EXAMPLE
 
 
 def test_load_names_the_file(tmp_path) -> None:
@@ -137,7 +137,13 @@ RECOVERY_MISTAKES = {
     "port of a snapshot": ("127.0.0.1:26420", "127.0.0.1:99999", "recovery.snapshot", "or", "127.0.0.1:99999"),
     "two colons": ("127.0.0.1:26420", "::1:26600", "recovery.snapshot", "host:port", "::1:26600"),
     "wrong join": ('"at"', '"on"', "recovery.join", 'one of "at", "after"', '"on"'),
-    "long password": ('password = ""', 'password = "opensesames"', "recovery.password", "at most 10", "opensesames"),
+    "long password": (
+        'password = ""',
+        'password = "opensesames"',
+        "recovery.password",
+        "at most 10",
+        "a text of 11 characters, not shown",
+    ),
     "timeout": ("request_timeout_ms = 50", "request_timeout_ms = 0", "recovery.request_timeout_ms", "from 1", "0"),
     "too many asked for": (
         "messages = 1000",

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 
@@ -32,6 +32,7 @@ from feedhandler.session.resync import Kind
 from feedhandler.session.websocket import BrokenError, Target
 from feedhandler.session.websocket_control import ChannelControl, WebSocketControl
 from feedhandler.session.websocket_lines import Attempt, Confirmations, VenueLine
+from feedhandler.session.websocket_signing import Signer
 from feedhandler.simulate.venues import serve
 from feedhandler.simulate.venues.faults import Limits, VenueFault, VenueFaults
 from feedhandler.streams import HandledVenueLine
@@ -427,6 +428,7 @@ def test_a_venues_limit_of_messages_holds_where_no_more_may_be_read_before_the_h
 
     class Full:
         received = b""
+        headers: ClassVar[dict[str, str]] = {}
 
         def __init__(self) -> None:
             self.at: list[float] = []
@@ -436,7 +438,7 @@ def test_a_venues_limit_of_messages_holds_where_no_more_may_be_read_before_the_h
 
     known = replace(venue("bitstamp"), limits=replace(venue("bitstamp").limits, messages=2, messages_s=0.06))
     feed = known.feed(("btcusd", "ethusd"))
-    attempt, full = Attempt(Target("wss://localhost"), known, feed, None, -1), Full()
+    attempt, full = Attempt(Target("wss://localhost"), known, feed, None, -1, Signer(known, feed)), Full()
     attempt._subscribe(cast(Any, full))
     assert len(full.at) == 4 and full.at[2] - full.at[1] >= 0.06
     attempt.cancel()

@@ -77,6 +77,11 @@ def run(
         raise typer.BadParameter("a configuration file is wanted; print one with --example", param_hint="CONFIG")
     feed = configuration.load(config)
     if check:
+        from feedhandler.session.websocket_signing import Signer
+
+        for channel in feed.channels:
+            if channel.websocket:
+                Signer.of(channel)  # what it would sign with is at hand
         lines = sum(len(channel.lines) for channel in feed.channels)
         talk(f"{config}: good: segment {feed.shm.name}, channels {len(feed.channels)}, lines {lines}")
         if day:

@@ -48,6 +48,7 @@ def register(app: typer.Typer) -> None:
         "feedhandler simulate --venue binance --config venue.toml --seconds 60",
         "feedhandler simulate --venue kraken --symbols 2 --rate 500 --faults venue-faults.toml",
         "feedhandler simulate --venue kraken --example > venue-faults.toml",
+        "feedhandler simulate --venue coinbase --credentials secrets --config coinbase.toml",
         "feedhandler simulate --venue bitstamp --play BITSTAMP.http.0.0.gz --play BITSTAMP.ws.1.0.gz --speed 10",
     )
     app.command(
@@ -144,6 +145,14 @@ def simulate(
             help="Of a venue: keep its test certificates there, not for its life only.",
         ),
     ] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            file_okay=False,
+            help="Of coinbase: subscriptions are signed, with its key, secret and passphrase there, made up if absent.",
+        ),
+    ] = None,
     example: Annotated[
         bool, typer.Option("--example", help="Print a script of faults with every key, and end.")
     ] = False,
@@ -175,13 +184,14 @@ def simulate(
             config=config,
             folder=certificates,
             script=VenueFaults.load(faults) if faults is not None else None,
+            credentials=credentials,
         )
         if as_json:
             emit(served)
         return
-    if port or rest_port or play or config or certificates:
+    if port or rest_port or play or config or certificates or credentials:
         raise typer.BadParameter(
-            "--port, --rest-port, --play, --config, --certificates are of a venue: name it with --venue"
+            "--port, --rest-port, --play, --config, --certificates, --credentials are of a venue: name it with --venue"
         )
     symbols = 100 if symbols is None else symbols
     rate = 50_000 if rate is None else rate

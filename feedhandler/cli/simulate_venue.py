@@ -1,6 +1,8 @@
 """feedhandler simulate --venue: a crypto venue on loopback, until Ctrl-C."""
 
+import base64
 import re
+import secrets
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from feedhandler.cli.common import progress, stop_after, stopped_by_signals, talk
+from feedhandler.settings import toml
 
 if TYPE_CHECKING:
     from feedhandler.simulate.venues import VenueFaults
@@ -55,6 +58,7 @@ def serve_venue(
     config: Path | None,
     folder: Path | None,
     script: "VenueFaults | None",
+    credentials: Path | None,
 ) -> dict[str, Any]:
     """Serve until Ctrl-C, `seconds`, or the end of the logs that are played; what was done."""
     from feedhandler.simulate.venues import serve
@@ -71,13 +75,14 @@ def serve_venue(
         rest_port=ports[1],
         faults=script,
         folder=folder,
+        credentials=None if credentials is None else customer(venue, credentials),
     )
     with server:
         talk(f"{venue} on {' and '.join(server.urls)}, REST on {server.rest}")
         talk(f"trading {', '.join(server.symbols)}; its authority: {server.ca}")
         if config is not None:
             part = config.with_name(config.name + ".part")  # whoever waits for the file finds it whole
-            part.write_text(configuration(server, config.stem))
+            part.write_text(configuration(server, config.stem, credentials=credentials))
             part.replace(config)
             talk(f"a handler of it: feedhandler run {config}")
         talk("Ctrl-C ends it")
@@ -87,6 +92,23 @@ def serve_venue(
         outcome = summary(server)
     tell(venue, outcome)
     return outcome
+
+
+def customer(venue: str, folder: Path) -> dict[str, str]:
+    """The credentials of a venue's one customer: the files of a folder; made up where there are none."""
+    from feedhandler.simulate.venues.server import VENUES
+
+    names = VENUES[venue].asks
+    if not names:
+        raise typer.BadParameter(f"{venue} asks nobody who he is", param_hint="--credentials")
+    made = {"secret": base64.b64encode(secrets.token_bytes(64)).decode()}
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in names:
+        path = folder / name
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(made.get(name) or secrets.token_hex(16))
+    return {name: (folder / name).read_text().strip() for name in names}
 
 
 def summary(server: "VenueServer") -> dict[str, Any]:
@@ -102,8 +124,14 @@ def tell(venue: str, outcome: Mapping[str, Any]) -> None:
         talk("faults: " + ", ".join(f"{count:,} {kind}" for kind, count in outcome["faults"].items()))
 
 
-def configuration(server: "VenueServer", name: str = "", lines: int = 2) -> str:
-    """The configuration of a handler that follows this venue; `name`: of its segment, if it can be."""
+def configuration(server: "VenueServer", name: str = "", lines: int = 2, credentials: Path | None = None) -> str:
+    """The configuration of a handler that follows this venue.
+
+    `name`: of its segment, if it can be. `credentials`: the folder of what it signs with; then it takes what must be
+    signed.
+    """
+    from feedhandler.decode.venue import venue
+
     name = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else server.dialect.name
     symbols = ", ".join(f'"{symbol}"' for symbol in server.symbols)
     text = [
@@ -118,6 +146,11 @@ def configuration(server: "VenueServer", name: str = "", lines: int = 2) -> str:
     ]
     if server.dialect.name == "binance":
         text.append("depth = 1000  # of a snapshot: 5000 levels weigh five times as much with the venue's limit")
+    if credentials is not None:
+        known = venue(server.dialect.name)
+        streams = [*known.signed, *(stream for stream in known.defaults if stream not in known.books)]
+        text += [f"streams = {toml(streams)}", "", "[channel.credentials]"]
+        text += [f"{each} = {toml(f'file:{(credentials / each).absolute()}')}" for each in known.credentials]
     for line, url in zip("ABCD"[:lines], server.urls, strict=False):
         text += ["", "[[channel.line]]", f'name = "{line}"', f'url = "{url}"', f'ca = "{server.ca}"']
     return "\n".join(text) + "\n"

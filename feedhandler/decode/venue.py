@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -167,6 +167,10 @@ class Venue(ABC):
     rest_limit: RestLimit
     close_causes: dict[int, Cause] = field(default_factory=dict)  # beyond those of RFC 6455
     subprotocols: tuple[str, ...] = ()
+    credentials: tuple[
+        str, ...
+    ] = ()  # that sign() takes, by their names in [channel.credentials]; () = it does not sign
+    signed: tuple[str, ...] = ()  # of `streams`: what is refused to those who do not sign
     price_exponent: int = -9  # of its instruments; -8 where orders rest at prices that are too large for -9
 
     # -- what is wanted -------------------------------------------------------------------------------------------
@@ -235,6 +239,13 @@ class Venue(ABC):
         book = Feed((symbol,), tuple(s for s in feed.streams if s in self.books), feed.depth)
         out = self.unsubscribe(book, number)
         return out + self.subscribe(book, number + len(out))
+
+    def sign(self, said: str, credentials: Mapping[str, str], now: float) -> str:
+        """A text of ours with what proves who we are, at `now` (s since the Unix epoch); what needs no proof, as it is.
+
+        Raises ConfigError where the credentials cannot be the venue's. No sentence shows any of them.
+        """
+        raise ConfigError(f"{self.name}: its market data is for everybody: leave [channel.credentials] out")
 
     def heard(self, text: bytes | str) -> Said | None:
         """What a text says to the control path; None: it is market data, of no known kind, or no JSON."""

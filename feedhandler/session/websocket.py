@@ -50,6 +50,7 @@ class Stage(Enum):
 
     REACHING = "reaching"  # name, TCP, TLS
     UPGRADING = "upgrading"  # the HTTP request is sent; the server decides whether we may
+    AUTHENTICATING = "authenticating"  # a signed subscription is sent, and not answered
     SUBSCRIBING = "subscribing"  # what we want is said
     READY = "ready"
 

@@ -305,7 +305,7 @@ class ChannelControl:
 
     def _say(self, number: int, life: Life) -> None:
         """Each trouble of a line once, until it is another one."""
-        sentence = str(life.error) if life.error is not None else ""
+        sentence = str(life.error) if life.error is not None else self.lines[number].unsigned
         if self._said.get(number, "") != sentence:
             self._said[number] = sentence
             if sentence:

@@ -4,7 +4,8 @@
               ┌────────────── backoff by cause, full jitter ◄──────────────┐
               ▼                                                            │
 DISCONNECTED ─► CONNECTING ─► AUTHENTICATING ─► SYNCHRONIZING ─► CONNECTED ─┤ closed, lost
-              name, TCP, TLS   HTTP upgrade      subscribed      ▲   │      │
+              name, TCP, TLS   HTTP upgrade,     subscribed      ▲   │      │
+                               signed subscription               │   │      │
                                                             heard│   ▼      │
                                                              STALE (a heartbeat missed)
                                                                └─► DEAD (several) ─► given up
@@ -223,7 +224,7 @@ class Life:
             if stage is not Stage.READY and now >= self._late:
                 raise BrokenError(f"no connection within {self.dial_s:g} s", Cause.TIMEOUT)
             if not self._up:
-                if stage is Stage.UPGRADING and self.state is Connection.CONNECTING:
+                if stage in (Stage.UPGRADING, Stage.AUTHENTICATING) and self.state is Connection.CONNECTING:
                     self._turn(Connection.AUTHENTICATING, Cause.NONE, "")
                 elif stage in (Stage.SUBSCRIBING, Stage.READY) and self.state is not Connection.SYNCHRONIZING:
                     self._turn(Connection.SYNCHRONIZING, Cause.UPGRADED, "")

@@ -15,22 +15,22 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from feedhandler.decode.venue import Cause as Why
 from feedhandler.decode.venue import Feed, Heard, Said, Venue
-from feedhandler.errors import FeedError
+from feedhandler.errors import ConfigError, FeedError
 from feedhandler.records import Cause, Connection
 from feedhandler.recovery.pace import TokenBucket
-from feedhandler.session import frames, framing
+from feedhandler.session import frames
+from feedhandler.session._websocket import WebSocketFraming
 from feedhandler.session.websocket import BrokenError, Dialled, Stage, Target, dial
+from feedhandler.session.websocket_signing import Signer, clock_ahead
 from feedhandler.venue_config import host_and_port, where
 
 if TYPE_CHECKING:
     from feedhandler.config import Channel, Line
     from feedhandler.receive.stream import StreamReceiver
-    from feedhandler.session import Framing
-    from feedhandler.session._websocket import WebSocketFraming
 
 __all__ = ["Attempt", "Confirmations", "VenueLine", "target_of"]
 
@@ -64,6 +64,12 @@ def meant(reason: str) -> Cause | None:
     """What a venue's own words of a close or a refusal say, whatever its code; None: nothing we understand."""
     words = reason.lower()
     return next((cause for pattern, cause in MEANT if pattern.search(words)), None)
+
+
+def closed(venue: Venue, code: int, reason: str, when: str = "") -> BrokenError:
+    """A server's close."""
+    said = f"the server closed{when} with {code}" + (f": {reason}" if reason else "")
+    return BrokenError(said, meant(reason) or CLOSES.get(code) or CAUSES[venue.cause(code, reason)])
 
 
 def target_of(venue: Venue, channel: Channel, line: Line) -> Target:
@@ -120,7 +126,9 @@ class Confirmations:
 class Attempt(threading.Thread):
     """One connection on its way: dialled, then subscribed. `stage` and `error` say how far it has come."""
 
-    def __init__(self, target: Target, venue: Venue, feed: Feed, session: bytes | None, room: int) -> None:
+    def __init__(
+        self, target: Target, venue: Venue, feed: Feed, session: bytes | None, room: int, signer: Signer
+    ) -> None:
         super().__init__(name="feedhandler-dial", daemon=True)
         self.stage = Stage.REACHING
         self.error: BrokenError | None = None
@@ -128,6 +136,8 @@ class Attempt(threading.Thread):
         self.confirmed = False
         """All that was asked for is confirmed; else there was no room to read until then."""
         self._target, self._venue, self._feed, self._session, self._room = target, venue, feed, session, room
+        self._signer = signer
+        self._ahead: float | None = None  # of our clock, s
         self._sock: socket.socket | None = None
         self._cancelled = False
 
@@ -165,13 +175,16 @@ class Attempt(threading.Thread):
 
     def _subscribe(self, opened: Dialled) -> None:
         """Say what we want, and hear the venue confirm it."""
-        self.stage = Stage.SUBSCRIBING
+        if self._signer.signs and where(opened.url) != where(self._target.url):  # what is a secret goes to nobody else
+            raise BrokenError(f"redirected to {opened.url}, where no subscription is signed", Cause.HANDSHAKE)
+        self._ahead = clock_ahead(opened.headers, self._signer.wall)
+        self.stage = Stage.AUTHENTICATING if self._signer.signs else Stage.SUBSCRIBING
         texts = self._venue.subscribe(self._feed)
-        confirmed, ears = Confirmations(self._feed, len(texts)), framing("websocket")
-        self._hear(confirmed, ears.feed(opened.received))
+        confirmed, ears = Confirmations(self._feed, len(texts)), WebSocketFraming()
+        self._hear(confirmed, ears, opened.received)
         limits = self._venue.limits
         for number, text in enumerate(texts, 1):
-            opened.send(frames.text(text))
+            opened.send(frames.text(self._signed(text)))
             if limits.messages and number % limits.messages == 0 and number < len(texts):
                 pause = time.monotonic() + limits.messages_s
                 self._listen(opened, ears, confirmed, pause)
@@ -182,14 +195,20 @@ class Attempt(threading.Thread):
             raise BrokenError(f"not confirmed within {CONFIRM_S:g} s: {confirmed.missing}", Cause.TIMEOUT)
         self.confirmed = confirmed.done
 
-    def _listen(self, opened: Dialled, ears: Framing, confirmed: Confirmations, end: float) -> None:
+    def _signed(self, text: str) -> str:
+        try:
+            return self._signer.signed(text)
+        except ConfigError as error:
+            raise BrokenError(str(error), Cause.AUTHENTICATION) from None
+
+    def _listen(self, opened: Dialled, ears: WebSocketFraming, confirmed: Confirmations, end: float) -> None:
         """Until all is confirmed, or then, or no more may be read here."""
         while not confirmed.done and len(opened.received) <= self._room and (now := time.monotonic()) < end:
             if self._cancelled:
                 raise BrokenError("given up", Cause.STOPPED)
             data = opened.receive(min(LOOK_S, end - now))
             if data is not None:
-                self._hear(confirmed, ears.feed(data))
+                self._hear(confirmed, ears, data)
 
     def _sit_out(self, end: float) -> None:
         """What is left of a pause where no more may be read here: the venue's limit of messages holds all the same."""
@@ -198,16 +217,23 @@ class Attempt(threading.Thread):
                 raise BrokenError("given up", Cause.STOPPED)
             time.sleep(min(LOOK_S, left))
 
-    def _hear(self, confirmed: Confirmations, found: list[tuple[dict[str, Any], list[bytes]]]) -> None:
-        for fields, texts in found:
+    def _hear(self, confirmed: Confirmations, ears: WebSocketFraming, data: bytes) -> None:
+        for fields, texts in ears.feed(data):
             if fields["kind"] == "end":
-                raise BrokenError("the server closed instead of confirming", Cause.CLOSED)
+                error = closed(self._venue, ears.close_code, ears.close_reason, " instead of confirming")
+                raise self._signer.refused(error, self._ahead)
             if fields["kind"] == "bad":
                 raise BrokenError("the server's frames break a rule of the protocol", Cause.PROTOCOL)
             for text in texts:
                 said = self._venue.heard(text)
-                if said is not None:
+                if said is None:
+                    continue
+                try:
                     confirmed.hear(said)
+                except BrokenError as error:
+                    raise self._signer.refused(error, self._ahead) from None
+                if said.what is Heard.SUBSCRIBED:
+                    self.stage = Stage.SUBSCRIBING
 
 
 class VenueLine(abc.ABC):
@@ -235,6 +261,9 @@ class VenueLine(abc.ABC):
         self.connections = 0
         """That the line has had before the one that was handed over last."""
         self._target = target_of(venue, channel, self.config)
+        self._signer = Signer(venue, feed, channel.credentials, channel.name)
+        self.unsigned = ""
+        """Why the last subscription that was to be made anew could not be signed; "" = it could."""
         self._attempt: Attempt | None = None
         self._opened: Dialled | None = None
         self._session: bytes | None = None
@@ -255,7 +284,8 @@ class VenueLine(abc.ABC):
         return self.door(self._target.url, self.venue, now)
 
     def dial(self) -> None:
-        self._attempt = Attempt(self._target, self.venue, self.feed, self._session, self.receiver.buffer_bytes - ROOM)
+        room = self.receiver.buffer_bytes - ROOM
+        self._attempt = Attempt(self._target, self.venue, self.feed, self._session, room, self._signer)
         self._attempt.start()
 
     def dialled(self) -> Stage:
@@ -289,7 +319,7 @@ class VenueLine(abc.ABC):
         if self._opened is not None:
             self._opened.sock.close()
         self._opened, self._confirmed, self._attempt = opened, self._attempt.confirmed, None
-        self._hang_up_at, self._replace = 0.0, False
+        self._hang_up_at, self._replace, self.unsigned = 0.0, False, ""
         self._number = len(self.venue.subscribe(self.feed))
         limits = self.venue.limits
         if limits.messages:
@@ -314,9 +344,7 @@ class VenueLine(abc.ABC):
             cause = Cause.TOO_BIG if "max_message_bytes" in made.violation else Cause.PROTOCOL
             return BrokenError(f"closed by us: {made.violation}", cause)
         if made.close_code:
-            code, reason = made.close_code, made.close_reason
-            said = f"the server closed with {code}" + (f": {reason}" if reason else "")
-            return BrokenError(said, meant(reason) or CLOSES.get(code) or CAUSES[self.venue.cause(code, reason)])
+            return self._signer.refused(closed(self.venue, made.close_code, made.close_reason), None)
         error = int(self.receiver.line_status(self.number)["error"])
         words = f": {socket_words(error)}" if error else ", without a close"
         return BrokenError(f"the connection broke{words}", CAUSES[self.venue.cause(1006)])
@@ -350,8 +378,14 @@ class VenueLine(abc.ABC):
             texts = self.venue.resubscribe(self.feed, symbol, self._number + 1)
             if self._messages is not None and not self._messages.take(time.monotonic(), float(len(texts))):
                 return False
+            try:
+                signed = [self._signer.signed(text) for text in texts]
+            except ConfigError as error:
+                self.unsigned = str(error)
+                return False
+            self.unsigned = ""
             self._number += len(texts)
-            if not self.say(*texts):
+            if not self.say(*signed):
                 return False
         return True
 

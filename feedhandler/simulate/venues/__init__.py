@@ -30,7 +30,8 @@ def serve(venue: str, symbols: Sequence[str] | None = None, **options: Any) -> V
     as it goes). `beat_s`, `ping_s`: between heartbeats and pings. `faults`: a VenueFaults. `compress`: whether
     permessage-deflate is agreed to. `tls`: False serves ws:// and http://. `port`, `rest_port`: 0 for free ones.
     `addresses`: of loopback, the same port on each. `folder`: where the test certificates are written, and stay; None:
-    a temporary one.
+    a temporary one. `credentials`: of its one customer, by name (Coinbase: key, secret, passphrase); then subscriptions
+    that must be signed and are not, and all that are signed wrongly, are refused.
 
     Raises ConfigError for what cannot be, or where a package of the extra [simulate] is missing; BackendError where it
     cannot listen.

@@ -5,24 +5,36 @@ Messages as in the recorded log of shared/data/crypto/coinbase; heartbeat as doc
 
 from __future__ import annotations
 
+import base64
+import hmac
 import random
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from feedhandler.simulate.venues.dialect import Answer, Dialect, Out, Pending, Session, dump, iso, said_object
+from feedhandler.errors import ConfigError
+from feedhandler.simulate.venues.dialect import SECOND, Answer, Dialect, Out, Pending, Session, dump, iso, said_object
 from feedhandler.simulate.venues.market import ASK, BID, OTHER, Market, Step, market
 
 CHANNELS = ("level2", "level2_batch", "matches", "ticker", "heartbeat")
 CONFIRMED_AS = {"level2_batch": "level2_50"}
 SIDE = {BID: "buy", ASK: "sell"}
 BATCH_MS = 50
+SIGNED_S = 30  # from the time of a signature
+UNSIGNED = (
+    "level2, level3, and full channels now require authentication. "
+    "https://docs.cloud.coinbase.com/exchange/docs/websocket-auth"
+)
 
 
 class Coinbase(Dialect):
-    """A snapshot for each product that a connection subscribes to, then each change as it comes."""
+    """A snapshot for each product that a connection subscribes to, then each change as it comes.
+
+    With `credentials` of its one customer, level2 is for those who sign, and every signature is looked at.
+    """
 
     name = "coinbase"
+    asks = ("key", "secret", "passphrase")
     markets = (
         market("BTC-USD", "61840.12", "0.01", 2, 8),
         market("ETH-USD", "2684.30", "0.01", 2, 8),
@@ -45,6 +57,13 @@ class Coinbase(Dialect):
             raise LookupError(path)
         return []
 
+    def sign_with(self, credentials: Mapping[str, str]) -> None:
+        super().sign_with(credentials)
+        try:
+            self._secret = base64.b64decode(credentials["secret"], validate=True)
+        except ValueError:
+            raise ConfigError("simulate: the secret is no base64") from None
+
     def heard(self, session: Session, said: str, now: int) -> list[Out]:
         request = said_object(said)
         kind = request.get("type")
@@ -57,6 +76,8 @@ class Coinbase(Dialect):
         if kind == "unsubscribe":
             session.streams.difference_update(names)
             return [self._subscriptions(session)]
+        if self.credentials and (refusal := self._refusal(request, {channel for channel, _ in wanted}, now)):
+            return [refusal]
         new = [name for name in names if name not in session.streams]
         session.streams.update(new)
         outs = [self._subscriptions(session)]
@@ -145,6 +166,27 @@ class Coinbase(Dialect):
             wanted.append((name, symbols))
         return wanted
 
+    def _refusal(self, request: Mapping[str, Any], channels: set[str], now: int) -> Out | None:
+        """Of one that is not signed and should be, or is signed wrongly; the words are the venue's."""
+        if "signature" not in request:
+            return _error("Failed to subscribe", UNSIGNED) if "level2" in channels else None
+        stamp = request.get("timestamp", "")
+        try:
+            off = abs(float(stamp) - now / SECOND)
+        except (TypeError, ValueError):
+            return _unauthorized("invalid timestamp")
+        if off > SIGNED_S:
+            return _unauthorized("request timestamp expired")
+        if request.get("key") != self.credentials["key"]:
+            return _unauthorized("Invalid API Key")
+        asked = f"{stamp}GET/users/self/verify".encode()
+        right = base64.b64encode(hmac.digest(self._secret, asked, "sha256"))
+        if not hmac.compare_digest(str(request["signature"]).encode(), right):
+            return _unauthorized("invalid signature")
+        if request.get("passphrase") != self.credentials["passphrase"]:
+            return _unauthorized("Invalid Passphrase")
+        return None
+
     def _subscriptions(self, session: Session) -> Out:
         channels: dict[str, list[str]] = {}
         for name in sorted(session.streams):
@@ -182,6 +224,10 @@ def _l2update(symbol: str, changes: list[list[str]], now: int) -> str:
 
 def _error(message: str, reason: str = "") -> Out:
     return Out("", "", "life", dump({"type": "error", "message": message} | ({"reason": reason} if reason else {})))
+
+
+def _unauthorized(message: str) -> Out:
+    return _error("Authentication Failed", dump({"message": message}))  # what its REST service would have answered
 
 
 def _listed(market: Market) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
 import ssl
 import time
 from typing import TYPE_CHECKING
@@ -118,7 +119,9 @@ class Connection:
             return await self._refuse(404, [])
         offered = [PerMessageDeflate()] if self.server.compress else []
         protocol = next(iter(request.subprotocols), None)
-        self._write(self._machine.send(AcceptConnection(subprotocol=protocol, extensions=list(offered))))
+        date = [(b"date", email.utils.formatdate(usegmt=True).encode())]
+        accept = AcceptConnection(subprotocol=protocol, extensions=list(offered), extra_headers=date)
+        self._write(self._machine.send(accept))
         for extension in offered:
             if extension.enabled():
                 agreement = Agreement(

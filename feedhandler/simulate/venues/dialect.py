@@ -54,9 +54,13 @@ class Dialect(abc.ABC):
     depths: tuple[int, ...] = ()
     """That can be subscribed to, where a subscription names one."""
 
+    asks: ClassVar[tuple[str, ...]] = ()
+    """Names of the credentials that its customers sign with."""
+
     def __init__(self, symbols: Sequence[str] | None = None, batch_ms: float | None = None) -> None:
         """`symbols`: those of `markets`, or new ones, which trade like the first; `batch_ms`: instead of the venue's
         own time between two updates of a level stream that is not told change by change."""
+        self.credentials: dict[str, str] = {}
         known = {market.symbol: market for market in self.markets}
         chosen = list(known) if symbols is None else list(symbols)
         if not chosen:
@@ -82,6 +86,14 @@ class Dialect(abc.ABC):
     def form(self, session: Session, out: Out) -> str:
         """A text as this connection gets it."""
         return out.text
+
+    def sign_with(self, credentials: Mapping[str, str]) -> None:
+        """What its one customer signs with from here on. Raises ConfigError."""
+        if not self.asks:
+            raise ConfigError(f"simulate: {self.name} asks nobody who he is: leave out the credentials")
+        if set(credentials) != set(self.asks):
+            raise ConfigError(f"simulate: credentials of {self.name} are {', '.join(self.asks)}: give these")
+        self.credentials = dict(credentials)
 
     @abc.abstractmethod
     def opened(self, session: Session, path: str, query: Mapping[str, str], now: int) -> list[Out]:

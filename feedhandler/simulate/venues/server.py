@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -73,6 +73,7 @@ class VenueServer:
         rest_port: int = 0,
         addresses: Sequence[str] = ("127.0.0.1", "127.0.0.2"),
         folder: Path | None = None,
+        credentials: Mapping[str, str] | None = None,
     ) -> None:
         if venue not in VENUES:
             raise ConfigError(f"simulate: unknown venue {venue!r}; known are {', '.join(VENUES)}")
@@ -82,6 +83,8 @@ class VenueServer:
         self._log = Log(venue, [Path(path) for path in logs]) if logs else None
         self.dialect = VENUES[venue](self._log.symbols if self._log is not None else symbols, batch_ms)
         self.symbols = tuple(self.dialect.books)
+        if credentials is not None:
+            self.sign_with(credentials)
         self.flow = Flow(self.dialect.books, seed, levels)
         self.finished = threading.Event()  # of a log that is played: its last text was sent
         if self._log is not None:
@@ -339,6 +342,10 @@ class VenueServer:
     def disconnect(self, code: int = 1001, reason: str = "") -> None:
         """End every WebSocket connection with a close frame."""
         self._each(lambda connection: connection.close(code, reason))
+
+    def sign_with(self, credentials: Mapping[str, str]) -> None:
+        """What the venue's customer signs with from here on. Raises ConfigError."""
+        self.dialect.sign_with(credentials)
 
     def say(self, said: str) -> None:
         """Send a text to every connection, whatever it is."""
