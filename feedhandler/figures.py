@@ -61,6 +61,26 @@ def price_text(price: int | None, exponent: int = -9, decimals: int = 4) -> str:
     return ("-" if price < 0 else "") + (f"{whole}.{kept}" if kept else whole)
 
 
+def shown_decimals(tick: int, exponent: int, sent: int) -> int:
+    """Decimals that an instrument's prices are written with: its tick's where it is known, else as many as are sent."""
+    if tick <= 0 or exponent >= 0:
+        return sent
+    places = -exponent
+    while places and tick % 10 == 0:
+        tick, places = tick // 10, places - 1
+    return places
+
+
+def quantity(value: float) -> str:
+    """A size, whole or not, in three figures where it is not a count: 12.3k, 950, 0.025, 1.23e-05."""
+    return amount(value) if value >= 99.95 else f"{value:.3g}"
+
+
+def size_text(size: int, exponent: int = 0) -> str:
+    """A size in units of 10^exponent, as people write it."""
+    return quantity(size * 10.0**exponent)
+
+
 def visible(text: str) -> str:
     """Text that came over the wire, as it may be shown on a terminal: what is not printable is written \\x1b."""
     if text.isprintable():

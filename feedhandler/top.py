@@ -5,11 +5,12 @@ of 80 columns or more; rates come from two views.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from feedhandler.figures import COLOURS, SHORT, amount, duration, price_text, rate, table
+from feedhandler.figures import COLOURS, SHORT, amount, duration, price_text, rate, shown_decimals, size_text, table
 from feedhandler.read import Book, Feed
 from feedhandler.read.views import FAULTS
 from feedhandler.scoreboard import (
@@ -37,8 +38,9 @@ if TYPE_CHECKING:
 class BookView:
     """The top of one book. Prices are integers in units of 10^price_exponent; None for an empty side or no trade.
 
-    `since` is when `state` took its value, ns since the Unix epoch; `channel_seq` is the number the book is whole to;
-    `faults` how often the feed contradicted what the book knew.
+    Sizes and `volume` are in units of 10^size_exponent; `decimals` is how many people write prices with. `since` is
+    when `state` took its value, ns since the Unix epoch; `channel_seq` is the number the book is whole to; `faults` how
+    often the feed contradicted what the book knew.
     """
 
     symbol: str
@@ -52,6 +54,7 @@ class BookView:
     volume: int
     event_seq: int
     price_exponent: int = -9
+    size_exponent: int = 0
     decimals: int = 4
     since: int = 0
     channel_seq: int = 0
@@ -131,7 +134,8 @@ def _book(feed: Feed, index: int, row: Any) -> BookView:
         volume=book.volume[0],
         event_seq=book.event_seq,
         price_exponent=int(row["price_exponent"]),
-        decimals=int(row["price_decimals"]),
+        size_exponent=int(row["size_exponent"]),
+        decimals=shown_decimals(int(row["tick"]), int(row["price_exponent"]), int(row["price_decimals"])),
         since=since,
         channel_seq=channel_seq,
         faults={name: int(row[name]) for name in FAULTS},
@@ -245,9 +249,10 @@ def _books(view: View, earlier: View | None, rows: int, width: int) -> "Table":
     from rich.text import Text
 
     old = {(book.symbol, book.venue): book.event_seq for book in earlier.books} if earlier else {}
-    books = sorted(view.books, key=lambda b: (b.event_seq <= old.get((b.symbol, b.venue), 0), -b.volume, b.symbol))
+    books = sorted(view.books, key=lambda b: (b.event_seq <= old.get((b.symbol, b.venue), 0), -_traded(b), b.symbol))
     shown = books[:rows] if rows else books
-    cells = [_book_cells(book) for book in shown]
+    named = Counter(symbol for symbol, _ in {(book.symbol, book.venue) for book in books})
+    cells = [_book_cells(book, several=named[book.symbol] > 1) for book in shown]
     kept = list(range(len(BOOK_COLUMNS)))
     for column in DISPENSABLE:
         widths = [max([len(BOOK_COLUMNS[i].removesuffix("<")), *(len(row[i]) for row in cells)]) for i in kept]
@@ -263,16 +268,21 @@ def _books(view: View, earlier: View | None, rows: int, width: int) -> "Table":
     return made
 
 
-def _book_cells(book: BookView) -> list[str]:
+def _traded(book: BookView) -> float:
+    return book.volume * 10.0**book.size_exponent
+
+
+def _book_cells(book: BookView, several: bool) -> list[str]:
+    """`several`: other venues have books of that name, too."""
     bid, ask = book.bid or (None, None), book.ask or (None, None)
     status = book.trading if book.state == "LIVE" else book.reason
     return [
-        book.symbol,
+        f"{book.symbol}@{book.venue}" if several else book.symbol,
         SHORT.get(book.state, book.state),
         SHORT.get(status, status.lower().replace("_", " ")),
-        "" if bid[1] is None else amount(bid[1]),
+        "" if bid[1] is None else size_text(bid[1], book.size_exponent),
         *(price_text(price, book.price_exponent, book.decimals) for price in (bid[0], ask[0])),
-        "" if ask[1] is None else amount(ask[1]),
+        "" if ask[1] is None else size_text(ask[1], book.size_exponent),
         price_text(book.last, book.price_exponent, book.decimals),
-        amount(book.volume),
+        size_text(book.volume, book.size_exponent),
     ]

@@ -18,13 +18,13 @@ from test_cli import eighty_columns, run  # noqa: F401
 from feedhandler import attach, bench, records
 from feedhandler.cli.bench import table as bench_table
 from feedhandler.errors import FeedError
-from feedhandler.figures import amount, duration, price_text
+from feedhandler.figures import amount, duration, price_text, shown_decimals, size_text
 from feedhandler.handler import open_capture, play
 from feedhandler.news import News
 from feedhandler.publish import Segment
 from feedhandler.records import Quality, Reason
 from feedhandler.simulate import Exchange, Faults, SoupServer, write
-from feedhandler.top import draw, take
+from feedhandler.top import draw, draw_books, take
 from tests.feeds import soup
 
 MESSAGES = 6000
@@ -62,6 +62,7 @@ def test_books_as_json_equal_the_exchange(exchange: Exchange, day: Path) -> None
         bids, asks = exchange.book(symbol)
         expected = {
             "state": "LIVE",
+            "size_exponent": 0,
             "bids": [[price * 100_000, size, orders] for price, size, orders in bids[:10]],
             "asks": [[price * 100_000, size, orders] for price, size, orders in asks[:10]],
         }
@@ -211,6 +212,31 @@ def test_the_page_at_80_columns_with_rates_and_trouble(day: Path, name: str) -> 
     assert 0 < faulty.channel_seq <= MESSAGES
     assert "3 more books" in out.getvalue()
     assert "won share" not in out.getvalue()
+
+
+def test_books_in_units_of_their_own_are_shown_as_people_write_them(day: Path, name: str) -> None:
+    with open_capture(day, name=name, orders=10_000, instruments=64) as handler, attach(name) as feed:
+        play(handler)
+        handler.segment.directory["price_exponent"][1:3] = -8
+        handler.segment.directory["size_exponent"][1:3] = -8
+        handler.segment.directory["tick"][1:3] = 1_000_000
+        handler.segment.directory["price_decimals"][1:3] = 8
+        view = take(feed)
+    assert [(book.decimals, book.size_exponent) for book in view.books[:3]] == [(2, -8), (2, -8), (4, 0)]
+    coin = replace(view.books[0], bid=(61_837_70000000, 13_989_000), ask=(61_838_25000000, 1), last=None, volume=10**13)
+    other = replace(coin, venue="OTHER", bid=None, ask=None, volume=0)
+    out = StringIO()
+    Console(file=out, width=100).print(draw_books(replace(view, books=(coin, other, view.books[2])), 100))
+    rows = [line.split() for line in out.getvalue().splitlines()[1:]]
+    told = {row[0]: [word for word in row if word[0].isdigit()] for row in rows}
+    assert told[f"{coin.symbol}@XNAS"] == ["0.14", "61837.70", "61838.25", "1e-08", "100k"]
+    assert view.books[2].symbol in told and f"{coin.symbol}@OTHER" in told
+
+
+def test_sizes_and_decimals() -> None:
+    texts = [size_text(size, unit) for size, unit in [(0, 0), (950, 0), (12_345, 0), (25, -3), (1234, -8), (9_999, -2)]]
+    assert texts == ["0", "950", "12.3k", "0.025", "1.23e-05", "100"]
+    assert [shown_decimals(tick, -9, 4) for tick in (0, 1, 10_000_000, 5 * 10**8, 10**9, 10**10)] == [4, 9, 2, 1, 0, 0]
 
 
 @pytest.mark.parametrize(

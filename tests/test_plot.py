@@ -201,6 +201,19 @@ def test_columns_stay_few_however_long_it_takes() -> None:
     assert max(columns.rows) < 1000
 
 
+def test_what_bears_no_time_of_the_exchange_stands_where_it_was_received() -> None:
+    """As the rows of a REST snapshot; receipt is 5 s behind the exchange's clock."""
+    columns = Columns()
+    events = np.zeros(4, fh.EVENT)
+    books = np.zeros(4, [("head", fh.BOOK), ("bids", fh.LEVEL, (1,)), ("asks", fh.LEVEL, (1,))])
+    events["instrument"] = 1
+    events["ts_event"] = [0, 1_000_000_100, 0, 1_200_000_100]
+    events["ts_recv"] = [6_000_000_000, 6_000_000_100, 6_100_000_000, 6_200_000_100]
+    columns.add(events[:3], books[:3])
+    columns.add(events[3:], books[3:])
+    assert (columns.origin, sorted(columns.rows), columns.step) == (1_000_000_000, [0, 100, 200], 1_000_000)
+
+
 @pytest.mark.parametrize("kind", ["depth", "rates"])
 def test_a_damaged_recording_is_drawn_up_to_the_damage(recorded: Path, tmp_path: Path, kind: str) -> None:
     cut = tmp_path / "cut.pcap"

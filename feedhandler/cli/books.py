@@ -54,7 +54,9 @@ def books(
     orders: Orders = 2_000_000,
     instruments: Instruments = 16384,
     date: Day = None,
-    as_json: Annotated[bool, typer.Option("--json", help="All levels as JSON, prices in units of 1e-9.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All levels as JSON; prices in units of 1e-9, sizes of 10^size_exponent.")
+    ] = False,
 ) -> None:
     """Print the books as they stand at the end of a recording, and how many messages of each type it had.
 
@@ -126,13 +128,17 @@ def named_books(feed: "Feed") -> "dict[str, Book]":
 
 
 def whole(book: "Book") -> dict[str, Any]:
-    """One book for JSON: its state, and per side [price, size, orders], best first, prices in units of 1e-9."""
+    """One book for JSON: its state, and per side [price, size, orders], best first.
+
+    Prices are in units of 1e-9, sizes of 10^size_exponent.
+    """
     scale = 10 ** (9 + int(book.instrument_record["price_exponent"]))
     sides = [
         [[int(level["price"]) * scale, int(level["size"]), int(level["orders"])] for level in side if level["size"]]
         for side in book.snapshot()
     ]
-    return {"state": book.seen_state.name, "bids": sides[0], "asks": sides[1]}
+    exponent = int(book.instrument_record["size_exponent"])
+    return {"state": book.seen_state.name, "size_exponent": exponent, "bids": sides[0], "asks": sides[1]}
 
 
 def overview(feed: "Feed", width: int) -> Any:
@@ -146,12 +152,18 @@ def ladder(feed: "Feed", symbol: str) -> Any:
     """All levels of one book. Raises UnknownSymbolError."""
     from rich.table import Table
 
-    from feedhandler.figures import price_text
+    from feedhandler.figures import price_text, shown_decimals
 
     name, _, venue = symbol.partition("@")
     book = feed.book(name, venue or None)
     row = book.instrument_record
-    exponent, decimals = int(row["price_exponent"]), int(row["price_decimals"])
+    exponent, unit = int(row["price_exponent"]), int(row["size_exponent"])
+    decimals = shown_decimals(int(row["tick"]), exponent, int(row["price_decimals"]))
+    places = shown_decimals(int(row["lot"]), unit, int(row["size_decimals"])) if unit else 0
+
+    def size(level: Any) -> str:
+        return price_text(int(level["size"]), unit, places) if unit else f"{level['size']:,}"
+
     bids, asks = book.snapshot()
     words = [book.seen_state.name, *([book.seen_reason.name] if book.seen_reason else []), book.trading.name]
     table = Table(box=None, title=f"{book.symbol} on {book.venue}: {', '.join(words)}", title_justify="left")
@@ -159,7 +171,7 @@ def ladder(feed: "Feed", symbol: str) -> Any:
         table.add_column(column, justify="right")
     for bid, ask in zip(bids, asks, strict=True):
         if bid["size"] or ask["size"]:
-            left = [str(bid["orders"]), f"{bid['size']:,}", price_text(int(bid["price"]), exponent, decimals)]
-            right = [price_text(int(ask["price"]), exponent, decimals), f"{ask['size']:,}", str(ask["orders"])]
+            left = [str(bid["orders"]), size(bid), price_text(int(bid["price"]), exponent, decimals)]
+            right = [price_text(int(ask["price"]), exponent, decimals), size(ask), str(ask["orders"])]
             table.add_row(*(left if bid["size"] else [""] * 3), *(right if ask["size"] else [""] * 3))
     return table

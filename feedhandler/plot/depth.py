@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from feedhandler.errors import ConfigError
-from feedhandler.figures import amount, price_text
+from feedhandler.figures import price_text, shown_decimals, size_text
 from feedhandler.plot.panels import GREEN, GREY, RED, Array, Axis, Heat, Panel, Picture, Series, times
 from feedhandler.records import Action, Flag, Quality, Side
 from feedhandler.research import Backtest
@@ -46,6 +46,7 @@ class Columns:
 
     def __init__(self) -> None:
         self.step, self.origin = STEP_NS, 0
+        self.behind: int | None = None  # receipt less exchange's time, ns, of the last event that had both
         self.rows: dict[int, Any] = {}
         self.trades, self.traded = Trades(*(np.empty(0, kind) for kind in ("i8", "i8", "u8", "u1"))), 0
 
@@ -56,8 +57,9 @@ class Columns:
             if not len(named):
                 return
             events, books = events[named[0] :], books[named[0] :]
-            self.origin = int(events["ts_event"][0])
-        ts = events["ts_event"]
+        ts = self._times(events)
+        if not self.rows:
+            self.origin = int(ts[0])
         places = np.maximum(ts - self.origin, 0) // self.step
         for i in np.flatnonzero(np.diff(places, append=-1)).tolist():  # the last of each stretch
             if events["instrument"][i]:
@@ -69,13 +71,27 @@ class Columns:
         while self.rows and max(self.rows) >= COLUMNS:  # of the time between, not of the rows: all are to be filled
             self.step *= 2
             self.rows = {place // 2: row for place, row in self.rows.items()}
-        found = events[(events["action"] == Action.TRADE) & (events["size"] > 0) & (events["instrument"] != 0)]
+        traded = (events["action"] == Action.TRADE) & (events["size"] > 0) & (events["instrument"] != 0)
+        found = events[traded]
         if len(found):
             self.traded += len(found)
-            names = ("ts_event", "price", "size", "side")
             parts = (self.trades.ts, self.trades.price, self.trades.size, self.trades.side)
-            joined = (np.concatenate((old, found[name])) for old, name in zip(parts, names, strict=True))
+            new = (ts[traded], *(found[name] for name in ("price", "size", "side")))
+            joined = (np.concatenate(pair) for pair in zip(parts, new, strict=True))
             self.trades = Trades(*joined).largest(TRADES_KEPT)
+
+    def _times(self, events: Array) -> Array:
+        """The exchange's; of what bears none, as a REST snapshot, that of receipt, set back as its neighbour's."""
+        sent, received = events["ts_event"], events["ts_recv"]
+        timed = np.flatnonzero(sent > 0)
+        if not len(timed):
+            return np.asarray(received - (self.behind or 0))
+        if self.behind is None:
+            self.behind = int(received[timed[0]] - sent[timed[0]])
+        before = np.searchsorted(timed, np.arange(len(events)), side="right") - 1
+        behind = np.where(before >= 0, (received - sent)[timed[before]], self.behind)
+        self.behind = int(behind[-1])
+        return np.where(sent > 0, sent, received - behind)
 
 
 def depth(run: Backtest, symbol: str, clock: Callable[[int], tuple[int, str]]) -> Picture:
@@ -99,12 +115,12 @@ def depth(run: Backtest, symbol: str, clock: Callable[[int], tuple[int, str]]) -
     best = {side: np.where(filled[side]["size"][:, 0] > 0, filled[side]["price"][:, 0], 0) for side in ("bids", "asks")}
     trades = columns.trades.largest(TRADES_DRAWN)
     trades = Trades(*(part[trades.price > 0] for part in (trades.ts, trades.price, trades.size, trades.side)))
-    low, high, step = _prices(filled, best)
+    low, high, step, tick = _prices(filled, best)
     stale = filled["head"]["quality"] != Quality.LIVE
     series = [
         _line("best ask", x, best["asks"], RED, price_unit),
         _line("best bid", x, best["bids"], GREEN, price_unit),
-        *_bubbles(trades, shift, price_unit, size_unit),
+        *_bubbles(trades, shift, record),
     ]
     drawn = f"{len(trades):,} largest of {columns.traded:,} trades" if columns.traded > len(trades) else ""
     drawn = drawn or f"{columns.traded:,} trades"
@@ -113,7 +129,7 @@ def depth(run: Backtest, symbol: str, clock: Callable[[int], tuple[int, str]]) -
         Axis(f"time, {zone}", "time"),
         Axis("price", limits=(low * price_unit, high * price_unit)),
         series,
-        heat=_heat(x, filled, low, high, step, price_unit, size_unit),
+        heat=_heat(x, filled, (low, high, step, tick), price_unit, size_unit),
         spans=_spans(x, stale),
         span_name="not live",
         height=2.0,
@@ -121,11 +137,11 @@ def depth(run: Backtest, symbol: str, clock: Callable[[int], tuple[int, str]]) -
     return Picture(f"{symbol}: depth of the book, {run.name}", [panel], said).damaged(run.error)
 
 
-def _prices(rows: Array, best: dict[str, Array]) -> tuple[int, int, int]:
-    """Lowest and highest price shown, and the step of the heat map, in units of the wire's prices."""
+def _prices(rows: Array, best: dict[str, Array]) -> tuple[int, int, int, int]:
+    """Lowest and highest price shown, the step of the heat map, and what prices lie apart, in units of the prices."""
     shown = np.concatenate([rows[side]["price"][rows[side]["size"] > 0] for side in ("bids", "asks")])
     if not len(shown):
-        return 0, 10**9, 10**7
+        return 0, 10**9, 10**7, 10**7
     known = np.unique(shown)
     tick = int(np.gcd.reduce(np.diff(known))) if len(known) > 1 else 10**7
     tops = np.concatenate([prices[prices > 0] for prices in best.values()])
@@ -134,10 +150,11 @@ def _prices(rows: Array, best: dict[str, Array]) -> tuple[int, int, int]:
     room = max((high - low) // 4, 12 * tick)
     low, high = max(low - room, int(shown.min()) - tick), min(high + room, int(shown.max()) + tick)
     step = tick * max(1, -(-(high - low) // (tick * ROWS)))
-    return low // step * step, -(-high // step) * step, step
+    return low // step * step, -(-high // step) * step, step, tick
 
 
-def _heat(x: Array, rows: Array, low: int, high: int, step: int, price_unit: float, size_unit: float) -> Heat:
+def _heat(x: Array, rows: Array, along: tuple[int, int, int, int], price_unit: float, size_unit: float) -> Heat:
+    low, high, step, tick = along
     places = (high - low) // step + 1
     z = np.zeros((places, len(rows)))
     for side in ("bids", "asks"):
@@ -147,7 +164,7 @@ def _heat(x: Array, rows: Array, low: int, high: int, step: int, price_unit: flo
         place = (levels["price"][inside] - low) // step
         np.add.at(z, (place, column[inside]), levels["size"][inside].astype(np.float64))
     z[z == 0] = np.nan
-    prices = (low + np.arange(places) * step + (step / 2 if step > 1 else 0)) * price_unit
+    prices = (low + np.arange(places) * step + (step - tick) / 2) * price_unit  # the middle of those in a row
     return Heat(x, prices, z * size_unit, "size resting at a price")
 
 
@@ -155,8 +172,10 @@ def _line(name: str, x: Array, prices: Array, colour: str, unit: float) -> Serie
     return Series(name, x, np.where(prices > 0, prices * unit, np.nan), colour, "step", width=1.1)
 
 
-def _bubbles(trades: Trades, shift: int, price_unit: float, size_unit: float) -> list[Series]:
+def _bubbles(trades: Trades, shift: int, record: Any) -> list[Series]:
     made = []
+    exponent, unit = int(record["price_exponent"]), int(record["size_exponent"])
+    decimals = shown_decimals(int(record["tick"]), exponent, int(record["price_decimals"]))
     largest = float(trades.size.max()) if len(trades) else 1.0
     areas = BUBBLES[0] + (BUBBLES[1] - BUBBLES[0]) * trades.size / largest
     for side, name, colour in ((Side.BID, "bought", GREEN), (Side.ASK, "sold", RED), (None, "trade", GREY)):
@@ -164,11 +183,11 @@ def _bubbles(trades: Trades, shift: int, price_unit: float, size_unit: float) ->
         if not mine.any():
             continue
         words = [
-            f"{name} {amount(size * size_unit)} at {price_text(price)}"
+            f"{name} {size_text(size, unit)} at {price_text(price, exponent, decimals)}"
             for size, price in zip(trades.size[mine].tolist(), trades.price[mine].tolist(), strict=True)
         ]
-        where = times(trades.ts[mine], shift)
-        made.append(Series(name, where, trades.price[mine] * price_unit, colour, "points", None, areas[mine], words))
+        where, prices = times(trades.ts[mine], shift), trades.price[mine] * 10.0**exponent
+        made.append(Series(name, where, prices, colour, "points", None, areas[mine], words))
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from feedhandler.errors import ConfigError
-from feedhandler.figures import amount
+from feedhandler.figures import quantity
 from feedhandler.plot.panels import Array, Axis, Heat, Panel, Picture, Series, round_duration
 
 PANEL_PX = 300  # of a panel of height 1
@@ -70,7 +70,7 @@ def _heat(go: Any, heat: Heat) -> Any:
     seen = shown[np.isfinite(shown)]
     low, high = (float(np.percentile(seen, 2)), float(np.percentile(seen, 99.5))) if len(seen) else (0.0, 1.0)
     marks = np.arange(np.floor(low), np.ceil(high) + 1)
-    words = np.where(np.isfinite(heat.z), heat.z, 0).astype(np.int64)
+    sizes = np.where(np.isfinite(heat.z), heat.z, 0)
     return go.Heatmap(
         x=_plain(heat.x),
         y=heat.y,
@@ -78,9 +78,9 @@ def _heat(go: Any, heat: Heat) -> Any:
         zmin=low,
         zmax=max(high, low + 0.3),
         colorscale="YlGnBu",
-        customdata=words,
-        hovertemplate="%{x}<br>%{y}: %{customdata:,}<extra></extra>",
-        colorbar={"title": heat.label, "tickvals": marks, "ticktext": [amount(10**m) for m in marks], "len": 0.6},
+        customdata=sizes,
+        hovertemplate="%{x}<br>%{y}: %{customdata:,.8~f}<extra></extra>",
+        colorbar={"title": heat.label, "tickvals": marks, "ticktext": [quantity(10.0**m) for m in marks], "len": 0.6},
     )
 
 
@@ -118,6 +118,8 @@ def _axis(said: Axis, data: list[Array]) -> dict[str, Any]:
         made["tickformat"] = "~%"
     elif said.scale == "count":
         made["tickformat"] = "~s"
+    elif said.scale == "linear":
+        made["exponentformat"] = "none"
     if said.limits is not None:
         limits = np.log10(said.limits) if made.get("type") == "log" else said.limits
         made["range"] = list(limits)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from feedhandler import picture
-from feedhandler.figures import amount
+from feedhandler.figures import amount, quantity
 from feedhandler.plot.panels import Axis, Panel, Picture, Series, a_decade, round_duration
 
 INK = "#333333"
@@ -63,11 +63,11 @@ def _heat(figure: Any, axis: Any, panel: Panel) -> None:
     assert heat is not None
     seen = heat.z[np.isfinite(heat.z)]
     low, high = (float(np.percentile(seen, 2)), float(np.percentile(seen, 99.5))) if len(seen) else (1.0, 10.0)
-    norm = LogNorm(max(low, 1.0), max(high, 2 * max(low, 1.0)))
+    norm = LogNorm(low, max(high, 2 * low))
     drawn = axis.pcolormesh(heat.x, heat.y, heat.z, norm=norm, cmap="YlGnBu", shading="nearest", rasterized=True)
     bar = figure.colorbar(drawn, ax=axis, pad=0.01, fraction=0.04, extend="both")
     bar.set_label(heat.label, fontsize=9)
-    bar.formatter = FuncFormatter(lambda value, _: amount(value))
+    bar.formatter = FuncFormatter(lambda value, _: quantity(value))
     bar.minorformatter = FuncFormatter(lambda value, _: "")
     bar.update_ticks()
     bar.ax.tick_params(labelsize=8)
@@ -117,7 +117,8 @@ def _axis(axis: Any, which: str, said: Axis) -> None:
     elif said.scale == "time":
         locator = tools.AutoDateLocator(minticks=5, maxticks=12)
         side.set_major_locator(locator)
-        side.set_major_formatter(tools.ConciseDateFormatter(locator, show_offset=False))
+        forms = ["%Y", "%b %Y", "%d %b", "%H:%M", "%H:%M", "%H:%M:%S.%f"]  # each label by itself
+        side.set_major_formatter(tools.ConciseDateFormatter(locator, formats=forms, show_offset=False))
     elif said.scale == "count":
         side.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
         axis.set(**{f"{which}lim": (0, None)})
