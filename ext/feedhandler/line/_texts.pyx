@@ -25,7 +25,7 @@ cdef class Texts:
     def __cinit__(self, uint32_t instruments, uint64_t capacity):
         cdef uint32_t i
         self.room = 1 << max(capacity - 1, <uint64_t> LEAST_ROOM - 1).bit_length()
-        self.bytes = <uint8_t *> fh_pages(self.room)
+        self.bytes = <uint8_t *> fh_pages(self.room + sizeof(Text))    # the rest of the ring may be shorter than a head
         self.rows = <Row *> calloc(instruments, sizeof(Row))
         if self.bytes == NULL or self.rows == NULL:
             raise MemoryError()
@@ -34,7 +34,7 @@ cdef class Texts:
 
     def __dealloc__(self):
         if self.bytes != NULL:
-            munmap(self.bytes, self.room)
+            munmap(self.bytes, self.room + sizeof(Text))
         free(self.rows)
 
     cdef int keep(self, uint32_t instrument, uint32_t line, int64_t ts_recv, uint64_t previous, uint64_t last, bint marked,
