@@ -36,12 +36,12 @@ FLAGS = ["-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 # Off the way from receive to read, and off the way of every packet through a recording: the other end of the wire,
 # rehearsals, snapshots of state, doors for tests. Optimised, they would take half of the build's time.
 COLD_MODULES = re.compile(
-    r"feedhandler\.(rehearse\.|simulate\.|replay\._(?!ahead)|(line|decode|session)\._state$|_records$|_marks$|line\._door$|decode\._json_door$|receive\._frame$"
+    r"feedhandler\.(rehearse\.|simulate\.|replay\._(?!ahead)|(line|decode|session)\._state$|line\._splicer_state$|_records$|_marks$|line\._door$|decode\._json_door$|receive\._frame$"
     r"|record\._scan$|recording\._surveyor$|research\._measures$)"
 )
 SHARED = "feedhandler._shared"  # Cython's own code for memory views, once instead of in every module that has one ...
 NOT_SHARED = ("feedhandler._records", "feedhandler.book._book")  # ... but where Cython 3.3 then forgets their types
-LIBRARIES = {"feedhandler.session._websocket": ["z"]}
+LIBRARIES = {"feedhandler.session._websocket": ["z"], "feedhandler.session._state": ["z"]}
 TLS = "feedhandler.receive._tls"
 # private: OpenSSL's archives are linked into the one module that uses it, where its memory functions can be set
 # whatever was imported first; shared: libssl.so, as the system keeps it; not said: private where there are archives

@@ -4,7 +4,7 @@ from typing import Any, Self
 from feedhandler._marks import Marks
 from feedhandler._walk import Walk
 from feedhandler._witness import Witness
-from feedhandler.book import Books
+from feedhandler.book import Books, LevelBook
 from feedhandler.decode._decoder import Decoder
 from feedhandler.line import Arbiter
 from feedhandler.publish import Publisher
@@ -45,6 +45,9 @@ class Stages(Walk):
     @property
     def framings(self) -> tuple[Framing, ...]:
         """The framing of each line."""
+    @property
+    def standbys(self) -> dict[int, LevelBook]:
+        """The standby books of each line that has some, by the shard's number of the line."""
     def state(self) -> dict[str, Any]:
         """What the shard itself knows between two packets."""
     def set_state(self, state: Mapping[str, Any]) -> None:

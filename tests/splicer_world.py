@@ -43,22 +43,27 @@ class World:
 
     LEVEL_BYTES: int | None = None
 
-    def __init__(self, venue: str, lines: int = 1, **options: Any) -> None:
-        self.lines = lines
+    def __init__(self, venue: str, lines: int = 1, *, wishing: bool = True, **options: Any) -> None:
+        self.venue, self.lines = venue, lines
         self.segment = Segment.anonymous(depth=DEPTH, instruments=32, lines=lines + 1)
-        directory = Instruments(self.segment.directory, self.segment.symbols, self.segment.part("directory"))
-        decoder = decode.decoder(venue, directory, 0, venue[:8].upper())
+        self.instruments = Instruments(self.segment.directory, self.segment.symbols, self.segment.part("directory"))
+        decoder = decode.decoder(venue, self.instruments, 0, venue[:8].upper())
         assert isinstance(decoder, TextDecoder)
         self.decoder = decoder
         self.resyncs = Resyncs()
         self.splicer = Splicer(
-            lines + 1, decoder=decoder, resyncs=self.resyncs, window_messages=64, **{"reorder_us": 5_000, **options}
+            lines + 1,
+            decoder=decoder,
+            resyncs=self.resyncs if wishing else None,
+            window_messages=64,
+            **{"reorder_us": 5_000, **options},
         )
         self.books = LevelBook(self.segment.books, depth=DEPTH, by_snapshot=True, level_bytes=self.LEVEL_BYTES)
         self.receiver = PacketQueue(lines + 1)
+        self.publisher = Publisher(self.segment.memory)
         self.shard = Shard(
             self.receiver,
-            Publisher(self.segment.memory),
+            self.publisher,
             [(framing("websocket"), 0) for _ in range(lines + 1)],
             [(self.splicer, decoder, self.books, [])],
             latency_sample=0,

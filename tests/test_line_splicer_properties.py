@@ -84,9 +84,9 @@ class Venue:
 class Story:
     """A venue, its connections, and the shard; `steps` may come in any order."""
 
-    def __init__(self, name: str, lines: int) -> None:
+    def __init__(self, name: str, lines: int, world: type[World] = World) -> None:
         self.venue = Venue(name)
-        self.world = World(name, lines)
+        self.world = world(name, lines)
         self.model = Model(5)
         self.at: list[int | None] = [None] * lines  # changes that each connection has brought; None: it is down
         self.ticks = 0

@@ -153,6 +153,11 @@ cdef class Stages(Walk):
         """The framing of each line."""
         return tuple(framing for framing, _ in self.kept[0])
 
+    @property
+    def standbys(self):
+        """The standby books (LevelBook) of each line that has some, by the shard's number of the line."""
+        return {line: (<Standby> self.standbys[line]).books for line in range(self.line_count) if self.standbys[line] != NULL}
+
     def state(self):
         """What the shard itself knows between two packets, as a dict that JSON can hold: for snapshots."""
         n = self.channel_count

@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 enum { FH_INFLATE_ARENA = 64 << 10 };   /* bytes: zlib 1.2.13 takes 7 KiB of state and the window of 32 KiB */
+enum { FH_INFLATE_WINDOW = 32 << 10 };
 enum { FH_INFLATE_BAD = 1, FH_INFLATE_CUT };
 
 struct fh_inflate {
@@ -98,5 +99,21 @@ static inline int fh_inflate_end(struct fh_inflate *f)
         inflateReset(&f->z);
     f->ended = 0;
     return said;
+}
+
+/* Between two messages nothing is left of a stream but its window: for snapshots. Copies it to `to` (FH_INFLATE_WINDOW bytes);
+ * its length. */
+static inline uint32_t fh_inflate_window(struct fh_inflate *f, uint8_t *to)
+{
+    uInt length = 0;
+    inflateGetDictionary(&f->z, to, &length);
+    return length;
+}
+
+/* fh_inflate_on() where a stream stood between two messages, with this window. 0: it cannot be. */
+static inline int fh_inflate_resume(struct fh_inflate *f, int alone, const uint8_t *window, uint32_t length)
+{
+    return length <= FH_INFLATE_WINDOW && fh_inflate_on(f, alone)
+        && (length == 0 || inflateSetDictionary(&f->z, window, length) == Z_OK);
 }
 #endif

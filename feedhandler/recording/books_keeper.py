@@ -20,7 +20,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from feedhandler import decode
 from feedhandler._marks import Marks
 from feedhandler.errors import CaptureError, ConfigError, FeedError, RecordingError
 from feedhandler.recording import books_state
@@ -121,8 +120,8 @@ class Keeper:
     with; snapshots that time going back has made ambiguous are declared void. `options` are those of a capture's
     handler.
 
-    Raises ConfigError for a wrong number of seconds and for channels of JSON texts, RecordingError when the file cannot
-    be had, or is of another recording.
+    Raises ConfigError for a wrong number of seconds, RecordingError when the file cannot be had, or is of another
+    recording.
     """
 
     def __init__(
@@ -140,12 +139,6 @@ class Keeper:
         found = Path(path) if path is not None else books_path(recording)
         if found is None:
             raise RecordingError("book snapshots are kept for one recording at a time: name one folder, or one file")
-        for channel in recording.config().channels:
-            if decode.protocol(channel.protocol).text is not None:
-                raise ConfigError(
-                    f"channel {channel.name}: book snapshots are not kept of {channel.protocol}, whose books begin "
-                    "with the venue's own snapshots: play the recording from its beginning"
-                )
         self.path = found
         self._recording, self._follow, self._progress, self._options = recording, follow, progress, options
         self._step = int(seconds * 1e9)
@@ -270,13 +263,13 @@ class Keeper:
             else self._marks.seen(self._handler.shard.line_count)
         )
         self._marks.cut()
-        state, parts = books_state.dump(self._handler, seen)
+        if books_state.whole(self._handler):  # else a line was amid compressed messages all the while: hashes alone
+            self._writer.append(Kind.SNAPSHOT, begin, until, packets, *books_state.dump(self._handler, seen), flags)
+            self._valid.append(begin)
+            self.kept.snapshots += 1
         found = books_state.hashes(self._handler)
-        self._writer.append(Kind.SNAPSHOT, begin, until, packets, state, parts, flags)
         self._writer.append(Kind.HASHES, begin, until, packets, *books_state.pack_hashes(found), flags)
-        self._valid.append(begin)
         self._last_cut = packets
-        self.kept.snapshots += 1
         self.kept.longest_ms = max(self.kept.longest_ms, (time.perf_counter() - started) * 1e3)
 
 

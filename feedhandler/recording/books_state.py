@@ -13,11 +13,14 @@ from feedhandler.book import _state as book_state
 from feedhandler.counters import CHANNEL, LINE
 from feedhandler.decode import _state as decoder_state
 from feedhandler.errors import RecordingError
+from feedhandler.line import Arbiter, Splicer
+from feedhandler.line import _splicer_state as splicer_state
 from feedhandler.line import _state as arbiter_state
 from feedhandler.recording._digest import each, xxh64
 from feedhandler.session import _state as framing_state
 
 if TYPE_CHECKING:
+    from feedhandler.book import LevelBook
     from feedhandler.config import Config
     from feedhandler.handler import Handler
     from feedhandler.recording.books_file import Parts
@@ -31,6 +34,7 @@ _KEPT = (
     *("price_decimals", "size_decimals", "unknown_orders", "over_executions", "duplicate_orders", "crossed"),
 )
 _EVENTS = [counter.name for counter in CHANNEL].index("events")
+EVER = 2**64 - 1
 _PACKETS, _BYTES = ([counter.name for counter in LINE].index(name) for name in ("packets", "bytes"))
 
 
@@ -66,8 +70,13 @@ def indices(handler: Handler, channel: int) -> NDArray[np.uint32]:
 
 
 def settled(handler: Handler) -> bool:
-    """Whether no book is in the middle of an event of many messages."""
-    return all(book_state.settled(books) for _, _, books, _ in handler.shard.stages)
+    """Whether no book is in the middle of an event of many messages, and no line in the middle of a compressed one."""
+    return all(book_state.settled(books) for _, _, books, _ in handler.shard.stages) and whole(handler)
+
+
+def whole(handler: Handler) -> bool:
+    """Whether no line is in the middle of a compressed message: else no snapshot can be taken."""
+    return all(map(framing_state.settled, handler.shard.framings))
 
 
 # ---- hashes
@@ -143,7 +152,7 @@ def dump(handler: Handler, seen: list[tuple[int, int]]) -> tuple[dict[str, Any],
     """All that the handler needs to go on, as state and parts of a record.
 
     `seen`: of each line the packets and bytes at or behind the snapshot's begin that it has taken already. Raises
-    ValueError while a channel recovers.
+    ValueError while a channel recovers, and amid a compressed message: see whole().
     """
     used = int(handler.segment.part("directory")["used"][0])
     parts: Parts = {"directory": handler.segment.directory[1:used].copy()}
@@ -153,6 +162,11 @@ def dump(handler: Handler, seen: list[tuple[int, int]]) -> tuple[dict[str, Any],
         parts[f"{number}/index"] = index
         parts |= {f"{number}/decoder/{name}": part for name, part in decoder_state.dump(decoder).items()}
         parts |= {f"{number}/books/{name}": part for name, part in book_state.dump(books, index).items()}
+        for line, standby in _standbys(handler, number):
+            kept = book_state.dump(standby, index)
+            parts |= {f"{number}/standby/{line}/{name}": part for name, part in kept.items()}
+        if (splicer := _splicer(arbiter)) is not None:
+            parts |= {f"{number}/line/{name}": part for name, part in splicer_state.dump(splicer, index).items()}
         channels.append(arbiter_state.dump(arbiter))
     framings = [framing_state.dump(framing) for framing in handler.shard.framings]
     state = {
@@ -172,7 +186,10 @@ def restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDAr
     room. Nothing of what it was before is left, and its events are numbered as they would have been. Raises
     RecordingError, with the handler as it was, when the snapshot does not fit it or is damaged.
     """
-    fresh = dump(handler, [])
+    try:
+        fresh = dump(handler, [])
+    except ValueError as error:
+        raise RecordingError(f"the book snapshot cannot be used here: {error}") from None
     try:
         return _restore(handler, state, parts)
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError) as error:
@@ -209,7 +226,11 @@ def _restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDA
             raise ValueError("its books are not those of its instruments")
         decoder_state.load(decoder, _below(own, "decoder/"), where)
         book_state.load(books, here, _below(own, "books/"), position)
+        for line, standby in _standbys(handler, mine):
+            book_state.load(standby, here, _below(own, f"standby/{line}/"), EVER)
         arbiter_state.load(arbiter, chosen[mine])
+        if (splicer := _splicer(arbiter)) is not None:
+            splicer_state.load(splicer, here, _below(own, "line/"))
     for framing, line in zip(handler.shard.framings, lines, strict=True):
         framing_state.load(framing, framings[line])
     shard = dict(state["shard"])
@@ -223,6 +244,19 @@ def _restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDA
         counters[_PACKETS] -= min(packets, int(counters[_PACKETS]))
         counters[_BYTES] -= min(size, int(counters[_BYTES]))
     return skipped
+
+
+def _splicer(arbiter: Arbiter) -> Splicer | None:
+    """The line stage of a channel of JSON texts: it stands in an arbiter's place."""
+    stage: object = arbiter
+    return stage if isinstance(stage, Splicer) else None
+
+
+def _standbys(handler: Handler, channel: int) -> list[tuple[int, LevelBook]]:
+    """The standby books of a channel's lines, by the channel's own number of the line."""
+    record = handler.segment.channels[channel]
+    first, count = int(record["first_line"]), len(handler.config.channels[channel].lines)
+    return [(line - first, books) for line, books in handler.shard.standbys.items() if first <= line < first + count]
 
 
 def _below(parts: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

@@ -43,6 +43,9 @@ cdef enum:
     DRAFT_OPEN = 1              # flags of a level book's draft
     DRAFT_CHANGED = 2
     DRAFT_LOST = 4
+    DRAFT_BEGUN = 8
+    DRAFT_FAULTY = 16
+    DRAFT_TOLD = 32
 
 cdef struct Trades:             # 32 bytes
     int64_t price               # of the last trade; INT64_MIN = none yet
@@ -218,7 +221,8 @@ cdef dict _dump_levels(LevelBook books, uint32_t[::1] index):
         draft = &books.drafts[index[i]]
         counts[2 * i], counts[2 * i + 1] = draft.sides[0].count, draft.sides[1].count
         drafts[i] = ((DRAFT_OPEN if draft.open else 0) | (DRAFT_CHANGED if draft.changed else 0)
-                     | (DRAFT_LOST if draft.lost else 0))
+                     | (DRAFT_LOST if draft.lost else 0) | (DRAFT_BEGUN if draft.begun else 0)
+                     | (DRAFT_FAULTY if draft.faulty else 0) | (DRAFT_TOLD if draft.told else 0))
         security[i], venue[i], faults[i] = draft.security, draft.venue, draft.fault
         trades = <Trades *> kept_at + i
         trades.price, trades.size = draft.last.price, draft.last.size
@@ -542,7 +546,7 @@ cdef int _load_levels(LevelBook books, uint32_t[::1] index, dict parts) except -
     if depth != books.depth and (parts["drafts"] & DRAFT_OPEN).any():
         raise ValueError(f"the snapshot was taken amid an event, at depth {depth}: it cannot be shown at {books.depth}")
     if n and (max(parts["security"].max(), parts["venue"].max()) > TRADING_CLOSED or parts["faults"].max() > FAULT_ALL
-              or parts["drafts"].max() > (DRAFT_OPEN | DRAFT_CHANGED | DRAFT_LOST)
+              or parts["drafts"].max() > (DRAFT_OPEN | DRAFT_CHANGED | DRAFT_LOST | DRAFT_BEGUN | DRAFT_FAULTY | DRAFT_TOLD)
               or (parts["drafts"] & (DRAFT_OPEN | DRAFT_CHANGED) == DRAFT_CHANGED).any()):
         raise ValueError("a draft of the snapshot is in a state that there is not")
     for i in range(n):
@@ -555,6 +559,9 @@ cdef int _load_levels(LevelBook books, uint32_t[::1] index, dict parts) except -
         draft.open = (drafts[i] & DRAFT_OPEN) != 0
         draft.changed = (drafts[i] & DRAFT_CHANGED) != 0
         draft.lost = (drafts[i] & DRAFT_LOST) != 0
+        draft.begun = (drafts[i] & DRAFT_BEGUN) != 0
+        draft.faulty = (drafts[i] & DRAFT_FAULTY) != 0
+        draft.told = (drafts[i] & DRAFT_TOLD) != 0
         fh_slot_open(&slot.seq)
         for ask in range(2):
             end = at + counts[2 * i + ask]
