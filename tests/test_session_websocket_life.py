@@ -325,6 +325,7 @@ def test_a_replacement_that_cannot_take_over_leaves_the_old_one_alone() -> None:
     life.step(now + 0.6)
     assert link.path == [(C.CONNECTED, Cause.HEARD)]
     assert (link.closed, link.handed, link.cancelled, life.replaced) == ([], 1, 1, 0)
+    assert str(life.error) == "it goes on, and cannot be replaced: no descriptors"
     link.refuses = None
     life.step(now + 60)
     assert link.dials == 3
@@ -363,8 +364,13 @@ def test_a_replacement_that_fails_leaves_the_old_one_alone() -> None:
     link.stage = BrokenError("no", Cause.UNREACHABLE)
     life.step(now + 1.1)
     assert (life.state, link.path, link.cancelled, link.dials) == (C.CONNECTED, [], 1, 2)
+    assert str(life.error) == "it goes on, and cannot be replaced: no" and life.error.cause is Cause.UNREACHABLE
     life.step(now + 60)
     assert link.dials == 3
+    link.stage, link.takes, link.heard = Stage.READY, True, True
+    life.step(now + 61)
+    life.step(now + 62)
+    assert (life.replaced, life.error) == (1, None)
 
 
 def test_the_old_one_ends_while_its_replacement_is_on_its_way() -> None:

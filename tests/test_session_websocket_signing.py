@@ -139,7 +139,9 @@ def test_the_line_authenticates_until_it_is_answered(
 
     monkeypatch.setattr(Venue, "heard", hears)
     with world(keep) as (served, made):
-        wait_for(lambda: served.stats["messages"] > 20, what="texts")
+        wait_for(lambda: (0, "AUTHENTICATING", "none") in made.lives, what="AUTHENTICATING")
+        sent = served.stats["messages"]
+        wait_for(lambda: served.stats["messages"] > sent + 20, what="texts")
         assert made.lives == [(0, "CONNECTING", "start"), (0, "AUTHENTICATING", "none")]
         answered = True
         served.say('{"type":"subscriptions","channels":[]}')

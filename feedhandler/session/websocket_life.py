@@ -134,7 +134,7 @@ class Life:
 
     `beat_s`: something is heard at least so often; half of it silent, we ping; all of it, the line is STALE; `misses`
     times, DEAD. `ask_s`: between two of our own heartbeats, 0 = none. `lifetime_s`: the venue cuts connections then,
-    0 = never. `rng` decides the jitter. `error` is the last failure, None while all is well.
+    0 = never. `rng` decides the jitter. `error` is the last failure, of a replacement, too; None while all is well.
     """
 
     def __init__(
@@ -241,9 +241,8 @@ class Life:
         except BrokenError as error:
             self.link.cancel()
             self._dialling = False
-            if self._up:  # the one that is up goes on
-                self._plan_again = now + self._wait(error, self._planned_attempts)
-                self._planned_attempts += 1
+            if self._up:
+                self._replace_later(now, error)
             else:
                 self._back_off(now, error)
 
@@ -256,13 +255,20 @@ class Life:
         except BrokenError as error:
             self.link.cancel()
             self._ready = self._taking = False
-            self._plan_again = now + self._wait(error, self._planned_attempts)
-            self._planned_attempts += 1
+            self._replace_later(now, error)
             self._turn(self._rightly(), Cause.HEARD, "the old connection goes on")
             return
         if now >= self._late:
             self._taking = False
             self.link.close(1000, "replaced")
+
+    def _replace_later(self, now: float, error: BrokenError) -> None:
+        """The one that is up goes on."""
+        self._plan_again = now + self._wait(error, self._planned_attempts)
+        self._planned_attempts += 1
+        self.error = BrokenError(
+            f"it goes on, and cannot be replaced: {error}", error.cause, error.retry_s, error.status
+        )
 
     def _hand_over(self, now: float) -> bool:
         if not self.link.hand_over():
