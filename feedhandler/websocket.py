@@ -24,7 +24,7 @@ from feedhandler.receive import stream
 from feedhandler.records import Cause
 from feedhandler.session import frames
 from feedhandler.session._websocket import WebSocketFraming
-from feedhandler.session.websocket import BrokenError, Dialled, Target, dial
+from feedhandler.session.websocket import BrokenError, Dialled, Target, dial, socket_words
 from feedhandler.venue_config import host_and_port, where
 from feedhandler.venue_config import url as url_of
 
@@ -193,7 +193,8 @@ class Connection:
         if code:
             said = f": {reason}" if reason else ""
             raise BrokenError(f"{self.url}: the server closed with {code}{said}", Cause.CLOSED)
-        raise BrokenError(f"{self.url}: the connection broke without a close (error {error})", Cause.LOST)
+        words = f": {socket_words(error)}" if error else ""
+        raise BrokenError(f"{self.url}: the connection broke without a close{words}", Cause.LOST)
 
     def _send(self, frame: bytes) -> None:
         if self._closed:

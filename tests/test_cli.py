@@ -267,6 +267,33 @@ def test_inspect_ends_quietly_when_nobody_reads_on(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def shell(command: str) -> tuple[int, str]:
+    """Exit code and stderr of `feedhandler COMMAND` in a shell."""
+    line = f"{shlex.quote(sys.executable)} -m feedhandler {command}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    return done.returncode, done.stderr
+
+
+def test_a_closed_output_is_no_error(tmp_path: Path) -> None:
+    run("simulate", tmp_path / "day.itch", "--symbols", "2", "--messages", "2000")
+    code, said = shell(f"inspect {tmp_path}/day.itch --limit 1 >&-")
+    assert code == 0 and "Traceback" not in said and "1 of " in said
+
+
+def test_a_full_output_is_one_sentence() -> None:
+    assert shell("run --example > /dev/full") == (
+        1,
+        "feedhandler: the output: no space left on the device; free some, or write elsewhere\n",
+    )
+
+
+def test_what_would_do_nothing_is_refused(tmp_path: Path) -> None:
+    for options in (["--group", "239.1.1.1:1"], ["--rate", "5"], ["--skew-us", "1"], ["--seconds", "3"]):
+        done = run("simulate", tmp_path / "day.itch", *options)
+        assert done.returncode == 2 and f"leave out {options[0]}" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     "name, expected",

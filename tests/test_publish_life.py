@@ -250,6 +250,9 @@ def test_a_dead_name_is_taken_over_and_readers_follow(name: str) -> None:
     assert (book.state, book.reason) == (Quality.STALE, Reason.WRITER_DIED)
     with pytest.raises(WriterDiedError):
         attach(name)
+    with pytest.raises(SegmentError, match="there is none; start its handler") as caught:
+        attach("absent")
+    assert name not in str(caught.value)
     segment, publisher = make(name)
     segment.directory["symbol"][1] = b"AAA"
     assert feed.status == "replaced"
@@ -305,6 +308,8 @@ def test_absent_wrong_and_damaged_segments_are_one_clear_error_each(name: str, t
         attach("empty", dir=tmp_path)
     segment, _ = make(name)
     with segment:
+        with pytest.raises(SegmentError, match=rf"there is none; start its handler, or attach to one of: .*{name}"):
+            attach("absent")
         with pytest.raises(SegmentError, match="does not exist; make it"):
             Segment.create("x", dir=tmp_path / "no", **SMALL)
         segment.header["layout_hash"] ^= 1

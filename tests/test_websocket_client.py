@@ -139,7 +139,7 @@ def test_another_close_code_is_an_error() -> None:
 def test_a_connection_that_is_cut_is_an_error() -> None:
     with serve("binance", rate=0) as served, websocket.connect(served.url, ca=str(served.ca)) as connection:
         served.cut()
-        with pytest.raises(websocket.BrokenError, match="without a close") as caught:
+        with pytest.raises(websocket.BrokenError, match="without a close: it ended without close_notify") as caught:
             connection.recv(10.0)
         assert caught.value.cause is Cause.LOST
 

@@ -18,7 +18,7 @@ GAPS_SHOWN = 500
 STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; background: #f6f8fa; margin: 0; }
-main { max-width: 1120px; margin: 0 auto; padding: 24px 20px 60px; }
+main { max-width: 1280px; margin: 0 auto; padding: 24px 20px 60px; }
 h1 { font-size: 20px; margin: 0 0 4px; }
 h2 { font-size: 15px; margin: 28px 0 8px; }
 section.day { background: #fff; border: 1px solid #d0d7de; border-radius: 8px; padding: 20px 24px; }
@@ -245,4 +245,5 @@ def _files(report: DayReport) -> str:
     ]
     table = _table(["file", "state", "bytes", "packets promised", ""], rows, 2)
     shown = "open" if any(file.state in ("missing", "changed", "damaged") for file in report.files) else ""
-    return f"<details {shown}><summary>{len(report.files):,} files</summary>{table}</details>"
+    many = f"{len(report.files):,} file{'s' * (len(report.files) != 1)}"
+    return f"<details {shown}><summary>{many}</summary>{table}</details>"

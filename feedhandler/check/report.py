@@ -179,7 +179,7 @@ class DayReport:
 
     def _followed(self) -> str:
         texts = sum(line.unsequenced for channel in self.channels for line in channel.lines)
-        span = f", {self.time(self.first_ts)} to {self.time(self.last_ts)}" if self.first_ts else ""
+        span = f", {self.time(self.first_ts)} to {self.time(self.last_ts)} {self.zone}" if self.first_ts else ""
         began = sum(book.began for book in self.books)
         return (
             f"{_count(texts, 'text')} of {_count(len(self.channels), 'channel')}{span}; {began:,} of "
@@ -188,7 +188,7 @@ class DayReport:
 
     def _amount(self) -> str:
         lines = sum(len(channel.lines) for channel in self.channels)
-        span = f", {self.time(self.first_ts)} to {self.time(self.last_ts)}" if self.first_ts else ""
+        span = f", {self.time(self.first_ts)} to {self.time(self.last_ts)} {self.zone}" if self.first_ts else ""
         return (
             f"{_count(self.messages, 'message')} in {_count(self.packets, 'packet')} of "
             f"{_count(len(self.channels), 'channel')} on {_count(lines, 'line')}{span}"

@@ -133,7 +133,7 @@ def _files(report: DayReport) -> Text | None:
         states[file.state] = states.get(file.state, 0) + 1
     size = sum(file.bytes for file in report.files)
     told = ", ".join(f"{count} {state}" for state, count in states.items())
-    return Text(f"{len(report.files)} files, {size:,} bytes: {told}", style="dim")
+    return Text(f"{len(report.files)} file{'s' * (len(report.files) != 1)}, {size:,} bytes: {told}", style="dim")
 
 
 def _red(count: int) -> Text:

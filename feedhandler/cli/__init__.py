@@ -1,5 +1,6 @@
 """The command `feedhandler`: one module per subcommand, each calling the package; heavy imports wait until it runs."""
 
+import errno
 import os
 import signal
 import sys
@@ -65,8 +66,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     An error of the package is one sentence on stderr; FEEDHANDLER_DEBUG=1 shows where it came from.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    common.open_closed()
     try:
-        app(args=arguments, prog_name="feedhandler")
+        try:
+            app(args=arguments, prog_name="feedhandler")
+        finally:
+            sys.stdout.flush()  # what fails here fails below, not when Python ends
+    except OSError as error:
+        if error.errno != errno.ENOSPC or os.environ.get("FEEDHANDLER_DEBUG") == "1":
+            raise
+        common.leave_stdout()
+        common.talk(
+            f"feedhandler: {error.filename or 'the output'}: no space left on the device; free some, or write elsewhere"
+        )
+        sys.exit(1)
     except FeedError as error:
         if os.environ.get("FEEDHANDLER_DEBUG") == "1":
             raise

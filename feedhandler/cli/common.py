@@ -200,6 +200,13 @@ def address_and_port(text: str) -> tuple[str, int]:
     return address, int(port)
 
 
+def open_closed() -> None:
+    """What the shell has closed (`>&-`) is there, and goes nowhere: nothing needs to ask whether it is."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 (as long as we run)
+
+
 def leave_stdout() -> None:
-    """Let what is still to be written to stdout go nowhere: its reader has gone away."""
+    """Let what is still to be written to stdout go nowhere: its reader has gone away, or there is no room for it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

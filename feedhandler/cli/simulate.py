@@ -193,6 +193,10 @@ def simulate(
         raise typer.BadParameter(
             "--port, --rest-port, --play, --config, --certificates, --credentials are of a venue: name it with --venue"
         )
+    elsewhere = {"--group": group, "--interface": interface != "lo", "--ttl": ttl, "--skew-us": skew_us}
+    paced = {"--rate": rate, "--speed": speed, "--seconds": seconds}
+    _refuse("of lines on the wire", elsewhere if file is not None or soupbintcp is not None else {})
+    _refuse("a file is written as fast as it goes", paced if file is not None else {})
     symbols = 100 if symbols is None else symbols
     rate = 50_000 if rate is None else rate
     from feedhandler.simulate import Exchange, Faults
@@ -215,7 +219,7 @@ def simulate(
     exchange = Exchange(symbols=symbols, seed=seed, messages=messages, live_orders=orders or None)
     pace = {"speed": speed} if speed else {"rate": rate or None}
     if file is not None:
-        outcome = to_file(file, exchange, script, seed)
+        outcome = to_file(file, exchange, script, seed, session)
     elif soupbintcp is not None:
         outcome = to_clients(soupbintcp, exchange, session, pace, seconds)
     else:
@@ -227,13 +231,19 @@ def simulate(
         emit(outcome)
 
 
-def to_file(file: Path, exchange: "Exchange", faults: "Faults | None", seed: int) -> dict[str, Any]:
+def _refuse(why: str, options: dict[str, Any]) -> None:
+    """Options that would do nothing. Raises BadParameter."""
+    if given := [name for name, value in options.items() if value]:
+        raise typer.BadParameter(f"{why}: leave out {', '.join(given)}")
+
+
+def to_file(file: Path, exchange: "Exchange", faults: "Faults | None", seed: int, session: str) -> dict[str, Any]:
     """The day into a file; an unfinished one is removed."""
     from feedhandler.simulate import write
 
     try:
         with progress(f"writing {file.name}", exchange.market.messages) as done:
-            written = write(file, exchange, done, faults=faults, seed=seed)
+            written = write(file, exchange, done, faults=faults, seed=seed, session=session)
     except KeyboardInterrupt:
         file.unlink(missing_ok=True)
         talk(f"stopped after {exchange.messages:,} messages; {file} was removed")

@@ -69,17 +69,10 @@ def _open(path: Path) -> Reader:
 
 def only_segment(dir: str | os.PathLike[str] = DEFAULT_DIR) -> str:
     """The name of the only running handler's segment in `dir`. Raises SegmentError when there are none or several."""
-    running = []
     try:
-        names = _segments(Path(dir))
+        running = _running(Path(dir))
     except OSError as error:
         raise SegmentError(f"{dir}: cannot be read: {error.strerror}; say with --dir where the segment lies") from None
-    for name in names:
-        try:
-            _open_live(Path(dir) / name)
-        except (SegmentError, WriterDiedError):
-            continue
-        running.append(name)
     if len(running) == 1:
         return running[0]
     if running:
@@ -87,14 +80,22 @@ def only_segment(dir: str | os.PathLike[str] = DEFAULT_DIR) -> str:
     raise SegmentError(f"no handler runs in {dir}: start one, or say with --dir where its segment lies")
 
 
-def _segments(folder: Path) -> list[str]:
-    return sorted(p.name for p in folder.iterdir() if p.is_file() and _is_segment(p))
+def _running(folder: Path) -> list[str]:
+    """The segments whose writers live; what a killed one left is none of them."""
+    running = []
+    for path in sorted(p for p in folder.iterdir() if p.is_file() and _is_segment(p)):
+        try:
+            _open_live(path)
+        except (SegmentError, WriterDiedError):
+            continue
+        running.append(path.name)
+    return running
 
 
 def _neighbours(path: Path) -> str:
-    """What there is instead."""
+    """What runs instead."""
     try:
-        names = _segments(path.parent)
+        names = _running(path.parent)
     except OSError:
         return f"and no folder {path.parent}"
     return f"start its handler, or attach to one of: {', '.join(names)}" if names else "start its handler"

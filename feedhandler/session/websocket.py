@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +35,7 @@ from feedhandler.redact import redacted
 from feedhandler.session import frames
 from feedhandler.venue_config import PORTS, where
 
-__all__ = ["BrokenError", "Dialled", "Stage", "Target", "Upgrade", "dial"]
+__all__ = ["BrokenError", "Dialled", "Stage", "Target", "Upgrade", "dial", "socket_words"]
 
 REDIRECTS_MAX = 5
 HEAD_MAX = 65_536  # bytes of a response's head
@@ -410,3 +412,10 @@ def _headers(rows: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
+
+
+def socket_words(error: int) -> str:
+    """What the system says of an error of a socket, and TLS of an end that nobody announced."""
+    if error == errno.ECONNABORTED:
+        return "it ended without close_notify: what came last may be cut short"
+    return os.strerror(error) if 0 < error < 4096 else f"error {error}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import os
 import re
 import socket
 import threading
@@ -24,7 +23,7 @@ from feedhandler.records import Cause, Connection
 from feedhandler.recovery.pace import TokenBucket
 from feedhandler.session import frames
 from feedhandler.session._websocket import WebSocketFraming
-from feedhandler.session.websocket import BrokenError, Dialled, Stage, Target, dial
+from feedhandler.session.websocket import BrokenError, Dialled, Stage, Target, dial, socket_words
 from feedhandler.session.websocket_signing import Signer, clock_ahead
 from feedhandler.venue_config import host_and_port, where
 
@@ -439,8 +438,3 @@ class VenueLine(abc.ABC):
     @abc.abstractmethod
     def whole(self) -> bool:
         """All books that the line is to bring are."""
-
-
-def socket_words(error: int) -> str:
-    """What the system says of an error of a socket."""
-    return os.strerror(error) if 0 < error < 4096 else f"error {error}"
