@@ -4,6 +4,13 @@
  *                                                                                         into the line's fixed buffer
  *     line's outboxes ──SSL_write──► OpenSSL's write buffer ──send──► socket
  *
+ * In TLS 1.3 with AES-GCM of tls_gcm.h, application data goes by OpenSSL once it has read a first record of it:
+ *
+ *     socket ──recv──► our buffer ──decrypt──► the line's fixed buffer
+ *
+ * Whatever is not a whole, true record of application data is OpenSSL's to judge, just as it came: tickets, key updates, alerts,
+ * bad records. From such a record on it reads, until one of application data has again come of it.
+ *
  * Both buffers of OpenSSL's are taken at the handshake and kept (no SSL_MODE_RELEASE_BUFFERS); the little that it takes for
  * each record is from tls_memory.h. The BIO is ours, because OpenSSL's own makes two receive calls a record (header, body) and
  * one more to hear EAGAIN: this one makes a single call a turn, and all whole records of it are decrypted in that turn. It hands
@@ -37,9 +44,11 @@ enum { FH_TLS_READ_BUFFER = 65536 };    /* of ciphertext, a connection: what one
 static ssize_t fh_tls_fill(struct fh_tls *t)
 {
     ssize_t got;
+    if (t->error)
+        return -1;
     if (!(t->once && t->received)) {
         t->ready -= t->begin;
-        memmove(t->buffer, t->buffer + t->begin, t->ready);     /* less than a header */
+        memmove(t->buffer, t->buffer + t->begin, t->ready);     /* less than a record */
         t->begin = 0;
         got = recv(t->fd, t->buffer + t->ready, FH_TLS_READ_BUFFER - t->ready, MSG_DONTWAIT);
         if (got >= 0) {
@@ -198,26 +207,76 @@ static int fh_tls_waits(struct fh_tls *t)
     return t->blocked && (SSL_want(t->ssl) == SSL_READING || ERR_peek_error() == 0);
 }
 
+/* The next record's application data in `out` + `total`, without OpenSSL; 0: wait for the socket, or for more room (`more`); -1:
+ * OpenSSL must read it. */
+static int64_t fh_tls_direct(struct fh_tls *t, uint8_t *out, uint32_t total, uint32_t room)
+{
+    uint32_t length, data;
+    for (;;) {
+        const uint8_t *record = t->buffer + t->begin;
+        uint32_t here = t->ready - t->begin;
+        length = SSL3_RT_HEADER_LENGTH;
+        if (here >= length) {
+            length += (uint32_t)record[3] << 8 | record[4];
+            if (record[0] != SSL3_RT_APPLICATION_DATA || record[1] != TLS1_2_VERSION_MAJOR || record[2] != TLS1_2_VERSION_MINOR
+                    || length > SSL3_RT_HEADER_LENGTH + SSL3_RT_MAX_TLS13_ENCRYPTED_LENGTH)
+                return -1;
+            if (here >= length)
+                break;
+        }
+        if (fh_tls_fill(t) <= 0)
+            return t->blocked ? 0 : -1;
+    }
+    length -= SSL3_RT_HEADER_LENGTH;
+    if (length > room - total) {                /* OpenSSL holds what is left of it, where no room would do */
+        t->more = total > 0;
+        return t->more ? 0 : -1;
+    }
+    data = fh_gcm_open(t->gcm, out + total, t->buffer + t->begin, length);
+    if (data == 0)
+        return -1;
+    t->begin += SSL3_RT_HEADER_LENGTH + length;
+    t->direct++;
+    return data;
+}
+
+/* The same by OpenSSL, or less of it where there is less room; 0: wait for the socket; -1: over (`end`). */
+static int fh_tls_read(struct fh_tls *t, uint8_t *out, uint32_t room)
+{
+    int got;
+    t->gcm = NULL;                              /* a key update may free it */
+    fh_gcm_latest = NULL;
+    fh_tls_hot = 1;
+    got = SSL_read(t->ssl, out, (int)room);
+    fh_tls_hot = 0;
+    if (got > 0) {
+        if (SSL_pending(t->ssl) == 0 && t->rest == 0)
+            t->gcm = fh_gcm_ready();
+        return got;
+    }
+    if (fh_tls_waits(t))
+        return 0;
+    fh_tls_over(t);
+    return -1;
+}
+
 /* Plain bytes in `out`: how many; 0: none now; -1: over (`end`). */
 static int64_t fh_tls_receive(struct fh_tls *t, uint8_t *out, uint32_t room)
 {
     uint32_t total = 0;
-    t->received = t->drained = 0;
+    t->received = t->drained = t->more = 0;
     while (total < room && t->end == FH_TLS_OPEN) {
-        int got;
+        int64_t got = -1;
         t->blocked = 0;
-        fh_tls_hot = 1;
-        got = SSL_read(t->ssl, out + total, (int)(room - total));
-        fh_tls_hot = 0;
-        if (got > 0) {
-            total += (uint32_t)got;
-        } else if (fh_tls_waits(t)) {
+        if (t->gcm)
+            got = fh_tls_direct(t, out, total, room);
+        if (got < 0)
+            got = fh_tls_read(t, out + total, room - total);
+        if (got <= 0)
             break;
-        } else {
-            fh_tls_over(t);
-        }
+        total += (uint32_t)got;
     }
-    t->more = total == room || (total && t->end != FH_TLS_OPEN);
+    t->more |= total == room || (total && t->end != FH_TLS_OPEN);
     return total ? (int64_t)total : t->end == FH_TLS_OPEN ? 0 : -1;
 }
 

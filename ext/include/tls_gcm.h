@@ -9,7 +9,11 @@
  *
  * What differs from OpenSSL's: a message is encrypted or decrypted by one call of update() (the library's call is for whole
  * messages), an IV has 12 bytes and is used once, a tag 16, additional data at most FH_GCM_AAD. TLS asks for no more; whatever else is
- * refused. No memory is taken but in newctx(), and keys are cleansed in freectx(). The tag is compared in constant time. */
+ * refused. No memory is taken but in newctx(), and keys are cleansed in freectx(). The tag is compared in constant time.
+ *
+ * Records of TLS 1.3 that bear application data go by OpenSSL no longer once it has decrypted one: fh_gcm_open() decrypts them from
+ * where they were received to where they are wanted, two copies fewer, with the context that OpenSSL made. The numbers that nonces
+ * are made of are then counted here, and OpenSSL, which knows only of its own records, is corrected when it comes with one. */
 #ifndef FH_TLS_GCM_H
 #define FH_TLS_GCM_H
 #include <openssl/evp.h>
@@ -41,11 +45,15 @@ void aes_gcm_precomp_256_vaes_avx512(struct gcm_key_data *);
 void aes_keyexp_128_enc_avx512(const void *, void *);
 void aes_keyexp_256_enc_avx512(const void *, void *);
 
+enum { FH_GCM_HEADER = 5, FH_GCM_APPLICATION = 23, FH_GCM_PLAIN = (1 << 14) + 1 };     /* RFC 8446, sections 5.1 and 5.2 */
+
 enum { FH_GCM_NO_IV, FH_GCM_READY, FH_GCM_DONE };   /* DONE: the IV is used up, `made` is the tag of the message */
 
 struct fh_gcm {
     struct gcm_key_data key;
     struct gcm_context_data work;
+    uint64_t begun, opened; /* messages of this key: for which an IV was set, and by fh_gcm_open() */
+    uint8_t first[FH_GCM_IV];                   /* the IV of the key's first message: in TLS 1.3 what all are made of */
     uint8_t iv[FH_GCM_IV], made[FH_GCM_TAG], tag[FH_GCM_TAG], aad[FH_GCM_AAD];
     uint32_t key_bytes, aad_bytes, state;
     int encrypts, keyed, tagged;
@@ -53,6 +61,17 @@ struct fh_gcm {
 };
 
 static uint64_t fh_gcm_keys;                    /* given to it since the start: for library(), and for tests to know it at work */
+static __thread struct fh_gcm *fh_gcm_latest;   /* what has decrypted on this thread last, message by message */
+
+/* The nonce of message `number` of the key, counted from 0 (RFC 8446, section 5.3). */
+static void fh_gcm_nonce(const struct fh_gcm *g, uint64_t number, uint8_t *nonce)
+{
+    uint64_t low;
+    memcpy(&low, g->first + FH_GCM_IV - sizeof low, sizeof low);
+    low ^= __builtin_bswap64(number);
+    memcpy(nonce, g->first, FH_GCM_IV - sizeof low);
+    memcpy(nonce + FH_GCM_IV - sizeof low, &low, sizeof low);
+}
 
 static void fh_gcm_set_key(struct fh_gcm *g, const uint8_t *key)
 {
@@ -65,6 +84,7 @@ static void fh_gcm_set_key(struct fh_gcm *g, const uint8_t *key)
         aes_gcm_precomp_128_vaes_avx512(&g->key);
     }
     g->keyed = 1;
+    g->begun = g->opened = 0;
 }
 
 static void fh_gcm_crypt(struct fh_gcm *g, uint8_t *out, const uint8_t *in, size_t length)
@@ -105,6 +125,8 @@ static void fh_gcm_free(void *context)
 {
     if (context)
         OPENSSL_cleanse(context, sizeof(struct fh_gcm));
+    if (fh_gcm_latest == context)
+        fh_gcm_latest = NULL;
     free(context);
 }
 
@@ -182,6 +204,15 @@ static int fh_gcm_start(struct fh_gcm *g, int encrypts, const uint8_t *key, size
         fh_gcm_set_key(g, key);
     if (iv) {
         memcpy(g->iv, iv, FH_GCM_IV);
+        if (g->begun == 0)
+            memcpy(g->first, iv, FH_GCM_IV);
+        if (g->opened) {                        /* this is the number that OpenSSL knows; the true one is further on */
+            fh_gcm_nonce(g, g->begun, g->iv);
+            if (memcmp(g->iv, iv, FH_GCM_IV))
+                return 0;
+            fh_gcm_nonce(g, g->begun + g->opened, g->iv);
+        }
+        g->begun++;
         g->state = FH_GCM_READY;
     }
     return params == NULL || fh_gcm_set(g, params);
@@ -243,6 +274,8 @@ static int fh_gcm_update(void *context, unsigned char *out, size_t *made, size_t
         if (room < length)
             return 0;
         fh_gcm_crypt(g, out, in, length);
+        if (!g->encrypts)
+            fh_gcm_latest = g;
     }
     *made = length;
     return 1;
@@ -263,6 +296,47 @@ static int fh_gcm_final(void *context, unsigned char *out, size_t *made, size_t 
     g->state = FH_GCM_NO_IV;
     return g->tagged && CRYPTO_memcmp(g->made, g->tag, FH_GCM_TAG) == 0;
 }
+
+/* ---- past OpenSSL ---- */
+
+/* What decrypted on this thread since fh_gcm_latest was emptied, if fh_gcm_open() may go on: its IVs are the nonces of one key's
+ * records in TLS 1.3, none left out; else NULL. Of its connection until that calls OpenSSL to read again. */
+static struct fh_gcm *fh_gcm_ready(void)
+{
+    struct fh_gcm *g = fh_gcm_latest;
+    uint8_t nonce[FH_GCM_IV];
+    if (g == NULL || g->state != FH_GCM_NO_IV)  /* final() has found its tag right */
+        return NULL;
+    fh_gcm_nonce(g, g->begun + g->opened - 1, nonce);
+    return memcmp(nonce, g->iv, FH_GCM_IV) ? NULL : g;
+}
+
+/* A whole record of TLS 1.3 with `length` bytes behind its header: its application data to `out`, which takes length - FH_GCM_TAG
+ * bytes and is not in the record. How many; 0: OpenSSL must see it: it is something else, empty, too long or not true. */
+static uint32_t fh_gcm_open(struct fh_gcm *g, uint8_t *out, const uint8_t *record, uint32_t length)
+{
+    FH_GCM_CRYPT((*decrypt)) = g->key_bytes == 32 ? aes_gcm_dec_256_vaes_avx512 : aes_gcm_dec_128_vaes_avx512;
+    uint8_t nonce[FH_GCM_IV], made[FH_GCM_TAG];
+    const uint8_t *data = record + FH_GCM_HEADER;
+    uint32_t plain = length - FH_GCM_TAG;
+    if (length <= FH_GCM_TAG || plain > FH_GCM_PLAIN)
+        return 0;
+    fh_gcm_nonce(g, g->begun + g->opened, nonce);
+    decrypt(&g->key, &g->work, out, data, plain, nonce, record, FH_GCM_HEADER, made, FH_GCM_TAG);
+    if (CRYPTO_memcmp(made, data + plain, FH_GCM_TAG) == 0) {
+        uint32_t end = plain;                   /* the data, its type, zeros (RFC 8446, section 5.4) */
+        while (end && out[end - 1] == 0)
+            end--;
+        if (end > 1 && out[end - 1] == FH_GCM_APPLICATION) {
+            g->opened++;
+            return end - 1;
+        }
+    }
+    OPENSSL_cleanse(out, plain);
+    return 0;
+}
+
+/* ---- what is asked of a cipher ---- */
 
 static int fh_gcm_about(OSSL_PARAM params[], size_t key_bytes)
 {
@@ -368,8 +442,21 @@ static int fh_gcm_install(void)
 #define FH_GCM_QUERY NULL
 #define FH_GCM_LIBRARY ""
 static uint64_t fh_gcm_keys;
+static void *fh_gcm_latest;
 static int fh_gcm_install(void)
 {
+    return 0;
+}
+static struct fh_gcm *fh_gcm_ready(void)
+{
+    return NULL;
+}
+static uint32_t fh_gcm_open(struct fh_gcm *g, uint8_t *out, const uint8_t *record, uint32_t length)
+{
+    (void)g;
+    (void)out;
+    (void)record;
+    (void)length;
     return 0;
 }
 #endif

@@ -5,6 +5,7 @@
 
 struct ssl_st;
 struct ssl_session_st;
+struct fh_gcm;
 
 enum fh_tls_end {                       /* how a connection is over */
     FH_TLS_OPEN,
@@ -16,6 +17,7 @@ enum fh_tls_end {                       /* how a connection is over */
 
 struct fh_tls {
     struct ssl_st *ssl;
+    struct fh_gcm *gcm;                 /* what decrypts the next record without OpenSSL; NULL: that reads it */
     uint8_t *buffer;                    /* FH_TLS_READ_BUFFER of what the socket brought: [begin, ready) OpenSSL has not yet had */
     uint32_t begin, ready;
     uint32_t rest;                      /* bytes that OpenSSL has not yet had of the record that it has a part of */
@@ -31,6 +33,7 @@ struct fh_tls {
     int end;                            /* enum fh_tls_end */
     int error;                          /* errno for LineStatus: 0, ECONNABORTED (truncated), EPROTO, the socket's own */
     unsigned long failure;              /* OpenSSL's code */
+    uint64_t direct;                    /* records that were decrypted without OpenSSL */
     uint64_t refused;                   /* renegotiations that the server asked for and was refused */
 };
 #endif

@@ -63,6 +63,9 @@ class Tls:
     def resumed(self) -> bool:
         """Whether the session of an earlier connection was taken up again."""
     @property
+    def direct(self) -> int:
+        """Records that were decrypted from where they were received to where they are wanted, without OpenSSL."""
+    @property
     def refused(self) -> int:
         """Renegotiations that the server asked for; each was refused."""
     @property

@@ -18,6 +18,7 @@ cdef extern from "tls_state.h" nogil:
         int end
         int error               # errno for LineStatus, when it is over
         unsigned long failure
+        uint64_t direct
         uint64_t refused
 
 cdef class Tls:

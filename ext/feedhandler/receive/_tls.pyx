@@ -470,6 +470,11 @@ cdef class Tls:
         return bool(self.shaken and SSL_session_reused(self.state.ssl))
 
     @property
+    def direct(self):
+        """Records that were decrypted from where they were received to where they are wanted, without OpenSSL."""
+        return self.state.direct
+
+    @property
     def refused(self):
         """Renegotiations that the server asked for; each was refused, as RFC 8446 and good sense would have it."""
         return self.state.refused
