@@ -45,6 +45,8 @@ class Stages(Walk):
     @property
     def framings(self) -> tuple[Framing, ...]:
         """The framing of each line."""
+    def pass_over(self, packets: int) -> int:
+        """Let so many packets go by, which a snapshot has taken in: load it behind this. How many there were."""
     @property
     def standbys(self) -> dict[int, LevelBook]:
         """The standby books of each line that has some, by the shard's number of the line."""

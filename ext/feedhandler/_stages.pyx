@@ -153,6 +153,14 @@ cdef class Stages(Walk):
         """The framing of each line."""
         return tuple(framing for framing, _ in self.kept[0])
 
+    def pass_over(self, int64_t packets):
+        """Let so many packets go by, which a snapshot has taken in: load it behind this. How many there were."""
+        cdef int line
+        passed, _ = self.receiver.skim(packets)
+        for line in range(self.line_count):
+            self.connections[line] = self.receiver.status[line].connections
+        return passed
+
     @property
     def standbys(self):
         """The standby books (LevelBook) of each line that has some, by the shard's number of the line."""

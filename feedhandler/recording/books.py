@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 from feedhandler._marks import Marks
 from feedhandler.errors import RecordingError
 from feedhandler.recording.books_file import BooksFile, Entry, Kind
-from feedhandler.recording.books_keeper import Keeper, Keeping, Kept, books_path, keep, refuse_others, resume
+from feedhandler.recording.books_keeper import (
+    Keeper,
+    Keeping,
+    Kept,
+    beginning,
+    books_path,
+    keep,
+    refuse_others,
+    resume,
+)
 from feedhandler.recording.books_proof import Difference, Proof, prove
 from feedhandler.recording.books_state import ChannelHash, hashes
 from feedhandler.recording.window import Window
@@ -49,9 +58,10 @@ def restore(handler: Handler, file: BooksFile, entry: Entry) -> int:
     """Put a fresh handler where the recorder was at a snapshot: every book LIVE that was LIVE, STALE that was STALE.
 
     -> the time from which packets must be given to it, ns since the Unix epoch; those among them that the snapshot has
-    seen are left out. It then goes on exactly as a handler that was played to there from the beginning: the same books,
-    counters and events, but for the numbers of the ring. Raises RecordingError for a snapshot that is damaged or does
-    not fit the handler, which is then as it was.
+    seen are left out. With TCP streams its packets must be those of the whole recording: what the snapshot has seen of
+    them is passed over. It then goes on exactly as a handler that was played to there from the beginning: the same
+    books, counters and events, but for the numbers of the ring. Raises RecordingError for a snapshot that is damaged or
+    does not fit the handler, which is then as it was.
     """
     resume(handler, file, entry, Marks())
     return entry.begin
@@ -62,8 +72,9 @@ def begun(recording: Recording, window: Window, make: Callable[[Window], Handler
     window come next.
 
     `make(window)` makes a fresh one for a part of the recording. Only snapshots all of whose packets came before the
-    window are used; those that are damaged, or do not fit, are named in the handler's notes. Where none is left, and
-    of TCP streams, whose bytes must be read from their beginning, the recording is played from there.
+    window are used; those that are damaged, or do not fit, are named in the handler's notes. Where none is left the
+    recording is played from its beginning. TCP streams are read from there in any case, but not played; unless only
+    some channels are, whose packets have no numbers in the snapshot.
     """
     assert window.start is not None
     handler = _restored(recording, window, make)
@@ -79,20 +90,19 @@ def begun(recording: Recording, window: Window, make: Callable[[Window], Handler
 def _restored(recording: Recording, window: Window, make: Callable[[Window], Handler]) -> Handler:
     """A handler behind a snapshot, or at the beginning."""
     path, said = books_path(recording), list[str]()
-    streams = any(line.stream for line in recording.lines)
-    if path is not None and path.exists() and not streams:
+    if path is not None and path.exists():
         try:
             with BooksFile(path) as file:
                 said += file.damage
                 refuse_others(recording, file)
                 before = [entry for entry in file.cuts(Kind.SNAPSHOT) if entry.until < (window.start or 0)]
                 for entry in before[: -TRIES - 1 : -1]:
-                    handler = make(Window(entry.begin, window.end))
+                    handler = make(Window(beginning(recording, entry), window.end))
                     try:
                         restore(handler, file, entry)
                     except RecordingError as error:
                         handler.close()
-                        said.append(str(error))
+                        said += [str(error)] if str(error) not in said else []
                         continue
                     except BaseException:
                         handler.close()

@@ -38,6 +38,7 @@ SECONDS_MAX = 86_400
 PACKETS_AT_ONCE = 4096
 SETTLE_PACKETS = 1000  # that a cut waits for the end of an event of many messages
 IDLE_SECONDS = 0.02  # between two looks at a recording that grows
+PATIENCE_SECONDS = 1.0  # a recording that grows shows within it what lies in its files
 NICE = 15
 SIZES = ("depth", "orders", "instruments")  # of the keeper's books, as the head of its file has them
 NEVER = 2**63 - 1
@@ -106,11 +107,39 @@ def open_handler(
     )
 
 
+def beginning(recording: Recording, entry: Entry) -> int | None:
+    """Where the packets of a handler must begin that is to be put behind a snapshot; None: where the recording does,
+    since a stream is put together from its very beginning."""
+    return None if any(line.stream for line in recording.lines) else entry.begin
+
+
 def resume(handler: Handler, file: BooksFile, entry: Entry, marks: Marks) -> None:
-    """Put a fresh handler, whose packets begin at `entry.begin`, behind a snapshot. Raises RecordingError."""
-    seen = books_state.restore(handler, *file.load(entry))
+    """Put a fresh handler, whose packets begin at beginning(), behind a snapshot. Raises RecordingError."""
+    state, parts = file.load(entry)
+    if any(framing.stream for framing in handler.shard.framings):
+        if sum(len(channel["lines"]) for channel in state["shape"]) != handler.shard.line_count:
+            raise RecordingError(
+                "the book snapshots are of more channels: with streams among them, some are played from their beginning"
+            )
+        _pass_over(handler, entry)
+        state = {**state, "seen": []}  # they do not come by once more
+    seen = books_state.restore(handler, state, parts)
     marks.skip(entry.begin, seen, entry.until)
     handler.shard.mark(marks)
+
+
+def _pass_over(handler: Handler, entry: Entry) -> None:
+    """Let go by what the snapshot has seen, without a look at it."""
+    passed, idle = 0, 0
+    while passed < entry.packets:
+        more = handler.shard.pass_over(entry.packets - passed)
+        passed, idle = passed + more, 0 if more else idle + 1
+        if passed < entry.packets and (handler.receiver.ended or idle * IDLE_SECONDS >= PATIENCE_SECONDS):
+            raise RecordingError(
+                f"the book snapshot cannot be used: it has seen {entry.packets} packets, the recording has {passed}"
+            )
+        if not more:
+            time.sleep(IDLE_SECONDS)
 
 
 class Keeper:
@@ -196,7 +225,8 @@ class Keeper:
                 snapshots = file.cuts(Kind.SNAPSHOT)
                 self._valid = [entry.begin for entry in snapshots]
                 for entry in reversed(snapshots):
-                    handler = open_handler(self._recording, entry.begin, follow=self._follow, **self._options)
+                    start = beginning(self._recording, entry)
+                    handler = open_handler(self._recording, start, follow=self._follow, **self._options)
                     try:
                         resume(handler, file, entry, self._marks)
                     except RecordingError as error:

@@ -19,6 +19,8 @@ class Ahead(Receiver):
         """Of the last packet read so far, as it is handed out."""
     def read(self, source: Receiver, lines: Sequence[int | None], shift: int = 0) -> None:
         """All packets of `source`, their times moved by `shift` ns; `lines`: which of ours each of its lines is."""
+    def join(self, source: Receiver, lines: Sequence[int | None]) -> None:
+        """The source, of which something has gone by, will be read from here on: its streams stand as they stand."""
     def end(self) -> None:
         """Nothing more will come."""
     @property

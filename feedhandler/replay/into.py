@@ -55,9 +55,13 @@ class HandlerReplay:
             anonymous = not options.get("name")
             return Handler(config, receiver=self.receiver, first_packet=recording.first_ts, anonymous=anonymous)
         start = choice.window.start
-        before = choice.window if start is None else Window(start, start)  # the window itself is our receiver's
+        streams = start is not None and any(line.stream for line in self.source.lines)
+        # the window itself is our receiver's; of streams it goes on behind what was taken
+        before = choice.window if start is None or streams else Window(start, start)
         handler = open_recording(recording, before, channels=names, **options)
         try:
+            if streams:
+                self.source.join(handler.shard.packets_taken)
             handler.go_on(self.receiver)
         except BaseException:
             handler.close()

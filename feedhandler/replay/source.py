@@ -120,6 +120,7 @@ class Source:
         self.lines: list[RecordedLine] = self._incoming[:1] if kind == "session" else self._incoming
         self.ahead = Ahead(len(self.lines))
         self._receiver: Receiver | None = None
+        self._joined: Receiver | None = None
         self._pickers: list[Picker] = []
         self._before = 0  # bytes of the passes that are over
         self._thread = threading.Thread(target=self._read, name="feedhandler-ahead", daemon=True)
@@ -145,6 +146,15 @@ class Source:
     def size(self) -> int | None:
         """Bytes of all passes; None: for ever, or of a window, whose bytes nobody has counted."""
         return self.recording.size * self.choice.loops or None if self.choice.window == ALL else None
+
+    def join(self, packets: int) -> None:
+        """Begin behind so many packets of the recording: streams are read from their beginning. Before the block."""
+        if self.choice.loops != 1:
+            raise ConfigError("replay: of TCP streams a part is played once: leave out --from, or --loop")
+        window = Window(None, self.choice.window.end)
+        self._joined = self.recording.receiver(window, channels=self._channels, everything=self._everything)
+        self._joined.skim(packets)
+        self.ahead.join(self._joined, self._table(self._joined.lines))
 
     def stop(self) -> None:
         """Read no further. From any thread."""
@@ -198,6 +208,8 @@ class Source:
 
     def _open(self) -> Receiver:
         recording, choice, kind = self.recording, self.choice, self.kind
+        if self._joined is not None:
+            return self._joined
         if not choice.repacks and kind != "session":
             return recording.receiver(choice.window, channels=self._channels, everything=self._everything)
         channels = [self._repack(lines) for lines in channels_of(self._incoming)]

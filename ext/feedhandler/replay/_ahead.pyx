@@ -75,6 +75,16 @@ cdef class Ahead(Receiver):
         if n < 0 and n != END_OF_INPUT:
             raise OSError(-n, "poll() failed")
 
+    def join(self, Receiver source not None, lines):
+        """The source, of which something has gone by, will be read from here on: its streams stand as they stand.
+
+        `lines` as of read(). Before anything is read or taken.
+        """
+        cdef int i
+        for i, line in enumerate(lines):
+            if line is not None:
+                self.status[self.check(line)] = source.status[i]
+
     def end(self):
         """Nothing more will come."""
         fh_mailbox_put(&self.over, 1)
