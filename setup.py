@@ -31,7 +31,8 @@ JOBS = int(os.environ.get("FEEDHANDLER_JOBS") or len(os.sched_getaffinity(0)))
 DEBUG = os.environ.get("FEEDHANDLER_DEBUG") == "1"  # bounds checks, -O1 -g; used by the sanitizer build
 SANITIZE = os.environ.get("FEEDHANDLER_SANITIZE", "")  # e.g. "address,undefined"
 
-HOT, COLD = (["-O1", "-g1", "-fno-omit-frame-pointer"],) * 2 if DEBUG else (["-O3", "-g0"], ["-O1", "-g0"])
+TRACED = ["-g1", "-fno-omit-frame-pointer"]
+HOT, COLD = (["-O1", *TRACED], ["-O0", *TRACED]) if DEBUG else (["-O3", "-g0"], ["-O1", "-g0"])
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-Wno-unused-function"]
 # Off the way from receive to read, and off the way of every packet through a recording: the other end of the wire,
 # rehearsals, snapshots of state, doors for tests. Optimised, they would take half of the build's time.
