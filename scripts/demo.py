@@ -24,8 +24,10 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from feedhandler.read import Feed
+    from feedhandler.scoreboard import LineView
     from feedhandler.top import View
 
+STARTED = float(os.environ.get("FEEDHANDLER_STARTED") or time.time())
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # a built checkout is enough
 FOLDER = ROOT / "build" / "demo"
@@ -232,8 +234,7 @@ def _first_book(feed: "Feed", parts: Sequence[Part]) -> None:
         if time.monotonic() > end:
             raise RuntimeError("no book came within 30 s; see build/demo/*.log")
         time.sleep(0.02)
-    began = float(os.environ.get("FEEDHANDLER_STARTED") or time.time())
-    print(f"demo: first book {time.time() - began:.1f} s after the command", flush=True)
+    print(f"demo: first book {time.time() - STARTED:.1f} s after the command", flush=True)
 
 
 def _views(feed: "Feed", parts: Sequence[Part], seconds: float) -> Iterator["View"]:
@@ -267,7 +268,7 @@ class _Lines:
 
         live = sum(book.state == "LIVE" for book in view.books)
         per_second = rate(view.events, before.events, view.taken - before.taken)
-        health = ", ".join(f"{line.name} {line.state}" for line in view.lines)
+        health = ", ".join(f"{_named(line, view)} {line.state}" for line in view.lines)
         said = self._strategy.lines[-1] if self._strategy.lines else ""
         print(f"demo: {live} of {len(view.books)} books live, {per_second:,.0f} events/s, lines {health} | {said}")
         sys.stdout.flush()
@@ -311,6 +312,11 @@ def _screen(strategy: Part) -> Iterator[_Lines | _Terminal]:
         yield terminal
 
 
+def _named(line: "LineView", view: "View") -> str:
+    """The line's name, behind its channel's where there are several."""
+    return f"{line.channel}/{line.name}" if len(view.channels) > 1 else line.name
+
+
 def _summary(view: "View | None", parts: Sequence[Part]) -> bool:
     """What the demo did, in a few lines; whether books were live."""
     if view is None:
@@ -323,7 +329,7 @@ def _summary(view: "View | None", parts: Sequence[Part]) -> bool:
         print(f"demo: channel {channel.name} {channel.state}: " + ", ".join(f"{v:,} {k}" for k, v in said.items()))
     for line in view.lines:
         said = {k: line.counters.get(k, 0) for k in ("packets", "won", "duplicates", "kernel_drops")}
-        print(f"demo: line {line.name} {line.state}: " + ", ".join(f"{v:,} {k}" for k, v in said.items()))
+        print(f"demo: line {_named(line, view)} {line.state}: " + ", ".join(f"{v:,} {k}" for k, v in said.items()))
     for latency in view.latency:
         if latency.count:
             print(f"demo: {latency.name}: p50 {latency.p50 / 1000:.1f} µs, p99 {latency.p99 / 1000:.1f} µs")

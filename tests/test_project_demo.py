@@ -1,19 +1,34 @@
 """`make demo`, as it runs where standard output is no terminal."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_demo_shows_live_books_and_ends_by_itself_with_a_summary() -> None:
+ITCH = ("--seconds", "3", "--rate", "5000", "--symbols", "20")
+CRYPTO = ("--feed", "crypto", "--seconds", "1")
+
+
+@pytest.mark.parametrize(
+    ("options", "channels"),
+    [(ITCH, ["itch"]), (CRYPTO, ["binance", "coinbase", "kraken", "bitstamp"])],
+    ids=["itch", "crypto"],
+)
+def test_the_demo_shows_live_books_and_ends_by_itself_with_a_summary(
+    options: Sequence[str], channels: list[str]
+) -> None:
     name = f"demo-test-{os.getpid()}"
     done = subprocess.run(
-        [sys.executable, "scripts/demo.py", "--seconds", "3", "--rate", "5000", "--symbols", "20", "--name", name],
+        [sys.executable, "scripts/demo.py", *options, "--name", name],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -22,7 +37,7 @@ def test_the_demo_shows_live_books_and_ends_by_itself_with_a_summary() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "first book" in done.stdout
-    assert "channel itch LIVE" in done.stdout
+    assert re.findall(r"channel (\w+) LIVE", done.stdout) == channels
     assert not Path("/dev/shm", name).exists()
 
 
