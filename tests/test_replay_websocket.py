@@ -22,7 +22,8 @@ from feedhandler.config import parse
 from feedhandler.errors import BackendError, ConfigError
 from feedhandler.handler import Handler, run_capture
 from feedhandler.record.imported import import_logs
-from feedhandler.recording import Recording
+from feedhandler.recording import Recording, Window
+from feedhandler.replay import Choice
 from feedhandler.replay.websocket import WebSocketReplay
 from tests.authority import Authority, client_context
 from tests.test_check_websockets import SYMBOLS, recorded
@@ -187,6 +188,8 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(f"{NOON} {DIFF}\n")
     (day,) = import_logs([log], tmp_path / "days")
+    with pytest.raises(ConfigError, match="leave out --from, or --onto"):
+        WebSocketReplay(Recording(day.folder), Choice(Window(NOON + 1)))
     with pytest.raises(ConfigError, match="is no certificate with its key"):
         WebSocketReplay(Recording(day.folder), certificate=str(log))
     with (

@@ -69,7 +69,7 @@ class WebSocketReplay:
     fast as the slowest client takes it. `certificate` and `key`: files in PEM, for wss.
 
     `stats` counts texts, bytes, clients, requests. Used once. Raises ConfigError when there is no recorded WebSocket in
-    the choice, BackendError when the port cannot be had.
+    the choice, or it begins later than the recording; BackendError when the port cannot be had.
     """
 
     def __init__(
@@ -84,6 +84,11 @@ class WebSocketReplay:
         certificate: str = "",
         key: str = "",
     ) -> None:
+        if choice is not None and choice.window.start is not None:
+            raise ConfigError(
+                f"{recording.paths[0]}: clients of a WebSocket begin their books with what the venue sent first: leave out "
+                "--from, or --onto: into a handler it goes on from the book snapshot before"
+            )
         self.source = Source(recording, choice or Choice(), "handler")
         self.lines = self.source.lines
         served = [line for line in self.lines if line.session == WEBSOCKET and line.name != CONTROL]
