@@ -188,7 +188,7 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text(f"{NOON} {DIFF}\n")
     (day,) = import_logs([log], tmp_path / "days")
-    with pytest.raises(ConfigError, match="leave out --from, or --onto"):
+    with pytest.raises(ConfigError, match="leave out --from, or --onto: into a handler"):
         WebSocketReplay(Recording(day.folder), Choice(Window(NOON + 1)))
     with pytest.raises(ConfigError, match="is no certificate with its key"):
         WebSocketReplay(Recording(day.folder), certificate=str(log))

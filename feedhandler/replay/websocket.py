@@ -86,8 +86,8 @@ class WebSocketReplay:
     ) -> None:
         if choice is not None and choice.window.start is not None:
             raise ConfigError(
-                f"{recording.paths[0]}: clients of a WebSocket begin their books with what the venue sent first: leave out "
-                "--from, or --onto: into a handler it goes on from the book snapshot before"
+                f"{recording.paths[0]}: clients of a WebSocket begin their books with what the venue sent first: leave "
+                "out --from, or --onto: into a handler it goes on from the book snapshot before"
             )
         self.source = Source(recording, choice or Choice(), "handler")
         self.lines = self.source.lines
