@@ -90,7 +90,10 @@ def latency(drawn: Drawn) -> Picture:
     delays = drawn.measures["delays"]
     after, before = delays[:, 0], delays[:, 1]
     if not delays.any():
-        raise ConfigError("plot: no message has both a time of its own and one of receipt: there is no latency to draw")
+        raise ConfigError(
+            "plot: no message has both a time of its own that is read here (of JSON texts none is) and one of receipt: "
+            "there is no latency to draw"
+        )
     shape, tail = _distribution(drawn, after)
     reach = _reach(shape)
     along = _percentiles(drawn, drawn.measures["delays_over"][: drawn.used, :, 0])

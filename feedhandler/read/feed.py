@@ -7,7 +7,7 @@ import operator
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from feedhandler.read.views import Book, LatencyHistogram
 from feedhandler.read.wanted import Name, Symbol, Symbols, Wanted, listed, name_of, part
 
 SUCCESSOR_SECONDS = 60.0
+Wait = Literal["spin", "sleep", "futex"]
 """How long events() and Strategy.run() wait for a handler that died to be started again."""
 
 
@@ -143,7 +144,7 @@ class Feed(Closing):
         *,
         venue: str | None = None,
         copy: bool = True,
-        wait: str = "sleep",
+        wait: Wait = "sleep",
         sleep_us: float = 100.0,
         timeout: float | None = None,
         batch: int = 1024,
@@ -274,7 +275,7 @@ class Feed(Closing):
         return text
 
 
-def waiting(wait: str, sleep_us: float) -> tuple[int, int]:
+def waiting(wait: Wait, sleep_us: float) -> tuple[int, int]:
     """How a cursor waits, and how many ns it sleeps between two looks. Raises ValueError."""
     if wait not in WAITS:
         raise ValueError(f"wait must be one of {', '.join(WAITS)}, not {wait!r}")

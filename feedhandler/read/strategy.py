@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from feedhandler import records
 from feedhandler.errors import WriterDiedError
 from feedhandler.read._reader import WAITS, Batch
-from feedhandler.read.feed import SUCCESSOR_SECONDS, Feed, waiting
+from feedhandler.read.feed import SUCCESSOR_SECONDS, Feed, Wait, waiting
 from feedhandler.read.views import Book
 from feedhandler.read.wanted import Name, Symbols, Wanted, name_of, part
 from feedhandler.records import Action, Flag, Quality, Reason
@@ -75,7 +75,7 @@ class Strategy:
         feed: Feed | Backtest,
         symbols: Symbols | None = None,
         *,
-        wait: str = "sleep",
+        wait: Wait = "sleep",
         sleep_us: float = 100.0,
         timeout: float | None = None,
         batch: int = 1024,

@@ -287,7 +287,7 @@ def connected(address: str, port: int, interface: str, ttl: int) -> socket.socke
         raise ConfigError(f"simulate: port must be 1 to 65535, not {port}")
     if interface == LOOPBACK and not target.is_multicast and not target.is_loopback:
         raise ConfigError(
-            f"simulate: {address} is not on this host; name the interface that leads to it, or take a multicast group"
+            f"{address} is not on this host; name the interface that leads to it, or take a multicast group"
         )
     try:
         index = socket.if_nametoindex(interface)
