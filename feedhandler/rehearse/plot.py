@@ -20,6 +20,8 @@ def plot(report: Report, path: str | Path) -> None:
     Raises ConfigError when matplotlib is not installed, or does not know the ending of `path`.
     """
     figure = figures()(figsize=(10, 6), layout="constrained")
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     along, spread = figure.subplots(2, 1, height_ratios=(3, 2))
     for period in report.periods:
         colour = "tab:red" if period.quality == "STALE" else "tab:orange"
@@ -40,6 +42,10 @@ def plot(report: Report, path: str | Path) -> None:
         yscale="log", xlabel="virtual time, s", ylabel="open for, ms", title=f"{report.source}, seed {report.seed}"
     )
     spread.set(xscale="log", xlabel="time to recovery, ms", ylabel="share of gaps")
+    for side in (along.yaxis, spread.xaxis):
+        side.set_major_locator(LogLocator(10, subs=(1, 2, 5)))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        side.set_minor_formatter(NullFormatter())
     if report.gaps:
         along.legend(fontsize="small", title="filled by")
     picture.save(figure, path, "rehearse")
