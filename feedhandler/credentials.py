@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,9 +98,15 @@ def _variable(name: str, where: str) -> Secret:
 
 
 def _file(name: str, where: str) -> Secret:
+    path = Path(where)
     try:
-        with Path(where).open("rb") as file:
-            return Secret(file.read(BYTES_MAX).decode("latin1").strip())
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > BYTES_MAX:  # a pipe would be waited for, by all lines
+            raise ConfigError(
+                f"credentials: {name}: {where} is no regular file of at most {BYTES_MAX} bytes: put the {name} into "
+                "one, which is read again for each subscription"
+            )
+        return Secret(path.read_bytes().decode("latin1").strip())
     except OSError as error:
         raise ConfigError(
             f"credentials: {name}: the file {where} cannot be read: {error.strerror}; "

@@ -1,5 +1,6 @@
 """Credentials in the configuration: named there, read where they stand, shown nowhere."""
 
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,6 +75,9 @@ BAD = {
     "no variable": (lambda at, env: env.delenv("FH_KEY"), r"key: the environment variable FH_KEY is not set: export F"),
     "empty": (lambda at, env: env.setenv("FH_KEY", " "), r"key: the environment variable FH_KEY is empty: put the key"),
     "no file": (lambda at, env: at.unlink(), r"secret: the file .*/secret cannot be read: No such file.*; put it"),
+    "a pipe": (lambda at, env: (at.unlink(), os.mkfifo(at)), r"secret: .*/secret is no regular file of at most 6"),
+    "too long": (lambda at, env: at.write_text("A" * 65537), r"secret: .*/secret is no regular file of"),
+    "a folder": (lambda at, env: (at.unlink(), at.mkdir()), r"secret: .*/secret is no regular file of at most 65536"),
     "two lines": (lambda at, env: at.write_text(f"{SECRET}\n{SECRET}"), r"secret: the file .* holds more than one"),
     "not ASCII": (lambda at, env: at.write_text(f"{SECRET}ö"), r"secret: the file .* holds more than one line of pri"),
     "no base64": (lambda at, env: at.write_text(f"{SECRET[:-1]}"), r"secret: it is no base64: put it there as Coin"),

@@ -320,3 +320,32 @@ def test_coinbase_confirms_level2_batch_by_its_older_name():
     ]
     confirmed.hear(there.heard(json.dumps({"type": "subscriptions", "channels": channels})))
     assert confirmed.done
+
+
+def coinbase_confirms(*channels: tuple[str, list[str]], symbols=("BTC-USD", "ETH-USD"), streams=("level2", "matches")):
+    there = venue("coinbase")
+    confirmed = Confirmations(there.feed(symbols, streams), 1)
+    listed = [{"name": name, "product_ids": products} for name, products in channels]
+    confirmed.hear(there.heard(json.dumps({"type": "subscriptions", "channels": listed})))
+    return confirmed
+
+
+def test_coinbase_confirms_what_it_lists_and_no_more():
+    both = ["BTC-USD", "ETH-USD"]
+    assert coinbase_confirms(("level2", both), ("matches", both)).done
+    assert coinbase_confirms(("level2", ["BTC-USD"]), ("matches", both)).missing == "ETH-USD level2"
+    assert coinbase_confirms(("matches", both)).missing == "BTC-USD level2, ETH-USD level2"
+    assert coinbase_confirms(("ticker", both), streams=("level2",)).missing == "BTC-USD level2, ETH-USD level2"
+    assert coinbase_confirms(symbols=("BTC-USD",), streams=("level2",)).missing == "BTC-USD level2"
+    said = venue("coinbase").heard('{"type":"subscriptions","channels":[{"name":7,"product_ids":[["BTC-USD"]]},null]}')
+    assert said and said.listed == (("['BTC-USD']", "7"),)
+
+
+def test_a_confirmation_of_another_stream_confirms_nothing():
+    there = venue("kraken")
+    confirmed = Confirmations(there.feed(["XBT/USD"]), 2)
+    answer = {"event": "subscriptionStatus", "status": "subscribed", "pair": "XBT/USD"}
+    confirmed.hear(there.heard(json.dumps(answer | {"subscription": {"name": "ticker"}})))
+    assert confirmed.missing == "XBT/USD book, XBT/USD trade"
+    confirmed.hear(there.heard(json.dumps(answer | {"subscription": {"name": "book"}})))
+    assert confirmed.missing == "XBT/USD trade"

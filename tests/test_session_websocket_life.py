@@ -373,6 +373,20 @@ def test_a_replacement_that_fails_leaves_the_old_one_alone() -> None:
     assert (life.replaced, life.error) == (1, None)
 
 
+def test_why_a_line_died_is_said_though_its_replacement_failed_too() -> None:
+    link, life = made(beat_s=1.0)
+    now = up(link, life, 0.0)
+    link.wanted = True
+    life.step(now + 3.0)
+    assert (life.state, link.dials) == (C.DEAD, 2)
+    link.stage = BrokenError("no", Cause.UNREACHABLE)
+    life.step(now + 3.1)
+    assert str(life.error).endswith("given up")
+    link.is_down = True
+    life.step(now + 3.2)
+    assert (life.state, life.cause) == (C.DISCONNECTED, Cause.SILENT)
+
+
 def test_the_old_one_ends_while_its_replacement_is_on_its_way() -> None:
     link, life = made(beat_s=1e6)
     now = up(link, life, 0.0)

@@ -144,7 +144,8 @@ def test_the_line_authenticates_until_it_is_answered(
         wait_for(lambda: served.stats["messages"] > sent + 20, what="texts")
         assert made.lives == [(0, "CONNECTING", "start"), (0, "AUTHENTICATING", "none")]
         answered = True
-        served.say('{"type":"subscriptions","channels":[]}')
+        listed = [{"name": stream, "product_ids": ["BTC-USD"]} for stream in STREAMS]
+        served.say(json.dumps({"type": "subscriptions", "channels": listed}))
         wait_for(lambda: (0, "SYNCHRONIZING", "upgraded") in made.lives, what="the answer")
 
 
@@ -196,6 +197,8 @@ def test_a_subscription_made_anew_is_signed_anew(
         assert not line.resubscribe(("BTC-USD",))
         wait_for(lambda: any("secret cannot be read: No such file" in note for note in made.notes), what="the note")
         assert line.state is Connection.CONNECTED and len(texts) == 3
+        [status] = made.control.status(time.monotonic())["lines"].values()
+        assert "secret cannot be read: No such file" in status["error"]
 
 
 def test_credentials_that_are_gone_at_a_reconnect_are_named(

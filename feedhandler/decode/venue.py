@@ -51,7 +51,10 @@ class Heard(Enum):
 
 @dataclass(frozen=True)
 class Said:
-    """One text for the control path. `symbols` and `stream` are empty where the text does not name them."""
+    """One text for the control path. `symbols` and `stream` are empty where the text does not name them.
+
+    `listed`: (symbol, stream) of an answer that tells all that is subscribed, which may be nothing; None: it does not.
+    """
 
     what: Heard
     symbols: tuple[str, ...] = ()
@@ -59,6 +62,7 @@ class Said:
     reason: str = ""
     request: int = 0  # number of the message of ours that this answers; 0 = not said
     depth: int = 0  # levels a side that were granted; 0 = not said
+    listed: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True)

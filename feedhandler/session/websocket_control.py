@@ -193,7 +193,7 @@ class ChannelControl:
                     "connections": life.connections,
                     "replaced": life.replaced,
                     "attempts": life.attempts,
-                    "error": str(life.error) if life.error is not None else "",
+                    "error": self._trouble(line, life),
                 }
                 for line, life in zip(self.lines, self.lives, strict=True)
             },
@@ -303,9 +303,14 @@ class ChannelControl:
         if line < len(self.lines):
             self.lines[line].replace_soon()
 
+    @staticmethod
+    def _trouble(line: VenueLine, life: Life) -> str:
+        error = life.error  # once: status() is asked on other threads
+        return str(error) if error is not None else line.unsigned
+
     def _say(self, number: int, life: Life) -> None:
         """Each trouble of a line once, until it is another one."""
-        sentence = str(life.error) if life.error is not None else self.lines[number].unsigned
+        sentence = self._trouble(self.lines[number], life)
         if self._said.get(number, "") != sentence:
             self._said[number] = sentence
             if sentence:

@@ -266,9 +266,10 @@ class Life:
         """The one that is up goes on."""
         self._plan_again = now + self._wait(error, self._planned_attempts)
         self._planned_attempts += 1
-        self.error = BrokenError(
-            f"it goes on, and cannot be replaced: {error}", error.cause, error.retry_s, error.status
-        )
+        if self.state is not Connection.DEAD:  # else it does not, and why is the error
+            self.error = BrokenError(
+                f"it goes on, and cannot be replaced: {error}", error.cause, error.retry_s, error.status
+            )
 
     def _hand_over(self, now: float) -> bool:
         if not self.link.hand_over():

@@ -86,7 +86,7 @@ def target_of(venue: Venue, channel: Channel, line: Line) -> Target:
 
 
 class Confirmations:
-    """What of our subscriptions has been confirmed. Of an answer that names symbols, these; else the whole message."""
+    """What of our subscriptions has been confirmed: what an answer lists or names; of one that does neither, all."""
 
     def __init__(self, feed: Feed, texts: int) -> None:
         self._feed = feed
@@ -113,9 +113,10 @@ class Confirmations:
             )
         if said.what is not Heard.SUBSCRIBED:
             return
-        if said.symbols:
-            named = [stream for stream in said.stream.split(",") if stream in self._feed.streams]
-            self._pairs -= set(product(said.symbols, named or self._feed.streams))
+        if said.listed is not None:
+            self._pairs -= set(said.listed)
+        elif said.symbols:
+            self._pairs -= set(product(said.symbols, (said.stream,) if said.stream else self._feed.streams))
         else:
             self._numbers.discard(said.request)
             if not said.request or not self._numbers:

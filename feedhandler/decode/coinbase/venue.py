@@ -53,10 +53,9 @@ class Coinbase(Venue):
         kind = message.get("type")
         if kind == "subscriptions":
             channels = [c for c in message.get("channels") or () if isinstance(c, dict)]
-            symbols = [s for c in channels for s in c.get("product_ids") or ()]
-            named = [str(channel.get("name")) for channel in channels]
-            streams = ",".join(ALSO_NAMED.get(name, name) for name in named)
-            return Said(Heard.SUBSCRIBED, tuple(dict.fromkeys(symbols)), streams)
+            named = [(str(c.get("name")), str(symbol)) for c in channels for symbol in c.get("product_ids") or ()]
+            listed = tuple((symbol, ALSO_NAMED.get(name, name)) for name, symbol in named)
+            return Said(Heard.SUBSCRIBED, tuple(dict.fromkeys(symbol for symbol, _ in listed)), listed=listed)
         if kind == "error":
             words = [str(message[key]) for key in ("message", "reason") if message.get(key)]
             return Said(Heard.REFUSED, reason=" ".join(map(_plain, words)))
