@@ -194,6 +194,16 @@ def test_what_can_be_done_about_a_refusal_is_said() -> None:
     assert str(other.refused(BrokenError("refused", Cause.AUTHENTICATION), None)) == "refused"
 
 
+def test_what_was_changed_is_not_shown_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = coinbase()
+    feed = known.feed(["BTC-USD"], ["level2"])
+    signer = Signer(known, feed, SOURCES, "c")
+    monkeypatch.setenv("FH_KEY", "another key")
+    for _ in range(2):
+        signer.signed(known.subscribe(feed)[0])
+    assert signer.hidden(f"{VALUES['key']} is revoked, {SECRET} too; another key") == "*** is revoked, *** too; ***"
+
+
 @pytest.mark.parametrize(
     "headers, ahead",
     [({"date": "Tue, 14 Nov 2023 22:13:20 GMT"}, 7.0), ({}, None), ({"date": "soon"}, None), ({"date": "9" * 9}, None)],

@@ -46,6 +46,7 @@ class Signer:
         self.wall = wall
         self._venue, self._feed, self._sources, self._channel = venue, feed, sources, channel
         self._read = Credentials()
+        self._before = Credentials()  # they changed: a connection that was signed with these may be up
         for text in venue.subscribe(feed) if sources is not None else ():
             self.signed(text)
 
@@ -66,14 +67,16 @@ class Signer:
         if self._sources is None:
             return text
         try:
-            self._read = read(self._sources, self._venue.credentials)
-            return Secret(self._venue.sign(text, self._read, self.wall()))
+            now = read(self._sources, self._venue.credentials)
+            if now != self._read:
+                self._before, self._read = self._read, now
+            return Secret(self._venue.sign(text, now, self.wall()))
         except ConfigError as error:
             raise ConfigError(f"channel {self._channel}: {error}") from None
 
     def hidden(self, sentence: str) -> str:
         """A sentence of the venue's without our credentials, should it repeat them."""
-        return self._read.hidden(sentence)
+        return self._before.hidden(self._read.hidden(sentence))
 
     def refused(self, error: BrokenError, ahead: float | None) -> BrokenError:
         """The venue's refusal with what can be done about it; `ahead`: of our clock, s, where that is known."""
