@@ -4,7 +4,7 @@ Beside what _state.pyx has of every arbiter. All parts are rows of 64-bit words;
 order that dump() is given, and in `texts` one more than that, 0 = none.
 """
 from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -194,19 +194,16 @@ cdef dict _checked(parts, uint32_t lines, Py_ssize_t n):
 
 cdef void _begin(Splicer splicer, uint32_t instrument) noexcept:
     """As of an instrument of which nothing has come."""
-    cdef uint64_t[BOOK_WORDS] nothing
     cdef uint32_t line
     cdef int i
-    for i in range(BOOK_WORDS):
-        nothing[i] = 0
     for line in range(<uint32_t> splicer.lines):
-        splicer.follow(line, instrument)[0] = (<Follow *> nothing)[0]
+        memset(splicer.follow(line, instrument), 0, sizeof(Follow))
         splicer.trades.span(line, instrument).first, splicer.trades.span(line, instrument).last = 1, 0
     for i in range(PAST):
         splicer.trades.past[<size_t> PAST * instrument + i].first = 1
         splicer.trades.past[<size_t> PAST * instrument + i].last = 0
     splicer.trades.ended[instrument] = 0
-    splicer.spliced[instrument] = (<Spliced *> nothing)[0]
+    memset(&splicer.spliced[instrument], 0, sizeof(Spliced))
     splicer.spliced[instrument].hole_since = INT64_MIN
     splicer.spliced[instrument].line = NO_LINE
 
