@@ -154,6 +154,16 @@ def test_whole_numbers(number: int | str) -> None:
     assert door.whole(text.encode()) == ("range" if isinstance(found, int) and found < 0 else found)
 
 
+@given(st.lists(st.tuples(st.integers(0, 2**63 - 1) | st.integers(0, 10**16), st.booleans()), max_size=5), BLANKS)
+def test_whole_numbers_among_others(numbers: list[tuple[int, bool]], blanks: str) -> None:
+    wires = [f'"{number}"' if quoted else f"{number}{blanks}" for number, quoted in numbers]
+    text = "[" + ",".join(wires) + "]" + " " * 20
+    assert door.wholes(text.encode()) == [number for number, _ in numbers]
+    assert door.wholes(text.replace('"', '"0', 1).encode()) == "malformed" or '"' not in text
+    for end in "x.-":
+        assert isinstance(door.wholes(f"[1{end},22222222]{' ' * 20}".encode()), str)
+
+
 LEVEL = st.tuples(DECIMALS, DECIMALS, st.sampled_from(["", ',"1534614248.321"', ',"1","r"', ",[]"]), st.booleans())
 
 

@@ -20,7 +20,7 @@ def test_a_round_of_the_arbiters(tmp_path: Path) -> None:
 def test_a_round_of_the_json_readers(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     command = [sys.executable, str(ROOT / "benchmarks/bench_json.py"), "--rounds", "1", "--json", str(path)]
-    command += ["texts=50", "objects=10"]
+    command += ["small", "texts=50", "objects=10"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = {row["contestant"]: row for row in json.loads(path.read_text())["results"]}

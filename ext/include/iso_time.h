@@ -2,6 +2,7 @@
 #ifndef FH_ISO_TIME_H
 #define FH_ISO_TIME_H
 #include <stdint.h>
+#include "json_number.h"
 
 static inline int fh_iso_digits(const uint8_t *at, uint32_t count, uint32_t *value)
 {
@@ -15,6 +16,21 @@ static inline int fh_iso_digits(const uint8_t *at, uint32_t count, uint32_t *val
     return 1;
 }
 
+static inline uint32_t fh_iso_pair(const uint8_t *at) { return at[0] * 10u + at[1] - '0' * 11u; }
+
+/* Whether of the first 20 bytes just those are digits that must be. */
+static inline int fh_iso_shape(const uint8_t *at)
+{
+#if defined(__SSE2__)
+    return fh_digits_of(at) == 0xdb6f && fh_digits_of(at + 4) == 0x6db6;
+#else
+    for (uint32_t i = 0; i < 20; i++)
+        if (fh_is_digit(at[i]) != (int)(0x6db6f >> i & 1))
+            return 0;
+    return 1;
+#endif
+}
+
 /* ns since the Unix epoch, from 1970 to 2261; 0 = it is no such text. */
 static inline int fh_iso_time(const uint8_t *at, uint32_t len, int64_t *ns)
 {
@@ -22,10 +38,14 @@ static inline int fh_iso_time(const uint8_t *at, uint32_t len, int64_t *ns)
     uint32_t year, month, day, hour, minute, second, fraction = 0, place, leap, era;
     int64_t number;
     if (len < 20 || len > 30 || at[4] != '-' || at[7] != '-' || at[10] != 'T' || at[13] != ':' || at[16] != ':'
-        || at[len - 1] != 'Z' || !fh_iso_digits(at, 4, &year) || !fh_iso_digits(at + 5, 2, &month)
-        || !fh_iso_digits(at + 8, 2, &day) || !fh_iso_digits(at + 11, 2, &hour) || !fh_iso_digits(at + 14, 2, &minute)
-        || !fh_iso_digits(at + 17, 2, &second))
+        || at[len - 1] != 'Z' || !fh_iso_shape(at))
         return 0;
+    year = fh_iso_pair(at) * 100 + fh_iso_pair(at + 2);
+    month = fh_iso_pair(at + 5);
+    day = fh_iso_pair(at + 8);
+    hour = fh_iso_pair(at + 11);
+    minute = fh_iso_pair(at + 14);
+    second = fh_iso_pair(at + 17);
     if (len > 20 && (len == 21 || at[19] != '.' || !fh_iso_digits(at + 20, len - 21, &fraction)))
         return 0;
     for (place = len > 20 ? len - 21 : 9; place < 9; place++)

@@ -72,6 +72,31 @@ static inline int fh_json_take(fh_json *c, int what)
     return 1;
 }
 
+/* Whether just these bytes stand there, as a venue is known to write them; the cursor then stands behind them. They are
+ * what lies between values, and commas with it: until the next fh_json_key() or fh_json_item() the caller knows where it is. */
+static inline __attribute__((always_inline)) int fh_json_sent(fh_json *c, const char *what, uint32_t len)
+{
+    const uint8_t *at = c->at, *is = (const uint8_t *)what;
+    uint64_t odd = 0;
+    uint32_t i = 0;
+    if (FH_UNLIKELY(c->end - at < len))
+        return 0;
+    for (; i + 8 <= len; i += 8)
+        odd |= fh_le64(at + i) ^ fh_le64(is + i);
+    if (i < len && len >= 8)                                /* `len` is known at compile time */
+        odd |= fh_le64(at + len - 8) ^ fh_le64(is + len - 8);
+    else if (len >= 4)
+        odd |= (fh_le32(at) ^ fh_le32(is)) | (fh_le32(at + len - 4) ^ fh_le32(is + len - 4));
+    else if (len >= 2)
+        odd |= (fh_le16(at) ^ fh_le16(is)) | (at[len - 1] ^ is[len - 1]);
+    else if (len)
+        odd = at[0] ^ is[0];
+    if (FH_UNLIKELY(odd))
+        return 0;
+    c->at = at + len;
+    return 1;
+}
+
 /* ---- texts ------------------------------------------------------------------------------------------------------- */
 
 static inline int fh_hex(uint8_t b)
@@ -98,6 +123,16 @@ static inline uint32_t fh_json_escape(const uint8_t *at, const uint8_t *end)
     return 0;
 }
 
+#if defined(__SSE2__)
+/* Which of 16 bytes end a text, escape something, or must not stand in one. */
+static inline uint32_t fh_text_stops(const uint8_t *at)
+{
+    __m128i x = _mm_loadu_si128((const __m128i *)at);
+    __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
+    return (uint32_t)_mm_movemask_epi8(_mm_or_si128(odd, _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(31)), x)));
+}
+#endif
+
 /* A text; `text` may be NULL. */
 static inline int fh_json_text(fh_json *c, fh_text *text)
 {
@@ -109,16 +144,16 @@ static inline int fh_json_text(fh_json *c, fh_text *text)
     for (;;) {
 #if defined(__SSE2__)
         while (end - at >= 16) {
-            __m128i x = _mm_loadu_si128((const __m128i *)at);
-            __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
-            uint32_t stop;
-            odd = _mm_or_si128(odd, _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(31)), x));
-            stop = (uint32_t)_mm_movemask_epi8(odd);
+            uint32_t stop = fh_text_stops(at);
             if (stop) {
                 at += __builtin_ctz(stop);
                 break;
             }
             at += 16;
+        }
+        if (end - at < 16 && at - from >= 16) {     /* the last 16 bytes once more, for those of them that are new */
+            uint32_t stop = fh_text_stops(end - 16) >> (16 - (end - at));
+            at = stop ? at + __builtin_ctz(stop) : end;
         }
 #endif
         while (at < end && *at != '"' && *at != '\\' && *at >= ' ')
@@ -140,6 +175,25 @@ static inline int fh_json_text(fh_json *c, fh_text *text)
         text->escaped = escaped;
     }
     return 1;
+}
+
+/* The last quote or backslash before `at`, no more than 64 bytes away; NULL = there is none. */
+static inline const uint8_t *fh_json_quote_before(const uint8_t *begin, const uint8_t *at)
+{
+    const uint8_t *stop = at - begin > 64 ? at - 64 : begin;
+#if defined(__SSE2__)
+    for (; at - stop >= 16; at -= 16) {
+        __m128i x = _mm_loadu_si128((const __m128i *)(at - 16));
+        uint32_t found = (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')),
+                                                                  _mm_cmpeq_epi8(x, _mm_set1_epi8('\\'))));
+        if (found)
+            return at + 15 - __builtin_clz(found);
+    }
+#endif
+    while (at > stop)
+        if (*--at == '"' || *at == '\\')
+            return at;
+    return NULL;
 }
 
 static inline uint32_t fh_json_code(const uint8_t *at)      /* of a \uXXXX that fh_json_text() has let pass */
@@ -229,6 +283,19 @@ static inline uint64_t fh_text_word(const fh_text *text)
     return low | high << 8 * (len - 1);
 }
 
+/* Longer texts, of at most 32 bytes, as one word that another one may have, too: its highest bit is set. Of others 0. */
+static inline uint64_t fh_text_hash(const fh_text *text)
+{
+    const uint8_t *d = text->data, *end = d + text->len;
+    uint64_t word;
+    if (text->escaped || text->len <= 8 || text->len > 32)
+        return 0;
+    word = fh_le64(d) * 0x9e3779b97f4a7c15ull ^ (fh_le64(end - 8) + text->len);
+    if (text->len > 16)
+        word = (word ^ word >> 29 ^ fh_le64(d + 8)) * 0x9e3779b97f4a7c15ull ^ fh_le64(end - 16);
+    return word | 1ull << 63;
+}
+
 /* ---- objects and arrays ------------------------------------------------------------------------------------------ */
 
 static inline int fh_json_object(fh_json *c) { return fh_json_take(c, '{') ? (int)(c->first = 1) : 0; }
@@ -291,7 +358,7 @@ static inline const uint8_t *fh_json_decimal_escaped(fh_json *c, fh_number *n)
 }
 
 /* A decimal, written as a number or as a text that holds one, in units of 10^exponent. */
-static inline int fh_json_decimal_slow(fh_json *c, int32_t exponent, int64_t *units)
+static FH_SELDOM int fh_json_decimal_slow(fh_json *c, int32_t exponent, int64_t *units)
 {
     fh_number n;
     int quoted = fh_json_peek(c) == '"';
@@ -321,21 +388,21 @@ static inline int fh_json_decimal(fh_json *c, int32_t exponent, int64_t *units)
 /* A whole number of at least 0, as a number or as a text that holds one. */
 static inline int fh_json_uint(fh_json *c, uint64_t *value)
 {
-    const uint8_t *at;
-    uint64_t v = 0;
     int64_t units = 0;
-    fh_json_peek(c);
-    at = c->at;
-    if (at < c->end && *at != '0') {
-        const uint8_t *most = c->end - at > 18 ? at + 18 : c->end;
-        for (; at < most && fh_is_digit(*at); at++)
-            v = v * 10 + (*at - '0');
-        if (at > c->at && at < c->end && (*at == ',' || *at == '}' || *at == ']')) {
-            c->at = at;
-            *value = v;
+    int quoted = fh_json_peek(c) == '"';
+#if defined(__SSE2__)
+    const uint8_t *at = c->at + quoted;
+    if (FH_LIKELY(c->end - at >= FH_UINT_WINDOW)) {
+        uint64_t digits;
+        uint32_t length = fh_uint_text(at, &digits);
+        int b = at[length];
+        if (FH_LIKELY(length && (quoted ? b == '"' : b == ',' || b == '}' || b == ']'))) {
+            c->at = at + length + quoted;
+            *value = digits;
             return 1;
         }
     }
+#endif
     if (!fh_json_decimal(c, 0, &units))
         return 0;
     if (units < 0)
@@ -427,64 +494,43 @@ typedef struct {
     int32_t price_exponent, size_exponent;
 } fh_json_row;
 
-enum { FH_LEVEL_WINDOW = 80 };  /* bytes that a usual level, what follows it, and the reading of its decimals take at most */
-
 /* As many levels as stand there in the usual form, ["price","size"],["price","size"],…; the cursor stands before one. */
 static inline uint32_t fh_json_levels_usual(fh_json *c, const fh_json_row *row, uint64_t *event, uint32_t room)
 {
+    uint32_t n = 0;
 #if defined(__SSE2__)
-    fh_decimal_scale prices = fh_decimal_scale_of(row->price_exponent), sizes = fh_decimal_scale_of(row->size_exponent);
+    const fh_decimal_scale *prices = fh_decimal_scale_of(row->price_exponent), *sizes = fh_decimal_scale_of(row->size_exponent);
     const uint8_t *at = c->at, *end = c->end;
-    uint32_t n = 0, length;
-    int64_t price, size;
     const __m128i *from = (const __m128i *)row->words;
     const __m128i first = _mm_loadu_si128(from), second = _mm_loadu_si128(from + 1), last = _mm_loadu_si128(from + 3);
-    if (prices.whole == 0 || sizes.whole == 0)
+    if (prices->whole == 0 || sizes->whole == 0)
         return 0;
-    for (; n < room; n++) {
-        const uint8_t *p = at + 2;
-        if (FH_LIKELY(end - at >= FH_LEVEL_WINDOW)) {
-            if (fh_le16(at) != ('[' | '"' << 8))
-                break;
-            length = fh_decimal_text(p, prices, &price);
-            p += length;
-            if (length == 0 || fh_le16(p + 1) != (',' | '"' << 8))
-                break;
-            p += 3;
-            length = fh_decimal_text(p, sizes, &size);
-            p += length;
-            if (length == 0 || p[1] != ']')
-                break;
-        } else {                                /* near the end of the text: 12 bytes are the shortest level's and its end's */
-            if (end - at < 12 || fh_le16(at) != ('[' | '"' << 8))
-                break;
-            length = fh_decimal_before(p, end, prices, &price);
-            p += length;
-            if (length == 0 || end - p < 8 || fh_le16(p + 1) != (',' | '"' << 8))
-                break;
-            p += 3;
-            length = fh_decimal_before(p, end, sizes, &size);
-            p += length;
-            if (length == 0 || end - p < 4 || p[1] != ']')
-                break;
-        }
+    while (n < room) {
+        uint8_t window[FH_LEVEL_WINDOW];
+        const uint8_t *p = at + (n > 0);
+        uint32_t length;
+        int64_t price, size;
+        if (FH_UNLIKELY(end - p < FH_LEVEL_WINDOW))         /* no level has a zero in it */
+            p = fh_window(window, sizeof window, p, end);
+        length = fh_level_text(p, prices, sizes, &price, &size);
+        if (FH_UNLIKELY(length == 0))
+            break;
         _mm_storeu_si128((__m128i *)event, first);
         _mm_storeu_si128((__m128i *)event + 1, second);
         _mm_storeu_si128((__m128i *)event + 2, _mm_set_epi64x(size, price));
         _mm_storeu_si128((__m128i *)event + 3, last);
         event += 8;
-        c->at = at = p + 2;                     /* behind the last level that was read */
-        c->first = 0;
-        if (fh_le16(at) != (',' | '[' << 8)) {
-            n++;
+        at += length + (n > 0);
+        n++;
+        if (end - at < 2 || fh_le16(at) != (',' | '[' << 8))
             break;
-        }
-        at++;
     }
-    return n;
-#else
-    return 0;
+    if (n) {
+        c->at = at;
+        c->first = 0;
+    }
 #endif
+    return n;
 }
 
 /* [[price, size, …], …], each as a number or a text, into events of 64 bytes; what follows the size is skipped.

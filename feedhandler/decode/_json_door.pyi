@@ -14,6 +14,9 @@ def decimal(data: Any, exponent: int) -> int | str:
 def whole(data: Any) -> int | str:
     """A text that is one whole number of at least 0; else what was wrong."""
 
+def wholes(data: Any) -> list[int] | str:
+    """A text that is an array of whole numbers of at least 0; else what was wrong."""
+
 def levels(
     data: Any, price_exponent: int = -9, size_exponent: int = -8, room: int = 1000
 ) -> list[tuple[int, int]] | str:

@@ -10,10 +10,6 @@ KINDS: tuple[str, ...]
 class TextDecoder(Decoder):
     """A venue's decoder of JSON texts; `feedhandler.decode.decoder()` makes the venues' own subclasses."""
 
-    @property
-    def rule(self) -> int:
-        """How the texts of a book are joined: RULE_... of `_text.pxd`."""
-
     def look_bytes(self, message: Any) -> dict[str, Any] | None:
         """What this text is, as a dictionary of the fields of `Update`; None when its beginning is malformed."""
 

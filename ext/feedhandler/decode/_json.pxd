@@ -45,9 +45,12 @@ cdef extern from "json_scan.h" nogil:
     bint fh_json_text(fh_json *c, fh_text *text)                # `text` may be NULL
     bint fh_json_decimal(fh_json *c, int32_t exponent, int64_t *units)     # 1.5, "1.5", 1e-7: exactly, or FH_JSON_RANGE
     bint fh_json_uint(fh_json *c, uint64_t *value)              # also "12"
+    const uint8_t *fh_json_quote_before(const uint8_t *begin, const uint8_t *at)   # or backslash, within 64 bytes; NULL
+    bint fh_json_sent(fh_json *c, const char *what, uint32_t len)          # just these bytes, a literal: moves behind them
     bint fh_json_bool(fh_json *c, int *value)
     bint fh_json_null(fh_json *c)
     bint fh_text_is(const fh_text *text, const char *what, uint32_t len)
     uint32_t fh_text_copy(const fh_text *text, uint8_t *out, uint32_t room)    # unescaped; its whole length
+    uint64_t fh_text_hash(const fh_text *text)                  # of 9 to 32 bytes, with the highest bit; else 0
     uint64_t fh_text_word(const fh_text *text)                  # up to 8 bytes, the first one lowest; else 0
     int64_t fh_json_levels(fh_json *c, const fh_json_row *row, void *out, uint32_t room)

@@ -94,6 +94,19 @@ def whole(const uint8_t[::1] data not None):
     return number if fh_json_done(&c) else FAULTS[c.bad] or "malformed"
 
 
+def wholes(const uint8_t[::1] data not None):
+    """A text that is an array of whole numbers of at least 0; else what was wrong."""
+    cdef fh_json c
+    cdef uint64_t number = 0
+    cdef list found = []
+    fh_json_open(&c, &data[0] if data.shape[0] else NULL, <uint32_t> data.shape[0])
+    fh_json_array(&c)
+    while fh_json_item(&c):
+        fh_json_uint(&c, &number)
+        found.append(number)
+    return found if fh_json_done(&c) else FAULTS[c.bad] or "malformed"
+
+
 def levels(const uint8_t[::1] data not None, int price_exponent=-9, int size_exponent=-8, uint32_t room=1000):
     """A text that is one array of levels: [(price, size)] in the units of the exponents; else what was wrong."""
     cdef fh_json c

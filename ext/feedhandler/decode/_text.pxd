@@ -5,8 +5,8 @@ same bytes goes on where look() stopped. Beside what the venue sends there are t
 answers and the life of connections.
 """
 from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from feedhandler._records cimport Event, Message, Run
-from feedhandler.decode._decoder cimport Decoder
+from feedhandler._records cimport Event, InstrumentRecord, Message, Run
+from feedhandler.decode._decoder cimport Decoder, word
 from feedhandler.decode._json cimport fh_json, fh_json_row, fh_text
 
 cdef enum:                      # TextDecoder.rule: how a book's texts are joined (crypto-l2.md)
@@ -67,7 +67,7 @@ cdef class TextDecoder(Decoder):
               (UNKNOWN_INSTRUMENT). self.begin_row() makes an event of which price and size are wanted only.
       taken_in()  the text counts: what body() has found out about the venue may be remembered now.
     """
-    cdef readonly int rule
+    cdef int rule
     cdef Update update                  # of the text looked at last
     cdef fh_json cursor
     cdef fh_text answer                 # of a REST answer: its name; no bytes = it is none
@@ -86,8 +86,20 @@ cdef class TextDecoder(Decoder):
     cdef int look(self, const Message *message, Update *head) noexcept nogil
     # The instrument of a symbol of the venue, entered in the directory if it is new; 0 = no room, or not ours.
     cdef uint32_t named(self, const fh_text *symbol) noexcept nogil
-    # All of an event of self.update but price and size, for fh_json_levels() or by hand; exponents are the instrument's.
-    cdef void begin_row(self, const Run *run, uint8_t action, uint8_t side, uint8_t flags, fh_json_row *row) noexcept nogil
+
+    cdef inline void begin_row(self, const Run *run, uint8_t action, uint8_t side, uint8_t flags, fh_json_row *row) noexcept nogil:
+        """All of an event of self.update but price and size, for fh_json_levels() or by hand; exponents are the instrument's."""
+        cdef InstrumentRecord *record = &self.instruments.records[self.update.instrument]
+        row.words[0] = 0
+        row.words[1] = <uint64_t> self.update.ts_event
+        row.words[2] = <uint64_t> run.ts_recv
+        row.words[3] = row.words[4] = row.words[5] = 0
+        row.words[6] = self.update.last
+        row.words[7] = word(self.update.instrument, action, side, flags) | <uint64_t> run.line << 56
+        row.price_exponent = record.price_exponent if self.update.instrument else self.price_exponent
+        row.size_exponent = record.size_exponent if self.update.instrument else self.size_exponent
+
+    cdef bint bears(self, uint32_t index, const fh_text *symbol) noexcept nogil
     cdef bint start_text(self, const uint8_t *data, uint32_t length) noexcept nogil
     cdef int64_t events_of(self, const Run *run, Event *out, uint32_t room) noexcept nogil
     cdef bint control(self, bint life) noexcept nogil

@@ -5,10 +5,9 @@ from libc.string cimport memchr, memcmp, memcpy, memset
 from feedhandler._counters cimport CH_INSTRUMENTS_FULL, CH_UNKNOWN_INSTRUMENT, CH_UNKNOWN_TYPE
 from feedhandler._records cimport InstrumentRecord
 from feedhandler._symbols cimport fh_name_find
-from feedhandler.decode._decoder cimport word
 from feedhandler.decode._json cimport (fh_json_array, fh_json_decimal, fh_json_done, fh_json_fail_as, fh_json_item,
                                        fh_json_key, fh_json_object, fh_json_open, fh_json_peek,
-                                       fh_json_skip, fh_json_text, fh_json_uint, fh_text_copy, fh_text_is, fh_text_word,
+                                       fh_json_skip, fh_json_text, fh_json_uint, fh_text_copy, fh_text_hash, fh_text_is, fh_text_word,
                                        FH_JSON_RANGE, FH_JSON_ROOM)
 from feedhandler.records import Cause as _Cause, Connection as _Connection
 
@@ -155,12 +154,12 @@ cdef class TextDecoder(Decoder):
     # -- names ---------------------------------------------------------------------------------------------------------
 
     cdef uint32_t named(self, const fh_text *symbol) noexcept nogil:
-        cdef uint64_t short = fh_text_word(symbol)      # 0: more than 8 bytes
+        cdef uint64_t short = fh_text_word(symbol) or fh_text_hash(symbol)      # 0: escapes, or longer than any symbol
         cdef uint64_t full = self.instruments.full, used = self.instruments.part.used
         cdef uint8_t name[SYMBOL_ROOM]
         cdef uint32_t length, index = fh_name_find(self.names, self.names_mask, short) if short else 0
         cdef InstrumentRecord *record
-        if index != 0:
+        if index != 0 and (not short >> 63 or self.bears(index, symbol)):
             return index
         length = fh_text_copy(symbol, name, SYMBOL_ROOM)
         if length >= SYMBOL_ROOM:
@@ -185,16 +184,11 @@ cdef class TextDecoder(Decoder):
             self.remember(<const uint8_t *> &short, index)
         return index
 
-    cdef void begin_row(self, const Run *run, uint8_t action, uint8_t side, uint8_t flags, fh_json_row *row) noexcept nogil:
-        cdef InstrumentRecord *record = &self.instruments.records[self.update.instrument]
-        row.words[0] = 0
-        row.words[1] = <uint64_t> self.update.ts_event
-        row.words[2] = <uint64_t> run.ts_recv
-        row.words[3] = row.words[4] = row.words[5] = 0
-        row.words[6] = self.update.last
-        row.words[7] = word(self.update.instrument, action, side, flags) | <uint64_t> run.line << 56
-        row.price_exponent = record.price_exponent if self.update.instrument else self.price_exponent
-        row.size_exponent = record.size_exponent if self.update.instrument else self.size_exponent
+    cdef bint bears(self, uint32_t index, const fh_text *symbol) noexcept nogil:
+        """Whether this is the instrument's symbol: what stands for a long one, another may have, too."""
+        cdef const char *known = self.instruments.records[index].symbol
+        return (not symbol.escaped and symbol.len < SYMBOL_ROOM and memcmp(known, symbol.data, symbol.len) == 0
+                and (symbol.len == SYMBOL_ROOM - 1 or known[symbol.len] == 0))
 
     # -- the control line ----------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ cdef class BinanceDecoder(LevelDecoder):
     cdef uint32_t complete              # of the keys, what must have been met before the levels are read at once
     cdef uint8_t kind                   # the event's type character; 0 = `e` was not met
     cdef bint inside                    # in the object that a combined stream wraps
+    cdef bint usual                     # a depth update in the venue's own order of keys, so far
     cdef uint64_t event_ms, transaction_ms, trade_id
     cdef fh_text name
     cdef fh_json price, quantity, maker # where the values stand

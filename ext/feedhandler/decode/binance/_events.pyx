@@ -1,13 +1,14 @@
 """Binance's texts: depthUpdate, trade, aggTrade, the REST snapshot; others are counted by type.
 
 A depth update says who it is before its levels, so head() stops before these and body() reads them straight into
-events. Keys in another order are found all the same: what stood before its time is noted, and read at the end.
+events. As the venue writes it, it is read without asking for each key; keys in another order are found all the same:
+what stood before its time is noted, and read at the end.
 """
 from libc.stdint cimport INT64_MAX, int64_t
 from feedhandler._records cimport Event, Run, SIDE_ASK, SIDE_BID
-from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json_bool, fh_json_done, fh_json_fail, fh_json_fail_as,
-                                       fh_json_key, fh_json_object, fh_json_peek, fh_json_skip, fh_json_text,
-                                       fh_json_uint, fh_text_is, fh_text_word)
+from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json, fh_json_bool, fh_json_done, fh_json_fail, fh_json_fail_as,
+                                       fh_json_key, fh_json_object, fh_json_peek, fh_json_sent, fh_json_skip,
+                                       fh_json_text, fh_json_uint, fh_text_is, fh_text_word)
 from feedhandler.decode._levels cimport ASKS, BIDS, SEEN_ASKS, SEEN_BIDS, SIDES, once
 from feedhandler.decode._text cimport (TYPE_UNKNOWN, UPDATE_CHAINED, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS,
                                        UPDATE_SNAPSHOT)
@@ -84,7 +85,7 @@ cdef class BinanceDecoder(LevelDecoder):
         cdef fh_json *c = &self.cursor
         self.seen = self.side = 0
         self.kind = 0
-        self.inside = False
+        self.inside = self.usual = False
         self.event_ms = self.transaction_ms = self.trade_id = 0
         if self.answer.len:
             if not fh_text_is(&self.answer, b"depth", 5):
@@ -99,6 +100,8 @@ cdef class BinanceDecoder(LevelDecoder):
                 self.update.kind = UPDATE_PASS
                 self.update.type = TYPE_UNKNOWN
                 return fh_json_skip(c)
+            if depth_head(self):
+                return judge(self)
         return fh_json_object(c) and self.members() and judge(self)
 
     cdef bint members(self) noexcept nogil:
@@ -106,6 +109,13 @@ cdef class BinanceDecoder(LevelDecoder):
         cdef fh_json *c = &self.cursor
         cdef fh_text key
         cdef uint64_t word
+        if self.usual:
+            if not self.seen & SEEN_ASKS and fh_json_sent(c, b',"a":', 5):
+                self.seen |= SEEN_ASKS
+                self.side = SEEN_ASKS
+                return True
+            if self.inside and fh_json_sent(c, b"}}", 2):
+                return True
         while True:
             if not fh_json_key(c, &key):
                 if c.bad:
@@ -145,6 +155,38 @@ cdef class BinanceDecoder(LevelDecoder):
         return self.sale(run, SIDE_ASK if maker else SIDE_BID, self.trade_id, &self.price, &self.quantity, out)
 
 # Functions, not methods: they are called for each key, and nobody replaces them.
+
+cdef bint depth_head(BinanceDecoder self) noexcept nogil:
+    """The beginning of a depth update in the venue's own order of keys, to its bids; False = nothing was read."""
+    cdef fh_json c = self.cursor
+    cdef fh_text name
+    cdef uint64_t event_ms, first, last, transaction_ms = 0, previous = 0
+    cdef bint inside = fh_json_sent(&c, b'{"stream":', 10)
+    if inside:
+        if not fh_json_text(&c, NULL) or not fh_json_sent(&c, b',"data":', 8):
+            return False
+    if (not fh_json_sent(&c, b'{"e":"depthUpdate","E":', 23) or not fh_json_uint(&c, &event_ms)
+            or (self.futures and not (fh_json_sent(&c, b',"T":', 5) and fh_json_uint(&c, &transaction_ms)))
+            or not fh_json_sent(&c, b',"s":', 5) or not fh_json_text(&c, &name)
+            or not fh_json_sent(&c, b',"U":', 5) or not fh_json_uint(&c, &first)
+            or not fh_json_sent(&c, b',"u":', 5) or not fh_json_uint(&c, &last)
+            or (self.futures and not (fh_json_sent(&c, b',"pu":', 6) and fh_json_uint(&c, &previous)))
+            or not fh_json_sent(&c, b',"b":', 5)):
+        return False
+    self.cursor = c
+    self.seen = self.complete | SEEN_BIDS | (SEEN_DATA if inside else 0)
+    self.side = SEEN_BIDS
+    self.kind = TYPE_DEPTH
+    self.inside = inside
+    self.usual = True
+    self.name = name
+    self.event_ms = event_ms
+    self.transaction_ms = transaction_ms
+    self.update.first = first
+    self.update.last = last
+    self.update.previous = previous
+    return True
+
 
 cdef bint member(BinanceDecoder self, uint64_t key) noexcept nogil:
     """The value of one key of an event."""

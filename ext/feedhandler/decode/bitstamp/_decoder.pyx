@@ -2,7 +2,8 @@
 
 A text has its data first and says behind them what they are of. head() looks at the end of the text before it goes into
 the data; body() has read the whole text when it comes there, and only then is what it made believed. Texts of another
-order are read all the same: the data are passed over until the rest is known.
+order are read all the same: the data are passed over until the rest is known. An update as the venue writes it is read
+without asking for each key.
 """
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
@@ -10,7 +11,7 @@ from libc.string cimport memcmp
 from feedhandler._instruments cimport Instruments
 from feedhandler._records cimport Event, Run, SIDE_ASK, SIDE_BID
 from feedhandler.decode._json cimport (FH_JSON_RANGE, fh_json, fh_json_done, fh_json_fail, fh_json_fail_as, fh_json_key,
-                                       fh_json_object, fh_json_peek, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
+                                       fh_json_object, fh_json_peek, fh_json_quote_before, fh_json_sent, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
                                        fh_text_copy, fh_text_is)
 from feedhandler.decode._levels cimport ASKS, BIDS, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SIDES, once
 from feedhandler.decode._text cimport (RULE_STAMPS, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_NUMBERED, UPDATE_PASS, UPDATE_RECONNECT,
@@ -53,6 +54,7 @@ cdef class ProtocolDecoder(LevelDecoder):
     cdef bint inside                    # the cursor is in the data
     cdef bint alone                     # nothing of the text follows the data: they were passed over before, or are a REST answer
     cdef bint of_data, of_trade         # what `event` says
+    cdef bint usual                     # a book's text in the venue's own order of keys, so far
     cdef fh_text channel_name, symbol_name # of the channel, and whose it is
     cdef fh_json data, price, price_text, amount, amount_text      # where the values stand
     cdef uint64_t trade_id, seller
@@ -66,7 +68,7 @@ cdef class ProtocolDecoder(LevelDecoder):
     cdef bint head(self) noexcept nogil:
         cdef fh_json *c = &self.cursor
         self.seen = self.side = 0
-        self.inside = self.alone = self.of_data = self.of_trade = False
+        self.inside = self.alone = self.of_data = self.of_trade = self.usual = False
         self.trade_id = self.seller = 0
         self.channel_name.data = NULL
         self.update.kind = UPDATE_PASS
@@ -78,10 +80,10 @@ cdef class ProtocolDecoder(LevelDecoder):
             self.update.type = TYPE_SNAPSHOT
             self.inside = self.alone = True
             return fh_json_object(c) and self.members() and self.judge()
-        if not fh_json_object(c):
-            return False
         self.at_end()
-        if not self.members():
+        if self.book_head():
+            return self.judge()
+        if not fh_json_object(c) or not self.members():
             return False
         if self.update.type == TYPE_UNKNOWN and not self.inside:
             self.kind_of()
@@ -102,19 +104,32 @@ cdef class ProtocolDecoder(LevelDecoder):
         cdef const uint8_t *begin = self.cursor.at
         cdef const uint8_t *end = self.cursor.end
         cdef const uint8_t *at
-        if end - begin < END_LENGTH + CHANNEL_LENGTH + NAME_MAX or memcmp(end - END_LENGTH, END, END_LENGTH) != 0:
+        if end - begin < 1 + END_LENGTH + CHANNEL_LENGTH + NAME_MAX or memcmp(end - END_LENGTH, END, END_LENGTH) != 0:
             return
         end -= END_LENGTH
-        at = end - 1
-        while end - at < NAME_MAX and at[0] != 34 and at[0] != 92:
-            at -= 1
-        if at[0] != 34 or memcmp(at + 1 - CHANNEL_LENGTH, CHANNEL, CHANNEL_LENGTH) != 0:
+        at = fh_json_quote_before(begin, end)
+        if at == NULL or at[0] != 34 or memcmp(at + 1 - CHANNEL_LENGTH, CHANNEL, CHANNEL_LENGTH) != 0:
             return
         self.channel_name.data = at + 1
         self.channel_name.len = <uint32_t> (end - at - 1)
         self.channel_name.escaped = 0
         self.of_data = True
         self.kind_of()
+
+    cdef bint book_head(self) noexcept nogil:
+        """The beginning of a book's text in the venue's own order of keys, to its bids; False = nothing was read."""
+        cdef fh_json c = self.cursor
+        cdef uint64_t stamp
+        if (self.update.type == TYPE_UNKNOWN or not fh_json_sent(&c, b'{"data":{"timestamp":', 21) or not fh_json_text(&c, NULL)
+                or not fh_json_sent(&c, b',"microtimestamp":', 18) or not fh_json_uint(&c, &stamp)
+                or not fh_json_sent(&c, b',"bids":', 8)):
+            return False
+        self.cursor = c
+        self.inside = self.usual = True
+        self.seen = SEEN_DATA | SEEN_STAMP | SEEN_BIDS
+        self.side = SEEN_BIDS
+        self.update.last = stamp
+        return True
 
     cdef void kind_of(self) noexcept nogil:
         """Type, and whose the text is, by its event and the name of its channel."""
@@ -145,6 +160,19 @@ cdef class ProtocolDecoder(LevelDecoder):
         """Read on to the levels of a text that has said what it is, or to its end."""
         cdef fh_json *c = &self.cursor
         cdef fh_text key
+        if self.usual:
+            if not self.seen & SEEN_ASKS and fh_json_sent(c, b',"asks":', 8):
+                self.seen |= SEEN_ASKS
+                self.side = SEEN_ASKS
+                return True
+            if c.at == self.channel_name.data - CHANNEL_LENGTH:     # what is left has been looked at, but for the name's bytes
+                c.at = self.channel_name.data - 1
+                if not fh_json_text(c, NULL):
+                    return False
+                c.at = c.end
+                self.seen |= SEEN_CHANNEL | SEEN_EVENT
+                self.inside = False
+                return True
         while True:
             if not fh_json_key(c, &key):
                 if c.bad:

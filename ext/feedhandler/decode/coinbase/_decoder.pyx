@@ -1,8 +1,9 @@
 """The compiled decoder of `feedhandler.decode.coinbase`: snapshot, l2update, match; others are counted by type.
 
 A text says what it is and of which product before its levels, so head() stops before these and body() reads them
-straight into events. Its time stands behind them and is filled in at the end. Keys in another order are found all the
-same: what stood too early is noted, and read when the rest is known.
+straight into events. Its time stands behind them and is filled in at the end. An l2update as the venue writes it is
+read without asking for each key; keys in another order are found all the same: what stood too early is noted, and read
+when the rest is known.
 """
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -11,7 +12,7 @@ from feedhandler._instruments cimport Instruments
 from feedhandler._records cimport (ACTION_MODIFY, Event, FLAG_BAD_TS, FLAG_MBP, Run, SIDE_ASK, SIDE_BID, SIDE_NONE)
 from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done,
                                        fh_json_fail, fh_json_fail_as, fh_json_item, fh_json_key, fh_json_object,
-                                       fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
+                                       fh_json_peek, fh_json_row, fh_json_sent, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
                                        fh_text_copy, fh_text_is)
 from feedhandler.decode._levels cimport ASKS, BIDS, CHANGES, LevelDecoder, SEEN_ASKS, SEEN_BIDS, SEEN_CHANGES, SIDES, once
 from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_PASS, UPDATE_SNAPSHOT
@@ -60,6 +61,7 @@ cdef int side_of(fh_json *c) noexcept nogil:
 
 @cython.final
 cdef class ProtocolDecoder(LevelDecoder):
+    cdef bint usual                     # an l2update in the venue's own order of keys, so far
     cdef uint32_t wanted                # bits of the levels that the text's type has
     cdef uint64_t trade_id
     cdef fh_text product, time
@@ -73,10 +75,13 @@ cdef class ProtocolDecoder(LevelDecoder):
     cdef bint head(self) noexcept nogil:
         self.seen = self.wanted = self.side = 0
         self.product.len = self.time.len = 0
+        self.usual = False
         self.update.kind = UPDATE_PASS
         self.update.type = TYPE_UNKNOWN
         if self.answer.len:
             return fh_json_skip(&self.cursor)
+        if self.change_head():
+            return True
         if not fh_json_object(&self.cursor) or not self.members() or not self.seen & SEEN_TYPE:
             return False
         if self.wanted or self.update.type == TYPE_TRADE:
@@ -89,10 +94,31 @@ cdef class ProtocolDecoder(LevelDecoder):
             self.numbered_trade(self.trade_id)
         return True
 
+    cdef bint change_head(self) noexcept nogil:
+        """The beginning of an l2update in the venue's own order of keys, to its changes; False = nothing was read."""
+        cdef fh_json c = self.cursor
+        cdef fh_text product
+        if (not fh_json_sent(&c, b'{"type":"l2update","product_id":', 32) or not fh_json_text(&c, &product)
+                or product.len == 0 or not fh_json_sent(&c, b',"changes":', 11)):
+            return False
+        self.cursor = c
+        self.usual = True
+        self.seen = SEEN_TYPE | SEEN_PRODUCT | SEEN_CHANGES
+        self.wanted = self.side = SEEN_CHANGES
+        self.product = product
+        self.update.type = TYPE_CHANGE
+        self.update.kind = UPDATE_CHANGE
+        self.update.instrument = self.named(&product)
+        return True
+
     cdef bint members(self) noexcept nogil:
         """Read on to the levels of a text that has said what and whose it is, or to its end."""
         cdef fh_json *c = &self.cursor
         cdef fh_text key
+        if self.usual and not self.seen & SEEN_TIME and fh_json_sent(c, b',"time":', 8):
+            self.keep_text(SEEN_TIME, &self.time)
+            if fh_json_sent(c, b"}", 1):
+                return True
         while fh_json_key(c, &key):
             if fh_text_is(&key, b"type", 4):
                 if not once(self, SEEN_TYPE) or not self.text_type():
@@ -194,10 +220,17 @@ cdef class ProtocolDecoder(LevelDecoder):
         self.begin_row(run, ACTION_MODIFY, SIDE_NONE, FLAG_MBP, &row)
         fh_json_array(c)
         while fh_json_item(c):
-            if not fh_json_array(c) or not fh_json_item(c):
-                return -1
-            which = side_of(c)
-            if (which == 0 or not fh_json_item(c) or not fh_json_decimal(c, row.price_exponent, &price)
+            if fh_json_sent(c, b'["buy",', 7):
+                which = BUY
+            elif fh_json_sent(c, b'["sell",', 8):
+                which = SELL
+            else:
+                if not fh_json_array(c) or not fh_json_item(c):
+                    return -1
+                which = side_of(c)
+                if which == 0 or not fh_json_item(c):
+                    return -1
+            if (not fh_json_decimal(c, row.price_exponent, &price)
                     or not fh_json_item(c) or not fh_json_decimal(c, row.size_exponent, &size)):
                 return -1
             while fh_json_item(c):

@@ -12,7 +12,7 @@ from feedhandler._records cimport (ACTION_MODIFY, ACTION_NONE, ACTION_RESET, ACT
                                    FLAG_SNAPSHOT, InstrumentRecord, Run, SIDE_ASK, SIDE_BID, SIDE_NONE)
 from feedhandler.decode._json cimport (FH_JSON_RANGE, FH_JSON_ROOM, fh_json, fh_json_array, fh_json_decimal, fh_json_done,
                                        fh_json_fail, fh_json_fail_as, fh_json_item, fh_json_key, fh_json_object,
-                                       fh_json_peek, fh_json_row, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
+                                       fh_json_peek, fh_json_quote_before, fh_json_row, fh_json_sent, fh_json_skip, fh_json_text, fh_json_uint, fh_text,
                                        fh_text_copy, fh_text_is)
 from feedhandler.decode._levels cimport LevelDecoder, SEEN_ASKS, SEEN_BIDS, once
 from feedhandler.decode._text cimport RULE_SNAPSHOT_FIRST, TYPE_UNKNOWN, UPDATE_CHANGE, UPDATE_PASS, UPDATE_SNAPSHOT
@@ -40,14 +40,11 @@ cdef enum:
 
 cdef bint text_before(const uint8_t *begin, const uint8_t *end, fh_text *text) noexcept nogil:
     """The text that ends at `end`, just before a comma or bracket, where it is short and has no escapes."""
-    cdef const uint8_t *at = end - 2
+    cdef const uint8_t *at
     if end - begin < 4 or (end - 1)[0] != 34:
         return False
-    while at > begin and end - at <= NAME_MAX and at[0] != 34:
-        if at[0] == 92:
-            return False
-        at -= 1
-    if at[0] != 34 or (at - 1)[0] != 44:     # ," opens it: an escaped quote would have a backslash before it
+    at = fh_json_quote_before(begin, end - 1)
+    if at == NULL or at == begin or at[0] != 34 or (at - 1)[0] != 44:     # ," opens it: before an escaped quote is a backslash
         return False
     text.data = at + 1
     text.len = <uint32_t> (end - at - 2)
@@ -105,7 +102,11 @@ cdef class ProtocolDecoder(LevelDecoder):
         self.update.instrument = self.named(&self.pair)
         if not self.depth:
             return True
-        if not fh_json_object(c) or not self.members() or not self.seen:
+        if fh_json_sent(c, b'{"b":', 5):
+            self.seen = self.side = SEEN_BIDS
+        elif fh_json_sent(c, b'{"a":', 5):
+            self.seen = self.side = SEEN_ASKS
+        elif not fh_json_object(c) or not self.members() or not self.seen:
             return False
         if self.seen & SNAPSHOT:
             self.update.kind = UPDATE_SNAPSHOT
@@ -152,11 +153,15 @@ cdef class ProtocolDecoder(LevelDecoder):
     cdef bint book_depth(self) noexcept nogil:
         cdef uint32_t i
         cdef uint8_t digit
-        cdef uint32_t length = fh_text_copy(&self.channel_name, self.undone, NAME_MAX)
-        if not 6 <= length <= 5 + DEPTH_DIGITS or memcmp(self.undone, b"book-", 5) != 0:
+        cdef uint32_t length = self.channel_name.len
+        cdef const uint8_t *name = self.channel_name.data
+        if self.channel_name.escaped:
+            length = fh_text_copy(&self.channel_name, self.undone, NAME_MAX)
+            name = self.undone
+        if not 6 <= length <= 5 + DEPTH_DIGITS or memcmp(name, b"book-", 5) != 0:
             return False
         for i in range(5, length):
-            digit = self.undone[i] - 48
+            digit = name[i] - 48
             if digit > 9:
                 self.depth = 0
                 return False
@@ -167,6 +172,14 @@ cdef class ProtocolDecoder(LevelDecoder):
         """Read on, through all parts, to the next levels, or to the end of the text: then its names must stand there."""
         cdef fh_json *c = &self.cursor
         cdef fh_text key
+        if self.seen:                   # as the venue writes it, the checksum is next, and the names
+            if not self.seen & SEEN_CHECKSUM and fh_json_sent(c, b',"c":', 5):
+                self.seen |= SEEN_CHECKSUM
+                if not fh_json_uint(c, &self.checksum):
+                    return False
+            if fh_json_sent(c, b'},"', 3):
+                c.at -= 1
+                return self.ending()
         while True:
             if fh_json_key(c, &key):
                 if fh_text_is(&key, b"b", 1):
