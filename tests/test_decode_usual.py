@@ -6,22 +6,10 @@ import pytest
 
 from feedhandler._instruments import Instruments
 from feedhandler.decode import decoder
+from tests.fuzz.texts import USUAL
 
 pytestmark = pytest.mark.wire
 
-STREAM = b'{"stream":"btcusdt@depth@100ms","data":'
-USUAL = {
-    "binance": STREAM + b'{"e":"depthUpdate","E":1723161601273,"s":"BTCUSDT","U":50093421585,"u":50093421612,'
-    b'"b":[["61685.99000000","1.25869000"]],"a":[["61686.00000000","0.00000000"],["61687.10000000","2"]]}}',
-    "binance_usdm": b'{"e":"depthUpdate","E":1626992741559,"T":1626992741467,"s":"1000SHIBUSDT","U":600859609657,'
-    b'"u":600859609902,"pu":600859605486,"b":[["0.01714","1474950"]],"a":[]}',
-    "coinbase": b'{"type":"l2update","product_id":"SKL-BTC","changes":[["sell","0.00001306","660.5"],'
-    b'["buy","0.1","0.0"]],"time":"2021-04-17T16:43:37.075687Z"}',
-    "kraken": b'[1664,{"b":[["13.206100","419.18349878","1618678133.711166"]],"c":"176333288"},'
-    b'"book-1000","WAVES/EUR"]',
-    "bitstamp": b'{"data":{"timestamp":"1641343697","microtimestamp":"1641343697352178","bids":[["0.05","12.5"]],'
-    b'"asks":[["0.06","0.00000000"]]},"channel":"diff_order_book_sgbeur","event":"data"}',
-}
 WRONG = b"0,}]x\x01\xc3"
 
 

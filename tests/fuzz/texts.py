@@ -56,6 +56,21 @@ BITSTAMP: list[Any] = [
 ]  # fmt: skip
 SEEDS = {"binance": BINANCE, "binance_usdm": BINANCE, "coinbase": COINBASE, "kraken": KRAKEN, "bitstamp": BITSTAMP}
 
+# In the order of keys of today, which is read the short way.
+STREAM = b'{"stream":"btcusdt@depth@100ms","data":'
+USUAL = {
+    "binance": STREAM + b'{"e":"depthUpdate","E":1723161601273,"s":"BTCUSDT","U":50093421585,"u":50093421612,'
+    b'"b":[["61685.99000000","1.25869000"]],"a":[["61686.00000000","0.00000000"],["61687.10000000","2"]]}}',
+    "binance_usdm": b'{"e":"depthUpdate","E":1626992741559,"T":1626992741467,"s":"1000SHIBUSDT","U":600859609657,'
+    b'"u":600859609902,"pu":600859605486,"b":[["0.01714","1474950"]],"a":[]}',
+    "coinbase": b'{"type":"l2update","product_id":"SKL-BTC","changes":[["sell","0.00001306","660.5"],'
+    b'["buy","0.1","0.0"]],"time":"2021-04-17T16:43:37.075687Z"}',
+    "kraken": b'[1664,{"b":[["13.206100","419.18349878","1618678133.711166"]],"c":"176333288"},'
+    b'"book-1000","WAVES/EUR"]',
+    "bitstamp": b'{"data":{"timestamp":"1641343697","microtimestamp":"1641343697352178","bids":[["0.05","12.5"]],'
+    b'"asks":[["0.06","0.00000000"]]},"channel":"diff_order_book_sgbeur","event":"data"}',
+}
+
 
 def check(holds: object, promise: str) -> None:
     if not holds:
@@ -65,6 +80,7 @@ def check(holds: object, promise: str) -> None:
 def text_target(name: str) -> Target:
     """Any bytes are whole events or malformed; in batches of any size the same; refused is what accepts() refuses."""
     texts = [json.dumps(each, separators=(",", ":")).encode() for each in [*SEEDS.get(name, BINANCE), *CONTROL]]
+    texts += [USUAL[name]] if name in USUAL else []
     return Target(f"decode.{name}", lambda raw: _run(name, raw), [pack([Wire(text) for text in texts])])
 
 
