@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from feedhandler.receive import stream
 from feedhandler.receive.tls import Tls, library
 from tests.authority import Authority
-from tests.tls_pairs import Pairs, authority, pairs
+from tests.tls_pairs import Pairs, ServerEnd, authority, pairs
 
 __all__ = ["authority", "pairs"]
 
@@ -51,7 +51,7 @@ class Sealer:
         header = struct.pack(">BHH", APPLICATION, 0x0303, len(inner) + 16)
         sealed = self.key.encrypt((self.iv ^ self.number).to_bytes(12, "big"), inner, header)
         self.number += 1
-        if (kind, data) == (HANDSHAKE, KEY_UPDATE):
+        if kind == HANDSHAKE and data[:-1] == KEY_UPDATE[:-1]:
             self._use(self._expanded(b"traffic upd", len(self.secret)))
         return header + sealed
 
@@ -116,16 +116,16 @@ def context(request: pytest.FixtureRequest, authority: Authority, tmp_path: Path
     return made
 
 
-Connection = tuple[Tls, socket.socket, socket.socket, Sealer]
+Connection = tuple[Tls, socket.socket, ServerEnd, Sealer]
 
 
 def shaken(pairs: Pairs, authority: Authority, context: ssl.SSLContext) -> Connection:
-    """A connection: ours, both sockets, and what seals the server's records."""
+    """A connection: ours, its socket, the server's end, and what seals its records."""
     secrets = Path(context.keylog_filename)
     tls = Tls("localhost", ca=authority.ca)
     client, there = pairs.shake(tls, context)
     said = dict(line.split()[::2] for line in secrets.read_text().splitlines() if line[0] != "#")
-    return tls, client, there.sock, Sealer(bytes.fromhex(said["SERVER_TRAFFIC_SECRET_0"]))
+    return tls, client, there, Sealer(bytes.fromhex(said["SERVER_TRAFFIC_SECRET_0"]))
 
 
 def outcome(
@@ -143,15 +143,15 @@ def outcome(
     with stream.receiver(1, stream.Options(buffer_bytes=room)) as receiver:
         assert receiver.connect(0, client.fileno(), b"", tls)
         for begin, end in itertools.pairwise(places):
-            there.sendall(wire[begin:end])
+            there.sock.sendall(wire[begin:end])
             got += b"".join(run for _, _, run in receiver.drain())
-        there.shutdown(socket.SHUT_WR)
+        there.sock.shutdown(socket.SHUT_WR)
         while receiver.line_status(0)["connections"] == 0 or receiver.line_status(0)["state"] == UP:
             assert receiver.wait_for(5)
             got += b"".join(run for _, _, run in receiver.drain())
         error = int(receiver.line_status(0)["error"])
     client.close()
-    there.close()
+    there.sock.close()
     return Outcome(got, error, tls.reason, tls.failure, tls.direct)
 
 

@@ -31,6 +31,7 @@ enum { FH_TLS_IS_PRIVATE = 0 };
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -63,7 +64,7 @@ static ssize_t fh_tls_fill(struct fh_tls *t)
             return -1;
         }
     }
-    t->blocked = 1;
+    t->blocked = POLLIN;
     return -1;
 }
 
@@ -100,7 +101,7 @@ static int fh_tls_bio_write(BIO *bio, const char *data, int length)
     if (put >= 0)
         return (int)put;
     if (errno == EAGAIN || errno == EINTR) {
-        t->blocked = 1;
+        t->blocked = POLLOUT;
         BIO_set_retry_write(bio);
     } else {
         t->error = errno;

@@ -442,7 +442,7 @@ static int fh_gcm_install(void)
 #define FH_GCM_QUERY NULL
 #define FH_GCM_LIBRARY ""
 static uint64_t fh_gcm_keys;
-static void *fh_gcm_latest;
+static __thread void *fh_gcm_latest;
 static int fh_gcm_install(void)
 {
     return 0;

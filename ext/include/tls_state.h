@@ -26,7 +26,7 @@ struct fh_tls {
     int once;                           /* one receive call a turn: the polling thread's way */
     int received;                       /* ... and this turn has made its own */
     int drained;                        /* ... and it took all there was */
-    int blocked;                        /* the socket had nothing, or no room */
+    int blocked;                        /* the last call's: POLLIN, the socket had nothing; POLLOUT, no room; 0 */
     int eof;
     int alert;                          /* the last that the other side sent; 0 is close_notify */
     int more;                           /* plain bytes may wait inside: look again without waiting for the socket */

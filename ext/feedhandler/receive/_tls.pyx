@@ -11,7 +11,7 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
-from feedhandler.receive._wait cimport POLLIN, POLLOUT, pollfd, wait_readable
+from feedhandler.receive._wait cimport pollfd, wait_readable
 
 from feedhandler.errors import ConfigError, TlsError
 
@@ -31,7 +31,7 @@ cdef extern from "tls.h" nogil:
     enum:
         FH_TLS_IS_PRIVATE
         FH_TLS_OPEN, FH_TLS_CLOSED, FH_TLS_TRUNCATED, FH_TLS_SOCKET, FH_TLS_PROTOCOL
-        SSL_VERIFY_PEER, SSL_FILETYPE_PEM, TLS1_2_VERSION, SSL_READING, SSL_WRITING, SSL_SESS_CACHE_CLIENT
+        SSL_VERIFY_PEER, SSL_FILETYPE_PEM, TLS1_2_VERSION, SSL_SESS_CACHE_CLIENT
         SSL_SESS_CACHE_NO_INTERNAL, SSL_MODE_ENABLE_PARTIAL_WRITE, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
         X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, X509_V_OK, X509_V_ERR_CERT_HAS_EXPIRED
         X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -70,7 +70,6 @@ cdef extern from "tls.h" nogil:
     int X509_VERIFY_PARAM_set1_host(X509_VERIFY_PARAM *param, const char *name, size_t length)
     int X509_VERIFY_PARAM_set1_ip_asc(X509_VERIFY_PARAM *param, const char *address)
     int SSL_do_handshake(SSL *ssl)
-    int SSL_want(const SSL *ssl)
     long SSL_get_verify_result(const SSL *ssl)
     const char *X509_verify_cert_error_string(long code)
     const char *SSL_get_version(const SSL *ssl)
@@ -412,7 +411,7 @@ cdef class Tls:
         if left <= 0:
             raise TlsError(f"{self.host}: {what} did not come within {timeout:g} s", "TIMEOUT")
         one.fd = self.state.fd
-        one.events = POLLOUT if SSL_want(self.state.ssl) == SSL_WRITING else POLLIN
+        one.events = <short> self.state.blocked     # OpenSSL's SSL_want() knows nothing of records that went by it
         with nogil:
             wait_readable(&one, 1, <int64_t> (left * 1e9), 0)
         PyErr_CheckSignals()
