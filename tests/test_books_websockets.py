@@ -22,7 +22,7 @@ from feedhandler.handler import open_recording
 from feedhandler.line import _splicer_state as splicer_state
 from feedhandler.record import Recorder
 from feedhandler.record.imported import import_logs
-from feedhandler.recording import Recording, Window, books, books_state
+from feedhandler.recording import Recording, Window, books, books_state, manifest
 from feedhandler.recording.books_keeper import open_handler
 from feedhandler.replay import Choice, HandlerReplay
 from feedhandler.session import _state as framing_state
@@ -353,6 +353,32 @@ def test_a_line_stage_is_not_dumped_for_other_lines_or_room() -> None:
         splicer_state.load(roomy.splicer, index, {name: part for name, part in parts.items() if name != "books"})
 
 
+@pytest.mark.wire
+def test_of_instruments_that_a_snapshot_has_not_nothing_is_known() -> None:
+    for name in sorted(SYMBOLS):
+        one, other = Played(name, 2), Played(name, 2)
+        every = np.arange(1, 32, dtype=np.uint32)
+        splicer_state.load(other.splicer, [], splicer_state.dump(one.splicer, []))
+        fresh, loaded = splicer_state.dump(one.splicer, every), splicer_state.dump(other.splicer, every)
+        assert all(loaded[part].tobytes() == fresh[part].tobytes() for part in fresh)
+
+
+@pytest.mark.wire
+def test_only_the_rest_of_the_ring_is_less_than_a_head() -> None:
+    """A text behind it would say of whom the rest is."""
+    one = Played("binance", 1)
+    parts = splicer_state.dump(one.splicer, [1])
+    size = 80
+    rest_of_ring, text = [16, *[0] * 7], [size, 1, 0, 8, 1, 2, 7 << 32, 0]
+    channel = parts["channel"].copy()
+    parts |= {"channel": channel, "bytes": np.zeros(8, np.uint8)}
+    channel[0, 7], channel[0, 8] = ROOM - 16, ROOM + size
+    splicer_state.load(one.splicer, [1], parts | {"texts": np.array([rest_of_ring, text], np.uint64)})
+    channel[0, 7], channel[0, 8] = 0, 16 + size
+    with pytest.raises(ValueError, match="text 0 of those that wait is not whole"):
+        splicer_state.load(one.splicer, [1], parts | {"texts": np.array([rest_of_ring, text], np.uint64)})
+
+
 # ---- days
 
 
@@ -385,15 +411,15 @@ def test_a_day_of_a_venue_proves_itself(name: str, tmp_path: Path, wait_for: Cal
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of Coinbase, so that there are books that stand by; connections end. With snapshots: copy it to change it."""
+    """Of Coinbase, so that books stand by; connections end; several files. With snapshots: copy it to change it."""
     folder = tmp_path_factory.mktemp("days")
     faults = VenueFaults(fault=(VenueFault(kind="cut", at=70, every=90),))
-    with (
-        serve("coinbase", ["BTC-USD"], rate=600, batch_ms=5, levels=20, beat_s=0.2, faults=faults) as venue,
-        Recorder(feed(venue, 2, "recorder"), folder) as recorder,
-    ):
-        recorder.start()
-        wait(lambda: recorder.status().packets > 400)
+    with serve("coinbase", ["BTC-USD"], rate=600, batch_ms=5, levels=20, beat_s=0.2, faults=faults) as venue:
+        settings = feed(venue, 2, "recorder")
+        settings = dataclasses.replace(settings, record=dataclasses.replace(settings.record, rotate_bytes=1 << 16))
+        with Recorder(settings, folder) as recorder:
+            recorder.start()
+            wait(lambda: recorder.status().packets > 400)
     (made,) = folder.iterdir()
     books.Keeper(Recording(made), 0.05, **SIZES).run()
     return made
@@ -474,6 +500,31 @@ def test_a_snapshot_of_more_packets_than_there_are_is_not_used(own: Path) -> Non
         entry = dataclasses.replace(snapshots[2], packets=10**6)
         with pytest.raises(RecordingError, match="it has seen 1000000 packets, the recording has"):
             books.restore(handler, file, entry)
+
+
+def test_a_ring_without_its_oldest_file_uses_no_snapshot_that_counts_it(own: Path) -> None:
+    """What a snapshot has seen is counted from a beginning that is gone."""
+    there = manifest.load(own)
+    assert len(there.files) > 1
+    (own / there.files[0].name).unlink()
+    manifest.save(dataclasses.replace(there, files=there.files[1:], removed=1), own, sync=False)
+    path, snapshots = kept_at(own)
+    start = Recording(own).first_ts
+    window = Window(next(entry.until for entry in snapshots if entry.begin > start + 10**8) + 20_000_000)
+
+    def begun() -> tuple[list[str], Held]:
+        handler = open_recording(Recording(own), window, **SIZES)
+        return [note for note in handler.notes if "snapshot" in note], rest(handler)
+
+    notes, found = begun()
+    assert notes and all("does not begin with the packets that it has seen" in note for note in notes)
+    kept = books.Keeper(Recording(own), 0.05, **SIZES).run()  # and one that is started again has nothing to go on from
+    assert not kept.resumed and kept.snapshots > 0
+    assert begun() == ([], found)
+    proof = books.prove(Recording(own), **SIZES)
+    assert proof.ok and not proof.damage
+    path.unlink()
+    assert begun() == ([], found)
 
 
 def test_of_some_channels_a_stream_is_played_from_its_beginning(tmp_path: Path) -> None:

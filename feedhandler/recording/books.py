@@ -15,6 +15,7 @@ from feedhandler._marks import Marks
 from feedhandler.errors import RecordingError
 from feedhandler.recording.books_file import BooksFile, Entry, Kind
 from feedhandler.recording.books_keeper import (
+    TRIES,
     Keeper,
     Keeping,
     Kept,
@@ -50,7 +51,6 @@ __all__ = [
     "restore",
 ]
 
-TRIES = 3  # snapshots that are tried, the latest first
 PACKETS_AT_ONCE = 4096
 
 

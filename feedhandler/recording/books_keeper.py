@@ -42,6 +42,7 @@ PATIENCE_SECONDS = 1.0  # a recording that grows shows within it what lies in it
 NICE = 15
 SIZES = ("depth", "orders", "instruments")  # of the keeper's books, as the head of its file has them
 NEVER = 2**63 - 1
+TRIES = 3  # snapshots that are tried, the latest first
 
 
 @dataclass
@@ -122,6 +123,11 @@ def resume(handler: Handler, file: BooksFile, entry: Entry, marks: Marks) -> Non
                 "the book snapshots are of more channels: with streams among them, some are played from their beginning"
             )
         _pass_over(handler, entry)
+        if books_state.received(books_state.dump(handler, [])[0]) != books_state.received(state):
+            raise RecordingError(
+                "the book snapshot cannot be used: the recording does not begin with the packets that it has seen; the "
+                "oldest files were removed, or are damaged"
+            )
         state = {**state, "seen": []}  # they do not come by once more
     seen = books_state.restore(handler, state, parts)
     marks.skip(entry.begin, seen, entry.until)
@@ -224,7 +230,8 @@ class Keeper:
             with BooksFile(self.path) as file:
                 snapshots = file.cuts(Kind.SNAPSHOT)
                 self._valid = [entry.begin for entry in snapshots]
-                for entry in reversed(snapshots):
+                streams = any(line.stream for line in self._recording.lines)  # each try reads what it has seen
+                for entry in reversed(snapshots[-TRIES:] if streams else snapshots):
                     start = beginning(self._recording, entry)
                     handler = open_handler(self._recording, start, follow=self._follow, **self._options)
                     try:
@@ -236,6 +243,7 @@ class Keeper:
                     self._handler, self._last_cut, self.kept.resumed = handler, entry.packets, True
                     return
             self._valid = []
+            self._writer.append(Kind.VOID, 0, 0, 0, {})  # of packets that may be gone: all is kept anew
         self._handler = open_handler(self._recording, follow=self._follow, **self._options)
         self._handler.shard.mark(self._marks)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from feedhandler.handler import Handler
     from feedhandler.recording.books_file import Parts
 
-__all__ = ["BOOK_HASH", "ChannelHash", "channels_of", "dump", "hashes", "indices", "restore"]
+__all__ = ["BOOK_HASH", "ChannelHash", "channels_of", "dump", "hashes", "indices", "received", "restore"]
 
 BOOK_HASH = np.dtype([("symbol", "S32"), ("venue", "S8"), ("hash", "<u8")])
 """A book's hash, beside the name of its instrument."""
@@ -244,6 +244,15 @@ def _restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDA
         counters[_PACKETS] -= min(packets, int(counters[_PACKETS]))
         counters[_BYTES] -= min(size, int(counters[_BYTES]))
     return skipped
+
+
+def received(state: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """What the data lines of a snapshot had brought: (packets, bytes). Raises RecordingError for what is not whole."""
+    try:
+        counters = [line["counters"] for channel in state["channels"] for line in channel["lines"]]
+        return [(int(one[_PACKETS]), int(one[_BYTES])) for one in counters]
+    except (KeyError, TypeError, IndexError, ValueError) as error:
+        raise RecordingError(f"the book snapshot cannot be used: it is not whole: {error!r}") from None
 
 
 def _splicer(arbiter: Arbiter) -> Splicer | None:

@@ -262,6 +262,7 @@ cdef int _load_texts(Splicer splicer, const uint32_t[::1] index, dict parts) exc
     for i in range(texts.shape[0]):
         size = texts[i, 0]
         if (size % ALIGN or not ALIGN <= size <= head - at or (at & (room - 1)) + size > room or texts[i, 1] > <uint64_t> n
+                or (size < sizeof(Text) and (at & (room - 1)) + size != room)      # only the ring's end is less than a head
                 or (texts[i, 1] and (texts[i, 3] > len(data) - taken or texts[i, 2] >= <uint64_t> splicer.lines
                                      or size != (sizeof(Text) + texts[i, 3] + ALIGN - 1) // ALIGN * ALIGN))):
             raise ValueError(f"text {i} of those that wait is not whole")
