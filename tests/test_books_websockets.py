@@ -409,20 +409,24 @@ def test_a_day_of_a_venue_proves_itself(name: str, tmp_path: Path, wait_for: Cal
     assert proof.snapshots >= 8 and proof.compared > 10
 
 
-@pytest.fixture(scope="module")
-def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of Coinbase, so that books stand by; connections end; several files. With snapshots: copy it to change it."""
-    folder = tmp_path_factory.mktemp("days")
+def recorded(folder: Path, rotate_bytes: int = 1 << 30) -> Path:
+    """A day of Coinbase, so that there are books that stand by; connections end. With snapshots."""
     faults = VenueFaults(fault=(VenueFault(kind="cut", at=70, every=90),))
     with serve("coinbase", ["BTC-USD"], rate=600, batch_ms=5, levels=20, beat_s=0.2, faults=faults) as venue:
         settings = feed(venue, 2, "recorder")
-        settings = dataclasses.replace(settings, record=dataclasses.replace(settings.record, rotate_bytes=1 << 16))
-        with Recorder(settings, folder) as recorder:
+        kept = dataclasses.replace(settings.record, rotate_bytes=rotate_bytes)
+        with Recorder(dataclasses.replace(settings, record=kept), folder) as recorder:
             recorder.start()
             wait(lambda: recorder.status().packets > 400)
     (made,) = folder.iterdir()
     books.Keeper(Recording(made), 0.05, **SIZES).run()
     return made
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a day; copy it to change it."""
+    return recorded(tmp_path_factory.mktemp("days"))
 
 
 @pytest.fixture
@@ -506,8 +510,9 @@ def test_a_snapshot_of_other_packets_than_there_are_is_not_used(own: Path) -> No
             books.restore(handler, file, entry)
 
 
-def test_a_ring_without_its_oldest_file_uses_no_snapshot_that_counts_it(own: Path) -> None:
+def test_a_ring_without_its_oldest_file_uses_no_snapshot_that_counts_it(tmp_path: Path) -> None:
     """What a snapshot has seen is counted from a beginning that is gone."""
+    own = recorded(tmp_path, 1 << 16)
     there = manifest.load(own)
     assert len(there.files) > 1
     (own / there.files[0].name).unlink()
