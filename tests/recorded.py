@@ -55,12 +55,13 @@ def mold(first: int, count: int = 1, session: str = "S1", size: int = 20) -> byt
 
 
 def record(settings: Config, folder: Path, packets: Iterable[Packet], **options: Any) -> Recorder:
-    """Record packets out of memory, to the end; the recorder is closed."""
+    """Record packets out of memory, to the end, on the day of NOON; the recorder is closed."""
     lines = [(line.group, line.port) for channel in settings.channels for line in channel.lines]
     with tempfile.NamedTemporaryFile(suffix=".pcap") as source:
         with PcapWriter(source.name) as writer:
             for line, ts, payload in packets:
                 writer.write(ts, payload, lines[line])
+        options.setdefault("clock", lambda: NOON)
         recorder = Recorder(settings, folder, receiver=capture.receiver(source.name, lines), **options)
         with recorder:
             recorder.start()

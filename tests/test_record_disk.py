@@ -160,7 +160,7 @@ def test_a_manifest_of_another_kind_is_named_and_stays(tmp_path: Path) -> None:
     (day,) = tmp_path.iterdir()
     (day / "manifest.json").write_text('{"version": 2}')
     with pytest.raises(RecordingError, match=r"manifest.json: version: expected 1, found 2"):
-        Recorder(feed(), tmp_path)
+        record(feed(), tmp_path, [])
     assert (day / "manifest.json").read_text() == '{"version": 2}'
 
 

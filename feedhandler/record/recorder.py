@@ -77,16 +77,24 @@ class Status:
 class Recorder(Closing):
     """Records all lines of `config` into day folders below `folder`: start(), wait(), stop(), or a `with` block.
 
-    `receiver`: packets from there instead of the configured lines. `notes` holds sentences for people.
+    `receiver`: packets from there instead of the configured lines; `clock`: ns since the Unix epoch, by which the first
+    day is chosen, where those are of another. `notes` holds sentences for people.
 
     Raises BackendError when a way to the wire cannot be had, RecordingError when the folder cannot be written.
     """
 
     def __init__(
-        self, config: Config, folder: str | Path, *, receiver: "Receiver | None" = None, write: Any = None
+        self,
+        config: Config,
+        folder: str | Path,
+        *,
+        receiver: "Receiver | None" = None,
+        write: Any = None,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.config, self.settings = config, config.record
         self.notes = Notes()
+        self._clock = clock
         self.error: BaseException | None = None
         """What ended the recording before its time."""
         self.channels = lines.channels(config)
@@ -114,7 +122,7 @@ class Recorder(Closing):
                 **options,
             )
             self.sequences = self.new_sequences()
-            self.disk.open_day(self._periods.day(time.time_ns()), self.sequences)
+            self.disk.open_day(self._periods.day(clock()), self.sequences)
             stack.callback(self._close_disk)
             self.disk.mend_earlier()
             opened, self.backend = (self._given(receiver), "given") if receiver is not None else self._open()
@@ -312,7 +320,7 @@ class Recorder(Closing):
         """Of each line, how much of it the file has and what it lacks, as blocks of pcapng."""
         if not self._pcapng:
             return b""
-        now = time.time_ns()
+        now = self._clock()
         return b"".join(
             frames.statistics(
                 number, now, line.packets + line.dropped, line.dropped, line.kernel_drops, f"timestamps={line.ts_kind}"
