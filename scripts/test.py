@@ -66,8 +66,9 @@ class Outcome:
 
 # seconds; "tests" with two minutes for the ways past the kernel (a guest, networks) and three for recordings (crashes,
 # hand-overs, other programs that read them), five for JSON venues, less the two and a half that the wheel does not take
-# where the checkout's compiled is found again; "asan" with its own build, "fuzz" with its start
-BUDGETS = {"build": 300, "tests": 360 + 120 + 180 + 300 - 150, "asan": 330 + 330, "fuzz": 60 + 15}
+# where the checkout's compiled is found again; "asan" with its own build, "fuzz" with its start. Of three at a time, two
+# cores make each half as long again
+BUDGETS = {"build": 300, "tests": (360 + 120 + 180 + 300 - 150) * 3 // 2, "asan": (330 + 330) * 3 // 2, "fuzz": 60 + 15}
 PARTS = (
     Part("lint", ("-m", "ruff", "check", "--quiet", ".")),
     Part("format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
@@ -79,13 +80,15 @@ PARTS = (
     Part("asan", ("scripts/asan.py", "--wire"), "asan"),
     Part("fuzz", ("-m", "tests.fuzz", "--seconds", FUZZ_SECONDS), "fuzz"),
 )
-BESIDE = (("asan", "fuzz"), ("tables", "files", "wheel"))
-"""Two lanes meanwhile, less urgent: none has a clock. "fuzz" runs on what "asan" built, so it is behind it."""
-LESS_URGENT = 10
+BESIDE = ((8, ("asan", "fuzz")), (15, ("tables", "files", "wheel")))
+"""Two lanes meanwhile, and how nice they are: none has a clock, and the first is the longest of all.
+
+"fuzz" runs on what "asan" built, so it is behind it.
+"""
 
 
-def run(part: Part, output: IO[str] | None = None) -> Outcome:
-    """Run one part with its output passed on, or written to `output`."""
+def run(part: Part, output: IO[str] | None = None, nice: int = 0) -> Outcome:
+    """Run one part with its output passed on, or written to `output`; less urgent by `nice`."""
     print(f"\n── {part.name} " + "─" * (76 - len(part.name)), flush=True, file=output)
     begin = time.monotonic()
     with tempfile.NamedTemporaryFile("r", suffix=".json") as report:
@@ -94,7 +97,7 @@ def run(part: Part, output: IO[str] | None = None) -> Outcome:
         streams: dict[str, Any] = {}
         if output is not None:
             environment["FEEDHANDLER_JOBS"] = "1"
-            command = ["nice", "-n", str(LESS_URGENT), *command]
+            command = ["nice", "-n", str(nice), *command]
             streams = {"stdout": output, "stderr": output}
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False, **streams).returncode
         text = report.read()
@@ -107,17 +110,17 @@ def run(part: Part, output: IO[str] | None = None) -> Outcome:
 
 def run_all(parts: Sequence[Part]) -> list[Outcome]:
     """One part after the other, and meanwhile those of each lane of BESIDE, whose output is shown at the end."""
-    lanes = [[part for name in names for part in parts if part.name == name] for names in BESIDE]
-    ahead = [part for part in parts if not any(part in lane for lane in lanes)]
+    lanes = [(nice, [part for name in names for part in parts if part.name == name]) for nice, names in BESIDE]
+    ahead = [part for part in parts if not any(part in lane for _, lane in lanes)]
     if not ahead:
-        return [run(part) for lane in lanes for part in lane]
+        return [run(part) for _, lane in lanes for part in lane]
 
-    def work(lane: Sequence[Part], output: IO[str]) -> list[Outcome]:
-        return [run(part, output) for part in lane]
+    def work(nice: int, lane: Sequence[Part], output: IO[str]) -> list[Outcome]:
+        return [run(part, output, nice) for part in lane]
 
     with ExitStack() as stack, ThreadPoolExecutor(len(lanes)) as beside:
         outputs = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in lanes]
-        at_work = [beside.submit(work, lane, output) for lane, output in zip(lanes, outputs, strict=True)]
+        at_work = [beside.submit(work, *lane, output) for lane, output in zip(lanes, outputs, strict=True)]
         outcomes = [run(part) for part in ahead]
         for others, output in zip(at_work, outputs, strict=True):
             outcomes += others.result()
