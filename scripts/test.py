@@ -66,8 +66,8 @@ class Outcome:
 
 # seconds; "tests" with two minutes for the ways past the kernel (a guest, networks) and three for recordings (crashes,
 # hand-overs, other programs that read them), five for JSON venues, less the two and a half that the wheel does not take
-# where the checkout's compiled is found again; "asan" with its own build, "fuzz" with its start. Of three at a time, two
-# cores make each half as long again
+# where the checkout's compiled is found again; "asan" with its own build, "fuzz" with its start. Of three at a time,
+# two cores make each half as long again
 BUDGETS = {"build": 300, "tests": (360 + 120 + 180 + 300 - 150) * 3 // 2, "asan": (330 + 330) * 3 // 2, "fuzz": 60 + 15}
 PARTS = (
     Part("lint", ("-m", "ruff", "check", "--quiet", ".")),
