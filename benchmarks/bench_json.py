@@ -17,7 +17,6 @@ import ctypes
 import random
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,13 @@ from typing import Any
 import harness
 
 BASE = "simdjson On-Demand, C++, to fixed point"
-KINDS = {"deep": ("binance", 20), "small": ("binance", 3), "coinbase": ("coinbase", 1), "kraken": ("kraken", 1)}
-KINDS["bitstamp"] = "bitstamp", 2
+KINDS = {
+    "deep": ("binance", 20),
+    "small": ("binance", 3),
+    "coinbase": ("coinbase", 1),
+    "kraken": ("kraken", 1),
+    "bitstamp": ("bitstamp", 2),
+}
 VENUES = ("binance", "coinbase", "kraken", "bitstamp")  # in the order of json_simdjson.cpp
 SOURCE = Path(__file__).with_name("json_simdjson.cpp")
 SIMDJSON = "simdjson is not installed: apt install libsimdjson-dev g++"
@@ -178,8 +182,9 @@ def msgspec_decoder(venue: str) -> tuple[Callable[[bytes], Any], Callable[[Any],
     if venue == "kraken":
         timed = list[tuple[str, str, str]]
         book = msgspec.defstruct("Book", [("c", str), ("b", timed, ()), ("a", timed, ())])
-        read = tuple[int, book, str, str]  # type: ignore[valid-type]
-        return msgspec.json.Decoder(read).decode, lambda found: [row[:2] for row in (*found[1].b, *found[1].a)]
+        fields = [("channel", int), ("book", book), ("stream", str), ("pair", str)]
+        read = msgspec.defstruct("Update", fields, array_like=True)
+        return msgspec.json.Decoder(read).decode, lambda found: [row[:2] for row in (*found.book.b, *found.book.a)]
     fields = [("timestamp", str), ("microtimestamp", str), ("bids", side), ("asks", side)]
     data = msgspec.defstruct("Data", fields)
     read = msgspec.defstruct("Text", [("data", data), ("channel", str), ("event", str)])
@@ -236,7 +241,4 @@ test_coinbase = coinbase.test()
 test_kraken = kraken.test()
 test_bitstamp = bitstamp.test()
 if __name__ == "__main__":
-    chosen = [word for word in sys.argv[1:] if word in KINDS]
-    sys.argv[1:] = [word for word in sys.argv[1:] if word not in chosen]
-    for one in chosen or KINDS:
-        globals()[one].main()
+    harness.main(dict(zip(KINDS, (deep, small, coinbase, kraken, bitstamp), strict=True)))

@@ -346,7 +346,4 @@ test_tls_1500 = tls_1500.test()
 test_parser = parser.test()
 
 if __name__ == "__main__":
-    chosen = [word for word in sys.argv[1:] if word in (*KINDS, "parser")]
-    sys.argv[1:] = [word for word in sys.argv[1:] if word not in chosen]
-    for each in chosen or (*KINDS, "parser"):
-        globals()[each].main()
+    harness.main(dict(zip(KINDS, (plain_200, plain_1500, tls_200, tls_1500), strict=True)) | {"parser": parser})

@@ -272,6 +272,14 @@ class Contest:
             sys.stdout.write(text) if arguments.json == "-" else Path(arguments.json).write_text(text)
 
 
+def main(contests: Mapping[str, Contest]) -> None:
+    """A file of several contests as a program: those whose names are among the arguments, or all."""
+    chosen = [word for word in sys.argv[1:] if word in contests]
+    sys.argv[1:] = [word for word in sys.argv[1:] if word not in chosen]
+    for name in chosen or contests:
+        contests[name].main()
+
+
 class _Child:
     """A contestant in its own process: made, set up, then one round for each line it is sent."""
 
