@@ -4,6 +4,7 @@ import itertools
 import socket
 import ssl
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,22 +129,14 @@ def shaken(pairs: Pairs, authority: Authority, context: ssl.SSLContext) -> Conne
     return tls, client, there, Sealer(bytes.fromhex(said["SERVER_TRAFFIC_SECRET_0"]))
 
 
-def outcome(
-    pairs: Pairs, authority: Authority, context: ssl.SSLContext, records: list[Record], cuts: list[int], room: int
-) -> Outcome:
-    """Say all records, in pieces, then hang up; what the receiver has of it."""
-    tls, client, there, sealer = shaken(pairs, authority, context)
-    wire = b""
-    for record in records:
-        sealed = bytearray(sealer.seal(record.kind, record.data, record.padding))
-        sealed[-1] ^= record.spoilt
-        wire += sealed
-    places = sorted({0, len(wire), *(cut % (len(wire) + 1) for cut in cuts)})
+def carried(connection: Connection, pieces: Iterable[bytes], room: int) -> tuple[bytes, int]:
+    """The server says all pieces, then hangs up: the receiver's plain bytes, and its errno; our socket is closed."""
+    tls, client, there, _ = connection
     got = b""
     with stream.receiver(1, stream.Options(buffer_bytes=room)) as receiver:
         assert receiver.connect(0, client.fileno(), b"", tls)
-        for begin, end in itertools.pairwise(places):
-            there.sock.sendall(wire[begin:end])
+        for piece in pieces:
+            there.sock.sendall(piece)
             got += b"".join(run for _, _, run in receiver.drain())
         there.sock.shutdown(socket.SHUT_WR)
         while receiver.line_status(0)["connections"] == 0 or receiver.line_status(0)["state"] == UP:
@@ -151,6 +144,22 @@ def outcome(
             got += b"".join(run for _, _, run in receiver.drain())
         error = int(receiver.line_status(0)["error"])
     client.close()
+    return got, error
+
+
+def outcome(
+    pairs: Pairs, authority: Authority, context: ssl.SSLContext, records: list[Record], cuts: list[int], room: int
+) -> Outcome:
+    """Say all records, in pieces, then hang up; what the receiver has of it."""
+    connection = shaken(pairs, authority, context)
+    tls, _, there, sealer = connection
+    wire = b""
+    for record in records:
+        sealed = bytearray(sealer.seal(record.kind, record.data, record.padding))
+        sealed[-1] ^= record.spoilt
+        wire += sealed
+    places = sorted({0, len(wire), *(cut % (len(wire) + 1) for cut in cuts)})
+    got, error = carried(connection, (wire[begin:end] for begin, end in itertools.pairwise(places)), room)
     there.sock.close()
     return Outcome(got, error, tls.reason, tls.failure, tls.direct)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import struct
 import threading
@@ -25,6 +24,7 @@ from tests.test_receive_tls_direct import (
     UP,
     Connection,
     Sealer,
+    carried,
     context,
     shaken,
 )
@@ -123,17 +123,8 @@ RIGHT = {
 
 def outcome(connection: Connection, wire: bytes) -> Outcome:
     """All of `wire`, then the end of the stream."""
-    tls, client, there, _ = connection
-    got = b""
-    with stream.receiver(1, stream.Options(buffer_bytes=65536)) as receiver:
-        assert receiver.connect(0, client.fileno(), b"", tls)
-        there.sock.sendall(wire)
-        there.sock.shutdown(socket.SHUT_WR)
-        while receiver.line_status(0)["connections"] == 0 or receiver.line_status(0)["state"] == UP:
-            assert receiver.wait_for(5)
-            got += b"".join(run for _, _, run in receiver.drain())
-        error = int(receiver.line_status(0)["error"])
-    client.close()
+    tls, _, there, _ = connection
+    got, error = carried(connection, [wire], 65536)
     alert = ""
     try:
         there.read()
