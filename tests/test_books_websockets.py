@@ -7,7 +7,6 @@ import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from feedhandler import cli
+from feedhandler.config import Books, Channel, Config, Line, Ring, Run, Shm
 from feedhandler.errors import ConfigError, RecordingError
 from feedhandler.handler import open_recording
 from feedhandler.line import _splicer_state as splicer_state
@@ -115,9 +115,9 @@ class Played(World):
 
     def __init__(self, venue: str, lines: int) -> None:
         super().__init__(venue, lines, wishing=False, text_bytes=ROOM)
-        channel = {"name": "c", "protocol": venue, "session": "websocket", "venue": venue}
-        names = [SimpleNamespace(name=name) for name in [*"AB"[:lines], "control"]]
-        self.config = SimpleNamespace(channels=[SimpleNamespace(**channel, lines=names)])
+        named = tuple(Line(name=name) for name in [*"AB"[:lines], "control"])
+        channel = Channel(name="c", protocol=venue, session="websocket", lines=named)
+        self.config = Config(Shm("c"), Books(), Ring(), Run(), (channel,))
 
     def play(self, tape: list[Put | Connect]) -> None:
         for line, number, what in tape:
@@ -128,7 +128,7 @@ class Played(World):
             self.shard.step()
 
     def all(self) -> tuple[dict[str, Any], dict[str, bytes]]:
-        state, parts = books_state.dump(self, [])  # type: ignore[arg-type]
+        state, parts = books_state.dump(self, [])
         return state, {name: part.tobytes() for name, part in parts.items()}
 
     def ring(self, behind: int) -> bytes:
@@ -148,16 +148,16 @@ def assert_goes_on_alike(venue: str, lines: int, tape: list[Put | Connect], at: 
     """Played from the beginning, and from a snapshot before operation `at` on."""
     whole, part = Played(venue, lines), Played(venue, lines)
     whole.play(tape[:at])
-    while not books_state.whole(whole):  # type: ignore[arg-type]
+    while not books_state.whole(whole):
         with pytest.raises(ValueError, match="compressed message"):
-            books_state.dump(whole, [])  # type: ignore[arg-type]
+            books_state.dump(whole, [])
         whole.play(tape[at : at + 1])
         at += 1
-    state, parts = books_state.dump(whole, [])  # type: ignore[arg-type]
+    state, parts = books_state.dump(whole, [])
     for line, number, what in tape[:at]:
         if isinstance(what, int):
             part.play([(line, number, what)])
-    books_state.restore(part, state, parts)  # type: ignore[arg-type]
+    books_state.restore(part, state, parts)
     assert part.all() == whole.all() and part.shown() == whole.shown()
     behind = whole.head
     assert part.head == behind
@@ -322,7 +322,7 @@ def test_hostile_line_stages_are_refused_or_go_on(name: str, story: list[Any], s
     at = rng.randrange(len(tape))
     whole, part = Played(name, 2), Played(name, 2)
     whole.play(tape[:at])
-    state, parts = books_state.dump(whole, [])  # type: ignore[arg-type]
+    state, parts = books_state.dump(whole, [])
     chosen = rng.choice([each for each in parts if "/line/" in each and parts[each].nbytes] or ["0/line/channel"])
     data = bytearray(parts[chosen].tobytes())
     for _ in range(rng.choice((1, 1, 6))):
@@ -333,7 +333,7 @@ def test_hostile_line_stages_are_refused_or_go_on(name: str, story: list[Any], s
         del data[rng.randrange(len(data)) :]
     parts[chosen] = np.frombuffer(bytes(data), np.uint8)
     try:
-        books_state.restore(part, state, parts)  # type: ignore[arg-type]
+        books_state.restore(part, state, parts)
     except RecordingError:
         assert part.all() == Played(name, 2).all()
     part.play(tape[at:])
@@ -342,7 +342,7 @@ def test_hostile_line_stages_are_refused_or_go_on(name: str, story: list[Any], s
 
 def test_a_line_stage_is_not_dumped_for_other_lines_or_room() -> None:
     one = Played("binance", 1)
-    index = books_state.indices(one, 0)  # type: ignore[arg-type]
+    index = books_state.indices(one, 0)
     parts = splicer_state.dump(one.splicer, index)
     with pytest.raises(ValueError, match="expected 2 rows"):
         splicer_state.load(Played("binance", 2).splicer, index, parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,11 @@ from feedhandler.recording._digest import each, xxh64
 from feedhandler.session import _state as framing_state
 
 if TYPE_CHECKING:
+    from feedhandler._handler import Shard
+    from feedhandler._instruments import Instruments
     from feedhandler.book import LevelBook
     from feedhandler.config import Config
-    from feedhandler.handler import Handler
+    from feedhandler.publish import Publisher, Segment
     from feedhandler.recording.books_file import Parts
 
 __all__ = ["BOOK_HASH", "ChannelHash", "channels_of", "dump", "hashes", "indices", "received", "restore"]
@@ -36,6 +38,21 @@ _KEPT = (
 _EVENTS = [counter.name for counter in CHANNEL].index("events")
 EVER = 2**64 - 1
 _PACKETS, _BYTES = ([counter.name for counter in LINE].index(name) for name in ("packets", "bytes"))
+
+
+class Whole(Protocol):
+    """What a snapshot is taken of and put back into: of a `Handler`, what its books and their way depend on."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def segment(self) -> Segment: ...
+    @property
+    def instruments(self) -> Instruments: ...
+    @property
+    def publisher(self) -> Publisher: ...
+    @property
+    def shard(self) -> Shard: ...
 
 
 class ChannelShape(TypedDict):
@@ -62,19 +79,19 @@ def channels_of(config: Config) -> list[ChannelShape]:
     ]
 
 
-def indices(handler: Handler, channel: int) -> NDArray[np.uint32]:
+def indices(handler: Whole, channel: int) -> NDArray[np.uint32]:
     """The directory's indices of a channel's instruments, ascending."""
     used = int(handler.segment.part("directory")["used"][0])
     mine = handler.segment.directory["channel"][1:used] == channel
     return (np.flatnonzero(mine) + 1).astype(np.uint32)
 
 
-def settled(handler: Handler) -> bool:
+def settled(handler: Whole) -> bool:
     """Whether no book is in the middle of an event of many messages, and no line in the middle of a compressed one."""
     return all(book_state.settled(books) for _, _, books, _ in handler.shard.stages) and whole(handler)
 
 
-def whole(handler: Handler) -> bool:
+def whole(handler: Whole) -> bool:
     """Whether no line is in the middle of a compressed message: else no snapshot can be taken."""
     return all(map(framing_state.settled, handler.shard.framings))
 
@@ -101,7 +118,7 @@ class ChannelHash:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "books"}
 
 
-def hashes(handler: Handler) -> list[ChannelHash]:
+def hashes(handler: Whole) -> list[ChannelHash]:
     """Of each channel the hash of all levels of all its books, and of their state; in the order of the channels.
 
     A book's is described by `feedhandler.book._state.hashes`. A channel's is XXH64 of the words next number, epoch,
@@ -148,7 +165,7 @@ def unpack_hashes(state: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -
 # ---- snapshots
 
 
-def dump(handler: Handler, seen: list[tuple[int, int]]) -> tuple[dict[str, Any], Parts]:
+def dump(handler: Whole, seen: list[tuple[int, int]]) -> tuple[dict[str, Any], Parts]:
     """All that the handler needs to go on, as state and parts of a record.
 
     `seen`: of each line the packets and bytes at or behind the snapshot's begin that it has taken already. Raises
@@ -179,7 +196,7 @@ def dump(handler: Handler, seen: list[tuple[int, int]]) -> tuple[dict[str, Any],
     return state, parts
 
 
-def restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> list[tuple[int, int]]:
+def restore(handler: Whole, state: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> list[tuple[int, int]]:
     """Put the handler where the dumped one was; what it has to leave out then, of each line: (packets, bytes).
 
     The handler may have a part of the snapshot's channels, in the same order; its books may have another depth and more
@@ -198,7 +215,7 @@ def restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDAr
         raise RecordingError(f"the book snapshot cannot be used: {said}") from None
 
 
-def _restore(handler: Handler, state: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> list[tuple[int, int]]:
+def _restore(handler: Whole, state: Mapping[str, Any], parts: Mapping[str, NDArray[Any]]) -> list[tuple[int, int]]:
     theirs, ours = state["shape"], channels_of(handler.config)
     numbers = [theirs.index(shape) if shape in theirs else -1 for shape in ours]
     if -1 in numbers or numbers != sorted(set(numbers)):
@@ -261,7 +278,7 @@ def _splicer(arbiter: Arbiter) -> Splicer | None:
     return stage if isinstance(stage, Splicer) else None
 
 
-def _standbys(handler: Handler, channel: int) -> list[tuple[int, LevelBook]]:
+def _standbys(handler: Whole, channel: int) -> list[tuple[int, LevelBook]]:
     """The standby books of a channel's lines, by the channel's own number of the line."""
     record = handler.segment.channels[channel]
     first, count = int(record["first_line"]), len(handler.config.channels[channel].lines)
@@ -272,7 +289,7 @@ def _below(parts: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[
     return {name.removeprefix(prefix): part for name, part in parts.items() if name.startswith(prefix)}
 
 
-def _restore_directory(handler: Handler, part: NDArray[Any], numbers: list[int]) -> NDArray[np.uint32]:
+def _restore_directory(handler: Whole, part: NDArray[Any], numbers: list[int]) -> NDArray[np.uint32]:
     """The snapshot's instruments of these channels, in their order; of each of the snapshot's its index here, or 0."""
     segment = handler.segment
     records = np.frombuffer(part.tobytes(), segment.directory.dtype)
