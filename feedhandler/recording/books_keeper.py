@@ -123,7 +123,7 @@ def resume(handler: Handler, file: BooksFile, entry: Entry, marks: Marks) -> Non
                 "the book snapshots are of more channels: with streams among them, some are played from their beginning"
             )
         _pass_over(handler, entry)
-        if books_state.received(books_state.dump(handler, [])[0]) != books_state.received(state):
+        if books_state.receives(handler) != books_state.received(state):
             raise RecordingError(
                 "the book snapshot cannot be used: the recording does not begin with the packets that it has seen; the "
                 "oldest files were removed, or are damaged"

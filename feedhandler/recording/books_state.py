@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from feedhandler.publish import Publisher, Segment
     from feedhandler.recording.books_file import Parts
 
-__all__ = ["BOOK_HASH", "ChannelHash", "channels_of", "dump", "hashes", "indices", "received", "restore"]
+__all__ = ["BOOK_HASH", "ChannelHash", "channels_of", "dump", "hashes", "indices", "received", "receives", "restore"]
 
 BOOK_HASH = np.dtype([("symbol", "S32"), ("venue", "S8"), ("hash", "<u8")])
 """A book's hash, beside the name of its instrument."""
@@ -270,6 +270,11 @@ def received(state: Mapping[str, Any]) -> list[tuple[int, int]]:
         return [(int(one[_PACKETS]), int(one[_BYTES])) for one in counters]
     except (KeyError, TypeError, IndexError, ValueError) as error:
         raise RecordingError(f"the book snapshot cannot be used: it is not whole: {error!r}") from None
+
+
+def receives(handler: Whole) -> list[tuple[int, int]]:
+    """The same of a handler, of which nothing else is looked at."""
+    return received({"channels": [arbiter_state.dump(arbiter) for arbiter, *_ in handler.shard.stages]})
 
 
 def _splicer(arbiter: Arbiter) -> Splicer | None:
